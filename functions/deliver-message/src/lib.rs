@@ -1,0 +1,187 @@
+//! Invoked by the event queue: posts each event to the bot platform, in order within its conversation.
+//!
+//! | the bot platform says | what becomes of the event |
+//! |---|---|
+//! | 2xx | done |
+//! | 401, 403 | one more try with a token that is read again or new; then as 5xx |
+//! | 408, 425, 429, 5xx, nothing | a few tries at once; then back to the queue, hidden for a wait that doubles |
+//! | anything else | to the dead-letter queue, so that the conversation goes on |
+
+mod batch;
+
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use lambda_runtime::LambdaEvent;
+use shared::aws;
+use shared::bot_platform::{Answer, BotPlatform, DELIVERY_TIMEOUT};
+use shared::clock::UnixTime;
+use shared::config::Environment;
+use shared::http::{client, warm_up};
+use shared::queue::{DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent};
+use shared::secrets::SecretsManager;
+use shared::telemetry;
+use shared::token::{KeptToken, TokenError};
+
+/// Pauses before the second and the third try: what a restarting process or a full connection pool needs.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+
+/// How long the tries of one invocation may take. A hung bot platform gets two of 8 s, and the function's 30 s leave
+/// time to give the message back.
+const BUDGET: Duration = Duration::from_secs(20);
+
+/// What has to be left of the invocation to give messages back, even if SQS needs its three attempts.
+const RESERVE: Duration = Duration::from_secs(8);
+
+/// The first wait in the queue, and the longest. From 2 s it doubles, so that nine receives take 10 minutes; then every
+/// 5 minutes, which finds a bot platform soon after an outage of hours.
+const WAIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(300);
+
+/// What the function holds between invocations.
+#[derive(Debug)]
+pub struct DeliverMessage {
+    bot: KeptToken<BotPlatform>,
+    queue: EventQueue,
+    dead_letters: DeadLetterQueue,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// SQS may delete it.
+    Settled,
+    /// It has to come again after this time, and all later ones of its conversation after it.
+    Postponed(Duration),
+}
+
+impl DeliverMessage {
+    /// Reads the configuration and opens the connections that the first event will need.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub async fn start(environment: &Environment) -> Result<Self, lambda_runtime::Error> {
+        let config = environment.bot_platform()?;
+        let queue_url = environment.event_queue_url()?;
+        let dead_letter_queue_url = environment.dead_letter_queue_url()?;
+        let client = client()?;
+        let sdk = aws::sdk_config(&client).await;
+        let secrets = SecretsManager::new(&sdk);
+        let bot = BotPlatform::new(client.clone(), &config.endpoint, secrets.secret(config.secret_id));
+        let bot = KeptToken::new(secrets.secret(config.token_secret_id), bot);
+        tokio::join!(warm_up(&client, bot.issuer().receive_message_url()), bot.warm_up(UnixTime::now()));
+        Ok(Self {
+            bot,
+            queue: EventQueue::new(&sdk, &queue_url),
+            dead_letters: DeadLetterQueue::new(&sdk, &dead_letter_queue_url),
+        })
+    }
+
+    /// Delivers a batch. The answer names the messages that have to come again.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
+        let deadline = UnixTime::from_millis(event.context.deadline) - RESERVE;
+        let deliver = async |message: &SqsMessage| self.deliver(message, deadline.min(UnixTime::now() + BUDGET)).await;
+        batch::process(event.payload.records, deliver, async |message, wait| self.postpone(message, wait).await).await
+    }
+
+    async fn deliver(&self, message: &SqsMessage, deadline: UnixTime) -> Outcome {
+        let Some(event) = message.body.as_deref().and_then(QueuedEvent::from_message) else {
+            return self.bury(message, DeadLetterReason::NotAnEvent).await;
+        };
+        match self.post(&event, deadline).await {
+            Ok(Answer::Delivered) => {
+                let age = UnixTime::now().since(event.transmitted_at());
+                telemetry::event_delivered(age);
+                tracing::info!(event_id = event.id(), age_ms = age.as_millis() as u64, "delivered");
+                Outcome::Settled
+            }
+            Ok(Answer::Refused { status }) => self.bury(message, DeadLetterReason::RefusedByBot(status)).await,
+            Ok(Answer::TryAgain { reason, retry_after }) => self.later(message, &event, &reason, retry_after),
+            Ok(Answer::Unauthorized) => self.later(message, &event, "our token is refused", None),
+            Err(error) => self.later(message, &event, &error.to_string(), None),
+        }
+    }
+
+    /// Tries a few times, as long as a whole try fits in before `deadline`.
+    async fn post(&self, event: &QueuedEvent, deadline: UnixTime) -> Result<Answer, TokenError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let now = UnixTime::now();
+            let send = |token: std::sync::Arc<_>| async move { self.bot.issuer().deliver(event, &token, now).await };
+            let answer = self.bot.authorize(now, send, |answer| *answer == Answer::Unauthorized).await;
+            let asked = match &answer {
+                Ok(Answer::TryAgain { retry_after, .. }) => *retry_after,
+                Err(_) => None,
+                Ok(Answer::Delivered | Answer::Unauthorized | Answer::Refused { .. }) => return answer,
+            };
+            let Some(pause) = pauses.next() else { return answer };
+            let pause = asked.map_or(pause, |asked| asked.max(pause));
+            if UnixTime::now() + pause + DELIVERY_TIMEOUT > deadline {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn later(&self, message: &SqsMessage, event: &QueuedEvent, reason: &str, asked: Option<Duration>) -> Outcome {
+        let wait = wait(receive_count(message), asked);
+        telemetry::event_retried();
+        tracing::warn!(event_id = event.id(), reason, wait_s = wait.as_secs(), "not delivered, to be tried again");
+        Outcome::Postponed(wait)
+    }
+
+    async fn bury(&self, message: &SqsMessage, reason: DeadLetterReason) -> Outcome {
+        let body = message.body.as_deref().unwrap_or_default();
+        let id = message.message_id.as_deref().unwrap_or_default();
+        match self.dead_letters.send(body, batch::group_of(message), id, reason).await {
+            Ok(()) => {
+                telemetry::event_dead_lettered();
+                tracing::error!(message_id = id, reason = %reason, "to the dead-letter queue");
+                Outcome::Settled
+            }
+            Err(error) => {
+                // Keep it where it is until the dead-letter queue takes it.
+                telemetry::event_retried();
+                tracing::error!(message_id = id, %error, "cannot be moved to the dead-letter queue yet");
+                Outcome::Postponed(wait(receive_count(message), None))
+            }
+        }
+    }
+
+    async fn postpone(&self, message: &SqsMessage, wait: Duration) {
+        let Some(receipt_handle) = &message.receipt_handle else { return };
+        if let Err(error) = self.queue.hide(receipt_handle, wait).await {
+            // It comes again all the same, when the queue's own visibility time-out ends.
+            tracing::warn!(message_id = message.message_id, %error, "comes again at the queue's time instead of ours");
+        }
+    }
+}
+
+/// How long a message waits that has been received `count` times: at least as long as the bot platform `asked` for.
+fn wait(count: u32, asked: Option<Duration>) -> Duration {
+    let (first, longest) = (*WAIT.start(), *WAIT.end());
+    let doubled = first.saturating_mul(2_u32.saturating_pow(count.saturating_sub(1)));
+    doubled.max(asked.unwrap_or_default()).min(longest)
+}
+
+fn receive_count(message: &SqsMessage) -> u32 {
+    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_from_two_seconds_to_five_minutes() {
+        let waits: Vec<_> = (0..12).map(|count| wait(count, None).as_secs()).collect();
+        assert_eq!(waits, [2, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!(wait(u32::MAX, None).as_secs(), 300);
+    }
+
+    #[test]
+    fn the_bot_platforms_wish_to_wait_is_honoured_up_to_the_longest_wait() {
+        assert_eq!(wait(1, Some(Duration::from_secs(60))).as_secs(), 60);
+        assert_eq!(wait(8, Some(Duration::from_secs(60))).as_secs(), 256);
+        assert_eq!(wait(1, Some(Duration::from_secs(86_400))).as_secs(), 300);
+    }
+}

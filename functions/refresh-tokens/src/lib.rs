@@ -1,0 +1,109 @@
+//! Invoked by a schedule every five minutes, one run at a time: sees to it that the bot platform's access token and, where
+//! 8x8 is called with one, 8x8's are fresh.
+
+use lambda_runtime::Diagnostic;
+use serde::Serialize;
+use shared::aws;
+use shared::bot_platform::BotPlatform;
+use shared::clock::UnixTime;
+use shared::config::{ContactCenterAuthentication, Environment};
+use shared::contact_center::authentication::ContactCenterIssuer;
+use shared::http::client;
+use shared::secrets::SecretsManager;
+use shared::telemetry;
+use shared::token::{KeptToken, Refresh, TokenError};
+
+/// What the function holds between invocations.
+#[derive(Debug)]
+pub struct RefreshTokens {
+    /// `None` where an API key needs no token.
+    contact_center: Option<KeptToken<ContactCenterIssuer>>,
+    bot: KeptToken<BotPlatform>,
+}
+
+/// What became of each token.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Tokens that were replaced.
+    refreshed: Vec<&'static str>,
+    /// Tokens that live long enough yet.
+    fresh: Vec<&'static str>,
+    /// Tokens that could not be refreshed.
+    failed: Vec<Failed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed {
+    token: &'static str,
+    reason: String,
+}
+
+impl RefreshTokens {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub async fn start(environment: &Environment) -> Result<Self, lambda_runtime::Error> {
+        let bot = environment.bot_platform()?;
+        let authentication = environment.contact_center_authentication()?;
+        let client = client()?;
+        let secrets = SecretsManager::new(&aws::sdk_config(&client).await);
+        let contact_center = match authentication {
+            ContactCenterAuthentication::ApiKey => None,
+            ContactCenterAuthentication::Token(token) => {
+                let credentials = secrets.secret(environment.contact_center_secret_id()?);
+                let issuer = ContactCenterIssuer::new(client.clone(), &token, credentials.into());
+                Some(KeptToken::new(secrets.secret(token.secret_id), issuer))
+            }
+        };
+        let issuer = BotPlatform::new(client, &bot.endpoint, secrets.secret(bot.secret_id));
+        Ok(Self { contact_center, bot: KeptToken::new(secrets.secret(bot.token_secret_id), issuer) })
+    }
+
+    /// Refreshes what has to be. One token's failure does not keep the other from being refreshed.
+    ///
+    /// # Errors
+    /// The report, as soon as one token failed, so that Lambda counts an error and alarms see it.
+    pub async fn handle(&self) -> Result<Report, Diagnostic> {
+        let now = UnixTime::now();
+        let contact_center = async {
+            match &self.contact_center {
+                Some(token) => Some(token.refresh(now).await),
+                None => None,
+            }
+        };
+        let (contact_center, bot) = tokio::join!(contact_center, self.bot.refresh(now));
+        let mut report = Report::default();
+        if let Some(contact_center) = contact_center {
+            report.add("contact-center", contact_center);
+        }
+        report.add("bot", bot);
+        report.into_answer()
+    }
+}
+
+impl Report {
+    fn add(&mut self, token: &'static str, result: Result<Refresh, TokenError>) {
+        match result {
+            Ok(Refresh::Refreshed(left)) => {
+                telemetry::token_left(token, left);
+                tracing::info!(token, left_s = left.as_secs(), "refreshed");
+                self.refreshed.push(token);
+            }
+            Ok(Refresh::Fresh(left)) => {
+                telemetry::token_left(token, left);
+                self.fresh.push(token);
+            }
+            Err(error) => self.failed.push(Failed { token, reason: error.to_string() }),
+        }
+    }
+
+    fn into_answer(self) -> Result<Self, Diagnostic> {
+        if self.failed.is_empty() {
+            return Ok(self);
+        }
+        // A struct of strings becomes JSON without fail.
+        let error_message = serde_json::to_string(&self).unwrap_or_default();
+        Err(Diagnostic { error_type: "TokensNotRefreshed".to_owned(), error_message })
+    }
+}

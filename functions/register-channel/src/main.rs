@@ -1,0 +1,13 @@
+//! The cold start of register-channel.
+
+use lambda_runtime::LambdaEvent;
+use register_channel::RegisterChannel;
+use shared::config::Environment;
+use shared::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init();
+    let function = RegisterChannel::start(&Environment::of_process()).await?;
+    telemetry::run(async |event: LambdaEvent<_>| function.handle(event.payload).await).await
+}

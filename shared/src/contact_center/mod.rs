@@ -1,0 +1,9 @@
+//! All of 8x8 Contact Center: its events and how they prove where they come from, its API, and how one logs in there.
+
+pub mod authentication;
+pub mod client;
+pub mod event;
+pub mod keys;
+pub mod problem;
+pub mod registration;
+pub mod signature;

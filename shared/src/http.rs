@@ -1,0 +1,131 @@
+//! The one place that builds an HTTP client. Every call of a function goes through it: to 8x8, to the bot platform and,
+//! lent to the AWS SDK (see [`crate::aws`]), to AWS. One client is one TLS configuration, one root store and one pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::{HeaderMap, HeaderValue, header};
+use bytes::{Bytes, BytesMut};
+use reqwest::redirect;
+
+use crate::clock::UnixTime;
+
+/// Setting up a connection takes one round trip for TCP and one or two for TLS; three seconds allow for one lost packet
+/// (TCP re-sends a SYN after one second) and for a vCPU of a 128 MB function.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A frozen function answers no keep-alive, and what its peer closed meanwhile is found out only by a failed request.
+/// Peers keep idle connections for 60 s (an AWS load balancer's default) or more; 20 s stay well below that.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The TLS set-up failed: none of the compiled-in cipher suites can be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be built ({0})")]
+pub struct ClientError(String);
+
+/// Builds the client: TLS 1.2 and 1.3 on aws-lc with Mozilla's roots, HTTP/1.1, no redirects, no proxy, no cookies.
+///
+/// Redirects are off because a callback or a token request must reach the host that was configured or none; a time-out
+/// for the whole call is set at each call, where its reason is known.
+pub fn client() -> Result<reqwest::Client, ClientError> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        // Answers and events are small: send each write at once instead of waiting for more to fill a packet.
+        .tcp_nodelay(true)
+        .user_agent(concat!("8x8-live-agent-bridge/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| ClientError(error.to_string()))
+}
+
+/// Opens a connection to `url` while a function starts, when Lambda gives it a whole vCPU: the TLS handshake of the first
+/// event is then already paid. Whatever the server says is ignored, and so is a failure: the first real call reports it.
+pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
+    /// Init may take 10 s in all; a peer that does not answer within two will not be any quicker later.
+    const WARM_UP_TIMEOUT: Duration = Duration::from_secs(2);
+
+    if let Err(error) = client.head(url).timeout(WARM_UP_TIMEOUT).send().await {
+        tracing::debug!(reason = failure(&error), "no connection at the start");
+    }
+}
+
+/// A header that no log shows; `None` if `text` has characters that no header can carry.
+pub fn sensitive_header(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Why a call got no answer, in words that hold no address, header or body.
+pub fn failure(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else if error.is_builder() {
+        "the request cannot be built"
+    } else {
+        "the connection was lost"
+    }
+}
+
+/// Whether a request whose sending failed with `error` has certainly not reached the server.
+pub fn never_sent(error: &reqwest::Error) -> bool {
+    error.is_connect() || error.is_builder()
+}
+
+/// Reads an answer's body of at most `limit` bytes; `None` if it is longer or the connection is lost on the way.
+pub async fn read_body(mut response: reqwest::Response, limit: usize) -> Option<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > limit {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body.freeze())
+}
+
+/// The `Retry-After` of an answer (RFC 9110 §10.2.3: seconds or a date) as the time to wait from `now`.
+pub fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(UnixTime::from(date).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(value: &'static str) -> Option<Duration> {
+        let now = UnixTime::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]), now)
+    }
+
+    #[test]
+    fn reads_retry_after_as_seconds_or_as_a_date() {
+        assert_eq!(waits("120"), Some(Duration::from_secs(120)));
+        assert_eq!(waits("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(waits("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(waits("soon"), None);
+        assert_eq!(waits("-1"), None);
+    }
+
+    #[test]
+    fn the_client_can_be_built() {
+        assert!(client().is_ok());
+    }
+}

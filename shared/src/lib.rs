@@ -1,0 +1,26 @@
+//! What the functions share. Each module owns one outside system, or one thing that all of them need.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`config`] | the environment of the functions |
+//! | [`contact_center`] | 8x8: its signature, its events, its API and how one logs in there |
+//! | [`bot_platform`] | the bot's side: its token endpoint and its `receiveMessage` |
+//! | [`token`] | access tokens: when one is fresh, and the one way to refresh and store it |
+//! | [`secrets`] | AWS Secrets Manager |
+//! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
+//! | [`aws`] | the AWS SDK's configuration |
+//! | [`http`] | the one HTTP client |
+//! | [`telemetry`] | logs, metrics, and the start of a function |
+//! | [`digest`], [`clock`] | ids from bytes, points in time |
+
+pub mod aws;
+pub mod bot_platform;
+pub mod clock;
+pub mod config;
+pub mod contact_center;
+pub mod digest;
+pub mod http;
+pub mod queue;
+pub mod secrets;
+pub mod telemetry;
+pub mod token;

@@ -1,0 +1,244 @@
+//! Amazon SQS: the FIFO queue between receive-message and deliver-message, and its dead-letter queue.
+//!
+//! An event waits in the queue as JSON with its body in base64: SQS takes only characters that XML allows, and a body may
+//! hold any. At 512 KiB of body that is 0.67 MiB, below the 1 MiB that SQS takes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::MessageAttributeValue;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::aws;
+use crate::clock::UnixTime;
+use crate::config::ExactUrl;
+use crate::digest::sha256_hex;
+
+/// The queue did not confirm an operation.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("the {queue} did not take the {operation} ({reason})")]
+pub struct QueueError {
+    queue: &'static str,
+    operation: &'static str,
+    reason: String,
+}
+
+/// An event between receive-message and deliver-message: everything the bot platform gets, and when we got it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedEvent {
+    /// The event's bytes exactly as they came.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub body: Bytes,
+    /// The `content-type` they came with.
+    pub content_type: Option<String>,
+    /// All `x-8x8-*` headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// When receive-message got it, in milliseconds since the epoch.
+    pub received_at: UnixTime,
+}
+
+impl QueuedEvent {
+    /// Reads the body of a queue message; `None` if it is none of ours.
+    pub fn from_message(body: &str) -> Option<Self> {
+        serde_json::from_str(body).ok()
+    }
+
+    /// 8x8's id of the event, for log lines.
+    pub fn id(&self) -> Option<&str> {
+        self.headers.get("x-8x8-event-id").map(String::as_str)
+    }
+
+    /// When 8x8 sent the event, or else when we got it.
+    pub fn transmitted_at(&self) -> UnixTime {
+        let header = self.headers.get("x-8x8-transmission-time").and_then(|millis| millis.parse().ok());
+        header.map_or(self.received_at, UnixTime::from_millis)
+    }
+}
+
+fn to_base64<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(body))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map(Bytes::from).map_err(|_| serde::de::Error::custom("not base64"))
+}
+
+/// A FIFO queue that events wait in.
+#[derive(Debug, Clone)]
+pub struct EventQueue {
+    client: Client,
+    url: String,
+}
+
+impl EventQueue {
+    /// The queue at `url`.
+    pub fn new(config: &SdkConfig, url: &ExactUrl) -> Self {
+        Self { client: Client::new(config), url: url.as_str().to_owned() }
+    }
+
+    /// Puts an event behind all others of its group. When this returns `Ok`, SQS has stored it on several servers. An
+    /// event whose `deduplication_id` SQS has seen within five minutes is confirmed and dropped.
+    pub async fn send(&self, event: &QueuedEvent, group: &str, deduplication_id: &str) -> Result<(), QueueError> {
+        let fail = |reason| QueueError { queue: "event queue", operation: "event", reason };
+        // All fields are strings and numbers, so that this cannot fail; if it ever does, 8x8 tries again.
+        let message = serde_json::to_string(event).map_err(|error| fail(error.to_string()))?;
+        self.client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(message)
+            .message_group_id(permitted_id(group))
+            .message_deduplication_id(permitted_id(deduplication_id))
+            .send()
+            .await
+            .map_err(|error| fail(aws::failure(&error)))?;
+        Ok(())
+    }
+
+    /// Hides a message that was received, and with it all later ones of its group, for `wait` (whole seconds, at most 12
+    /// hours) from now.
+    pub async fn hide(&self, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+        self.client
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(receipt_handle)
+            .visibility_timeout(i32::try_from(wait.as_secs()).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| QueueError {
+                queue: "event queue",
+                operation: "change of visibility",
+                reason: aws::failure(&error),
+            })?;
+        Ok(())
+    }
+}
+
+/// The FIFO queue for messages that will never be delivered.
+#[derive(Debug, Clone)]
+pub struct DeadLetterQueue {
+    client: Client,
+    url: String,
+}
+
+/// Why a message is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterReason {
+    /// The bot platform will not take it: the attribute `status` holds its HTTP status.
+    RefusedByBot(u16),
+    /// It is not a message of receive-message's.
+    NotAnEvent,
+}
+
+impl fmt::Display for DeadLetterReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RefusedByBot(status) => write!(f, "the bot platform refused it with status {status}"),
+            Self::NotAnEvent => f.write_str("it is not a message of receive-message"),
+        }
+    }
+}
+
+impl DeadLetterQueue {
+    /// The queue at `url`.
+    pub fn new(config: &SdkConfig, url: &ExactUrl) -> Self {
+        Self { client: Client::new(config), url: url.as_str().to_owned() }
+    }
+
+    /// Stores the body of a message of the event queue, with the reason in the attributes `reason` and, where the bot
+    /// platform gave one, `status`.
+    ///
+    /// The deduplication id is the message's own id in the event queue, not the event's: a message that is moved back and
+    /// fails again within five minutes is a new one there, and must be stored again, not dropped as a repeat.
+    pub async fn send(
+        &self,
+        body: &str,
+        group: &str,
+        message_id: &str,
+        reason: DeadLetterReason,
+    ) -> Result<(), QueueError> {
+        let status = match reason {
+            DeadLetterReason::RefusedByBot(status) => Some(status.to_string()),
+            DeadLetterReason::NotAnEvent => None,
+        };
+        let attribute = |name: &str, kind: &str, value: String| {
+            // Fails only without a data type, and one is given.
+            let value = MessageAttributeValue::builder().data_type(kind).string_value(value).build().ok()?;
+            Some((name.to_owned(), value))
+        };
+        let reason = attribute("reason", "String", reason.to_string());
+        let status = status.and_then(|status| attribute("status", "Number", status));
+        let attributes = reason.into_iter().chain(status).collect();
+        self.client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body)
+            .message_group_id(permitted_id(group))
+            .message_deduplication_id(permitted_id(message_id))
+            .set_message_attributes(Some(attributes))
+            .send()
+            .await
+            .map_err(|error| QueueError {
+                queue: "dead-letter queue",
+                operation: "message",
+                reason: aws::failure(&error),
+            })?;
+        Ok(())
+    }
+}
+
+/// An id that SQS takes as a group or for de-duplication: 1 to 128 letters, digits and punctuation marks (SendMessage's
+/// reference). Any other is replaced by its SHA-256 in hexadecimal.
+fn permitted_id(id: &str) -> String {
+    let permitted = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if permitted { id.to_owned() } else { sha256_hex(id.as_bytes()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_id_that_sqs_would_refuse_is_hashed() {
+        assert_eq!(permitted_id("Aka5NMHU8MtIG7lUQOxI0DTOvM4"), "Aka5NMHU8MtIG7lUQOxI0DTOvM4");
+        assert_eq!(permitted_id("~!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}"), "~!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}");
+        let longest = "x".repeat(128);
+        assert_eq!(permitted_id(&longest), longest);
+        for refused in ["", "a b", "ü", &"x".repeat(129)] {
+            let id = permitted_id(refused);
+            assert_eq!(id.len(), 64, "{refused}");
+            assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        }
+        assert_ne!(permitted_id("a b"), permitted_id("a c"));
+    }
+
+    #[test]
+    fn a_foreign_message_is_no_event() {
+        for foreign in ["", "{}", "[]", r#"{"body":"%%","content_type":null,"headers":{},"received_at":1}"#] {
+            assert_eq!(QueuedEvent::from_message(foreign), None, "{foreign}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive_the_queue_as_characters_that_xml_allows(body: Vec<u8>, content_type: Option<String>, received_at: u64) {
+            let event = QueuedEvent {
+                body: body.into(),
+                content_type: content_type.filter(|text| text.is_ascii()),
+                headers: BTreeMap::from([("x-8x8-event-id".to_owned(), "id".to_owned())]),
+                received_at: UnixTime::from_millis(received_at),
+            };
+            let message = serde_json::to_string(&event).unwrap();
+            prop_assert!(message.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == 0x7f));
+            prop_assert_eq!(QueuedEvent::from_message(&message), Some(event));
+        }
+    }
+}

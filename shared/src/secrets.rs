@@ -1,0 +1,182 @@
+//! AWS Secrets Manager: read a secret, keep it for a while, replace it without overwriting what someone else wrote.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use crate::aws;
+use crate::clock::UnixTime;
+use crate::digest::sha256_hex;
+
+/// How long a secret is used without looking again. Long enough that reading costs next to nothing ($0.05 for 10,000
+/// reads), short enough that what an administrator changes is in use after a coffee; a refused token or key is looked
+/// up again at once.
+const KEPT_FOR: Duration = Duration::from_secs(300);
+
+/// A secret that cannot be used. Nothing of its value is ever in the text.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum SecretError {
+    /// Secrets Manager did not give it, or did not take the new value.
+    #[error("secret `{id}` is unavailable ({reason})")]
+    Unavailable {
+        /// Name or ARN.
+        id: String,
+        /// AWS's error code, or why there was no answer.
+        reason: String,
+    },
+    /// It does not hold what it should.
+    #[error("secret `{id}` does not hold {expected}")]
+    Malformed {
+        /// Name or ARN.
+        id: String,
+        /// The JSON that belongs there.
+        expected: &'static str,
+    },
+}
+
+/// What a secret holds, as JSON.
+pub trait SecretContent: DeserializeOwned + Send + Sync + 'static {
+    /// Its fields, for the person who has to mend it: `{"api_key","api_secret"}`.
+    const SHAPE: &'static str;
+}
+
+/// One version of a secret.
+#[derive(Debug)]
+pub struct Version<T> {
+    /// What it holds.
+    pub content: T,
+    id: String,
+}
+
+/// How [`Secret::replace`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The new value is the current one.
+    Stored,
+    /// Someone else replaced the version that was read first; theirs is the current one.
+    Superseded,
+}
+
+/// One secret, kept in memory for five minutes.
+#[derive(Debug)]
+pub struct Secret<T> {
+    client: Client,
+    id: String,
+    kept: Mutex<Option<Kept<T>>>,
+}
+
+#[derive(Debug)]
+struct Kept<T> {
+    version: Arc<Version<T>>,
+    read_at: UnixTime,
+}
+
+/// AWS Secrets Manager.
+#[derive(Debug, Clone)]
+pub struct SecretsManager(Client);
+
+impl SecretsManager {
+    /// The Secrets Manager of that configuration's region.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self(Client::new(config))
+    }
+
+    /// The secret of that name or ARN. Nothing is read yet.
+    pub fn secret<T: SecretContent>(&self, id: String) -> Secret<T> {
+        Secret { client: self.0.clone(), id, kept: Mutex::new(None) }
+    }
+}
+
+impl<T: SecretContent> Secret<T> {
+    /// The secret as it was at most five minutes ago. While Secrets Manager fails, the version that was read last stays
+    /// in use: an outage there must not stop what works without it.
+    pub async fn get(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
+        let mut kept = self.kept.lock().await;
+        if let Some(kept) = kept.as_ref().filter(|kept| now.since(kept.read_at) < KEPT_FOR) {
+            return Ok(Arc::clone(&kept.version));
+        }
+        match (self.fetch().await, kept.as_ref()) {
+            (Ok(version), _) => {
+                *kept = Some(Kept { version: Arc::clone(&version), read_at: now });
+                Ok(version)
+            }
+            (Err(error), Some(kept)) => {
+                tracing::warn!(%error, "using the secret as it was read last");
+                Ok(Arc::clone(&kept.version))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// The secret as it is now, past what is kept.
+    pub async fn read(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
+        let version = self.fetch().await?;
+        *self.kept.lock().await = Some(Kept { version: Arc::clone(&version), read_at: now });
+        Ok(version)
+    }
+
+    async fn fetch(&self) -> Result<Arc<Version<T>>, SecretError> {
+        let answer = self.client.get_secret_value().secret_id(&self.id).send().await;
+        let mut answer = answer.map_err(|error| self.unavailable(aws::failure(&error)))?;
+        let id = answer.version_id.take().ok_or_else(|| self.unavailable("an answer without a version".to_owned()))?;
+        let value = SecretString::from(answer.secret_string.take().ok_or_else(|| self.malformed())?);
+        // serde's own error may quote the value.
+        let content = serde_json::from_str(value.expose_secret()).map_err(|_| self.malformed())?;
+        Ok(Arc::new(Version { content, id }))
+    }
+
+    /// Makes `value` the current version, unless someone else has replaced `read` meanwhile.
+    ///
+    /// PutSecretValue takes the id of the new version from the caller (`ClientRequestToken`) and refuses a second value
+    /// under the same id. Everyone who replaces the version R asks for the id that follows from R, so that the first one
+    /// wins and all others learn that they lost: a compare-and-swap on R. Sending the same value again is a no-op.
+    pub async fn replace(&self, read: &Version<T>, value: SecretString) -> Result<Replaced, SecretError> {
+        /// If R is current although its successor exists, someone has moved AWSCURRENT back to R by hand: then the next
+        /// id is asked for. Nobody does that more than a few times within the life of R.
+        const ROLL_BACKS: u32 = 8;
+
+        for roll_back in 0..ROLL_BACKS {
+            let put = self
+                .client
+                .put_secret_value()
+                .secret_id(&self.id)
+                .client_request_token(successor(&read.id, roll_back))
+                .secret_string(value.expose_secret());
+            match put.send().await {
+                Ok(_) => {
+                    *self.kept.lock().await = None;
+                    return Ok(Replaced::Stored);
+                }
+                Err(error) => match error.as_service_error() {
+                    Some(PutSecretValueError::ResourceExistsException(_)) => {
+                        if self.read(UnixTime::now()).await?.id != read.id {
+                            return Ok(Replaced::Superseded);
+                        }
+                    }
+                    Some(_) | None => return Err(self.unavailable(aws::failure(&error))),
+                },
+            }
+        }
+        Err(self.unavailable("every successor of its version exists".to_owned()))
+    }
+
+    /// The error for content that reads well and still cannot be used.
+    pub fn malformed(&self) -> SecretError {
+        SecretError::Malformed { id: self.id.clone(), expected: T::SHAPE }
+    }
+
+    fn unavailable(&self, reason: String) -> SecretError {
+        SecretError::Unavailable { id: self.id.clone(), reason }
+    }
+}
+
+/// The id of the version that replaces `version_id`: 32 to 64 characters are allowed, and the hexadecimal SHA-256 is 64.
+fn successor(version_id: &str, roll_back: u32) -> String {
+    sha256_hex(format!("replaces {version_id}, {roll_back}").as_bytes())
+}

@@ -1,0 +1,152 @@
+//! What a function tells: JSON log lines, metrics as log lines in CloudWatch's embedded metric format, and the start of
+//! its runtime, which writes the metrics of an invocation when that ends.
+//!
+//! | metric | unit | dimension beside the function's name | written by |
+//! |---|---|---|---|
+//! | `EventsReceived` | count | | receive-message: accepted and durably queued |
+//! | `EventsUndocumented` | count | | receive-message: of those, of a type that 8x8 does not document |
+//! | `EventsRepeated` | count | | receive-message: of those, sent again by 8x8 (`x-8x8-retry` above 0) |
+//! | `EventsRefused` | count | `Reason` | receive-message |
+//! | `EventsDelivered` | count | | deliver-message |
+//! | `EventsRetried` | count | | deliver-message: back to the queue, to be tried later |
+//! | `EventsDeadLettered` | count | | deliver-message |
+//! | `EventAge` | milliseconds | | deliver-message: from 8x8's transmission to the bot platform's 2xx |
+//! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens: after its run |
+//!
+//! Nothing of a message, a person, a header or a secret is in any of them.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use lambda_http::{Body, Request, Response};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_cloudwatch_embedded::{Builder, Collector};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+const NAMESPACE: &str = "LiveAgentBridge";
+
+static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
+
+/// Starts logs and metrics. Called once, first thing in `main`; a second call changes nothing.
+///
+/// `AWS_LAMBDA_LOG_LEVEL` (Lambda's own setting) chooses the level of our lines. Libraries write warnings and errors at
+/// any level: below that, the AWS SDK and the HTTP client describe requests, and those hold secrets.
+pub fn init() {
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
+    let ours = ["shared", "receive_message", "deliver_message", "refresh_tokens", "register_channel"];
+    let filter = Targets::new()
+        .with_default(Level::WARN.min(level))
+        .with_targets(ours.map(|target| (target, level)))
+        // The span with the request's id.
+        .with_target("lambda_runtime", Level::INFO);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_target(false);
+    // Fails only if there are logs already.
+    let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
+
+    let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_| "unknown".to_owned());
+    let metrics = Builder::new().cloudwatch_namespace(NAMESPACE).with_dimension("FunctionName", function);
+    // Fails only if there are metrics already.
+    if let Ok(collector) = metrics.init() {
+        let _ = COLLECTOR.set(collector);
+    }
+    for name in ["EventsReceived", "EventsUndocumented", "EventsRepeated", "EventsRefused"] {
+        describe_counter!(name, Unit::Count, "");
+    }
+    for name in ["EventsDelivered", "EventsRetried", "EventsDeadLettered"] {
+        describe_counter!(name, Unit::Count, "");
+    }
+    describe_histogram!("EventAge", Unit::Milliseconds, "");
+    describe_gauge!("TokenSecondsLeft", Unit::Seconds, "");
+}
+
+/// An event was accepted and queued.
+pub fn event_received(is_documented: bool, is_repeated: bool) {
+    counter!("EventsReceived").increment(1);
+    if !is_documented {
+        counter!("EventsUndocumented").increment(1);
+    }
+    if is_repeated {
+        counter!("EventsRepeated").increment(1);
+    }
+}
+
+/// A request was answered with something else than 2xx, for one of a fixed set of reasons.
+pub fn event_refused(reason: &'static str) {
+    counter!("EventsRefused", "Reason" => reason).increment(1);
+}
+
+/// The bot platform has an event; `age` since 8x8 sent it.
+pub fn event_delivered(age: Duration) {
+    counter!("EventsDelivered").increment(1);
+    histogram!("EventAge").record(age.as_millis() as f64);
+}
+
+/// An event went back to the queue.
+pub fn event_retried() {
+    counter!("EventsRetried").increment(1);
+}
+
+/// An event went to the dead-letter queue.
+pub fn event_dead_lettered() {
+    counter!("EventsDeadLettered").increment(1);
+}
+
+/// A token has that much of its life left.
+pub fn token_left(token: &'static str, left: Duration) {
+    gauge!("TokenSecondsLeft", "Token" => token).set(left.as_secs() as f64);
+}
+
+/// Runs a function that is invoked with JSON and answers with JSON.
+///
+/// # Errors
+/// When Lambda's runtime API is lost; the execution environment ends then.
+pub async fn run<Event, Answer>(
+    handle: impl AsyncFn(LambdaEvent<Event>) -> Result<Answer, Diagnostic>,
+) -> Result<(), lambda_runtime::Error>
+where
+    Event: DeserializeOwned,
+    Answer: Serialize,
+{
+    let handle = &handle;
+    lambda_runtime::run(service_fn(async |event| {
+        // On the heap: what is inside is too deep a nest of futures for the compiler to lay out as one.
+        let answer = Box::pin(handle(event)).await;
+        flush();
+        answer
+    }))
+    .await
+}
+
+/// Runs a function that is invoked by an HTTP API.
+///
+/// # Errors
+/// When Lambda's runtime API is lost; the execution environment ends then.
+pub async fn run_http<F: Future<Output = Response<Body>> + Send>(
+    handle: impl Fn(Request) -> F,
+) -> Result<(), lambda_runtime::Error> {
+    lambda_http::run(service_fn(|request| {
+        let answer = handle(request);
+        async {
+            let answer = answer.await;
+            flush();
+            Ok::<_, Infallible>(answer)
+        }
+    }))
+    .await
+}
+
+fn flush() {
+    if let Some(collector) = COLLECTOR.get()
+        && let Err(error) = collector.flush(io::stdout())
+    {
+        tracing::error!(%error, "the metrics of this invocation are lost");
+    }
+}

@@ -1,0 +1,41 @@
+//! The functions' binaries, built by cargo with the profile that the sandbox itself was built with.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+const FUNCTIONS: [&str; 4] = ["receive-message", "deliver-message", "refresh-tokens", "register-channel"];
+
+/// Builds what is not up to date, once a process, and gives the folder of the binaries.
+///
+/// # Panics
+/// If cargo fails.
+pub fn functions() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    let executable = std::env::current_exe().expect("a running program has a path");
+    // target/<profile>/sandbox, or target/<profile>/deps/it-<hash>
+    let folder = executable.parent().expect("a program lies in a folder");
+    let folder =
+        if folder.ends_with("deps") { folder.parent().expect("deps lies in the profile's folder") } else { folder };
+    let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--manifest-path",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
+    ]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    for function in FUNCTIONS {
+        cargo.args(["--package", function]);
+    }
+    let status = cargo.status().expect("cargo can be started");
+    assert!(status.success(), "the functions cannot be built");
+    folder.to_owned()
+}

@@ -1,0 +1,158 @@
+//! AWS as the functions see it: Secrets Manager and SQS behind one address, on AWS's own JSON protocol, so that the
+//! functions' SDK clients run unchanged. An operation that is not simulated is refused as AWS refuses an unknown one.
+
+pub mod fifo;
+pub mod secrets_manager;
+pub mod sqs;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::faults::{Fault, Faults};
+use crate::journal::Journal;
+use crate::server::Server;
+use secrets_manager::SecretsManager;
+use sqs::Sqs;
+
+/// What the access key of each function begins with; its name follows.
+pub const ACCESS_KEY_PREFIX: &str = "ASIASANDBOX-";
+
+/// Secrets Manager and SQS.
+#[derive(Debug)]
+pub struct Cloud {
+    /// The secrets.
+    pub secrets: SecretsManager,
+    /// The queues.
+    pub sqs: Sqs,
+    base: String,
+    faults: Arc<Faults>,
+    journal: Arc<Journal>,
+}
+
+/// An error as AWS's JSON protocols write it.
+#[derive(Debug)]
+pub struct AwsError {
+    status: StatusCode,
+    kind: String,
+    query_code: Option<String>,
+    message: String,
+}
+
+impl AwsError {
+    fn invalid(kind: &str, message: &str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: kind.to_owned(), query_code: None, message: message.to_owned() }
+    }
+
+    fn with_query_code(kind: &str, query_code: &str, message: &str) -> Self {
+        Self { query_code: Some(format!("{query_code};Sender")), ..Self::invalid(kind, message) }
+    }
+
+    fn unknown_operation(operation: &str) -> Self {
+        Self::invalid("UnknownOperationException", &format!("{operation} is not simulated"))
+    }
+
+    fn down() -> Self {
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            ..Self::invalid("InternalServiceError", "An error occurred on the server side.")
+        }
+    }
+}
+
+impl Cloud {
+    /// Starts the cloud; its state can be reached past the wire too.
+    pub async fn start(faults: Arc<Faults>, journal: Arc<Journal>) -> (Arc<Self>, Server) {
+        let listener = Server::listener().await;
+        let base = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
+        let cloud = Arc::new(Self { secrets: SecretsManager::default(), sqs: Sqs::default(), base, faults, journal });
+        // A queue message may have 1 MiB and arrives as JSON within JSON.
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&cloud));
+        let router = router.layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024));
+        (cloud, Server::on(listener, router))
+    }
+
+    /// The URL of a queue of that name.
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}/123456789012/{name}", self.base)
+    }
+
+    fn call(&self, headers: &HeaderMap, body: &[u8]) -> Result<Value, AwsError> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (prefix, operation) = header("x-amz-target").split_once('.').unwrap_or_default();
+        let service = match prefix {
+            "secretsmanager" => "secretsmanager",
+            "AmazonSQS" => "sqs",
+            unknown => return Err(AwsError::unknown_operation(unknown)),
+        };
+        if !is_signed_for(header("authorization"), service) {
+            return Err(AwsError {
+                status: StatusCode::FORBIDDEN,
+                ..AwsError::invalid("MissingAuthenticationTokenException", "Missing Authentication Token")
+            });
+        }
+        let input = serde_json::from_slice(body)
+            .map_err(|_| AwsError::invalid("SerializationException", "the body is not JSON"))?;
+        if service == "sqs" {
+            if self.faults.strikes(Fault::QueueDown) {
+                return Err(AwsError::down());
+            }
+            self.sqs.call(operation, &input, &self.base, &self.journal)
+        } else {
+            if self.faults.strikes(Fault::SecretsDown) {
+                return Err(AwsError::down());
+            }
+            let answer = self.secrets.call(operation, &input);
+            if operation == "PutSecretValue" {
+                let secret = input["SecretId"].as_str().unwrap_or_default();
+                let outcome = answer.as_ref().err().map_or("stored", |error| &error.kind);
+                self.journal.hop(
+                    caller(header("authorization")),
+                    "Secrets Manager",
+                    &format!("secret {secret}"),
+                    outcome,
+                    None,
+                );
+            }
+            answer
+        }
+    }
+}
+
+/// `AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, …`
+fn is_signed_for(authorization: &str, service: &str) -> bool {
+    authorization.starts_with("AWS4-HMAC-SHA256 Credential=")
+        && authorization.contains(&format!("/us-east-1/{service}/aws4_request"))
+        && authorization.contains("SignedHeaders=")
+        && authorization.contains("Signature=")
+}
+
+/// The function whose credentials signed the request: each has an access key of its own.
+fn caller(authorization: &str) -> &str {
+    let key = authorization.split("Credential=").nth(1).and_then(|credential| credential.split('/').next());
+    key.and_then(|key| key.strip_prefix(ACCESS_KEY_PREFIX)).unwrap_or("someone")
+}
+
+async fn answer(State(cloud): State<Arc<Cloud>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
+    if method != Method::POST {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let request_id = ("x-amzn-requestid", crate::id::uuid());
+    let json = ("content-type", "application/x-amz-json-1.1".to_owned());
+    match cloud.call(&headers, &body) {
+        Ok(output) => ([request_id, json], Body::from(output.to_string())).into_response(),
+        Err(error) => {
+            let body = json!({ "__type": error.kind, "message": error.message }).to_string();
+            let mut response = (error.status, [request_id, json], body).into_response();
+            if let Some(code) = error.query_code {
+                response.headers_mut().insert("x-amzn-query-error", code.parse().expect("codes are ASCII"));
+            }
+            response
+        }
+    }
+}

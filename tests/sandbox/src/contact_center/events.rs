@@ -1,0 +1,258 @@
+//! Conversations and their events: what an agent does becomes an event, signed, sent in order, and sent again until it
+//! gets a 2xx.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::signer::{Claims, Signer};
+use super::{ContactCenter, ContactCenterApi, QUEUES};
+use crate::faults::Fault;
+
+/// The "brief delay" before an event is sent again.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// An event that waits to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    event_id: String,
+    event_type: &'static str,
+    body: String,
+}
+
+/// A conversation with an agent.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    contact_center: Arc<ContactCenter>,
+    id: String,
+    webhook: String,
+}
+
+impl ContactCenter {
+    /// A conversation on a channel, which is that of our bridge.
+    pub fn open_conversation(self: &Arc<Self>, channel_id: &str) -> Conversation {
+        let id = crate::id::base64();
+        let webhook = {
+            let state = self.state();
+            let webhook_id = &state.channels.get(channel_id).expect("the channel exists").webhook_id;
+            state.webhooks.get(webhook_id).expect("the webhook exists").uri.clone()
+        };
+        Conversation { contact_center: Arc::clone(self), id, webhook }
+    }
+
+    /// Sends the events of one conversation in order, each until it gets a 2xx.
+    async fn deliver(
+        self: Arc<Self>,
+        conversation_id: String,
+        webhook: String,
+        mut outbox: mpsc::UnboundedReceiver<Outgoing>,
+    ) {
+        while let Some(event) = outbox.recv().await {
+            let follower = if self.faults.strikes(Fault::Reorder) { outbox.try_recv().ok() } else { None };
+            if let Some(follower) = follower {
+                self.send_until_accepted(&conversation_id, &webhook, &follower).await;
+            }
+            self.send_until_accepted(&conversation_id, &webhook, &event).await;
+        }
+    }
+
+    async fn send_until_accepted(&self, conversation_id: &str, webhook: &str, event: &Outgoing) {
+        if self.faults.strikes(Fault::Forged) {
+            self.send_forged(webhook, event).await;
+        }
+        let mut is_late = self.faults.strikes(Fault::Late);
+        for retry in 0.. {
+            let five_minutes = if is_late { 300_000 } else { 0 };
+            is_late = false;
+            let claims = self.claims(event, retry, now_millis() - five_minutes);
+            self.journal.event_sent(&event.event_id, event.event_type, conversation_id);
+            let headers = self.signer.headers(event.body.as_bytes(), &claims);
+            let started = Instant::now();
+            let status = self.post(webhook, &headers, &event.body).await;
+            self.journal.event_answered(&event.event_id, &shown(status), started.elapsed());
+            if status.is_some_and(|status| status.is_success()) {
+                self.accept(conversation_id, &event.event_id);
+                if self.faults.strikes(Fault::Duplicate) {
+                    let again = self.post(webhook, &headers, &event.body).await;
+                    let outcome = format!("{}, a repeat", shown(again));
+                    self.journal.event_answered(&event.event_id, &outcome, started.elapsed());
+                }
+                return;
+            }
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+
+    fn accept(&self, conversation_id: &str, event_id: &str) {
+        let mut state = self.state();
+        state.accepted.entry(conversation_id.to_owned()).or_default().push(event_id.to_owned());
+        state.unanswered -= 1;
+    }
+
+    /// Somebody who has seen a genuine request sends another body with it, and one who has not signs with a key of theirs.
+    async fn send_forged(&self, webhook: &str, event: &Outgoing) {
+        let body = event.body.replacen('}', " }", 1);
+        let claims = self.claims(event, 0, now_millis());
+        let changed = self.signer.headers(event.body.as_bytes(), &claims);
+        let foreign = Signer::new().headers(body.as_bytes(), &claims);
+        for headers in [changed, foreign] {
+            let status = self.post(webhook, &headers, &body).await;
+            self.journal.hop("a forger", "receive-message", event.event_type, &shown(status), None);
+            if status.is_some_and(|status| status.is_success()) {
+                self.state().violations.push(format!("a forged {} was accepted", event.event_type));
+            }
+        }
+    }
+
+    fn claims(&self, event: &Outgoing, retry: u64, transmission_time: u128) -> Claims {
+        Claims {
+            tenant_id: self.settings.tenant_id.clone(),
+            customer_id: "sandbox-customer".to_owned(),
+            event_id: event.event_id.clone(),
+            retry,
+            transmission_time,
+        }
+    }
+
+    async fn post(&self, webhook: &str, headers: &[(&'static str, String)], body: &str) -> Option<StatusCode> {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
+        self.client.post(webhook, headers, body.to_owned()).await
+    }
+}
+
+impl Conversation {
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The conversation was created.
+    pub fn created(&self) {
+        if self.is_gateway() {
+            let user = json!({ "name": "Sandbox Customer", "userId": "c-1", "language": "en" });
+            self.gateway(
+                "CONVERSATION_UPDATE",
+                Some(json!({ "state": "created", "user": user, "channel": "ChatAPI" })),
+            );
+        }
+    }
+
+    /// It waits in a queue.
+    pub fn queued(&self) {
+        let (id, name) = QUEUES[0];
+        match self.contact_center.settings.api {
+            ContactCenterApi::ChatGatewayV1 => {
+                self.gateway("QUEUED", Some(json!({ "queueId": id, "queueName": name })))
+            }
+            ContactCenterApi::ChatApiV2 => self.flat("QUEUED", json!({ "queueId": id, "queueName": name })),
+        }
+    }
+
+    /// An agent joins.
+    pub fn joined(&self, agent: &str) {
+        match self.contact_center.settings.api {
+            ContactCenterApi::ChatGatewayV1 => self.members_changed(agent, "joined"),
+            ContactCenterApi::ChatApiV2 => {
+                self.flat("AGENT_JOINED", json!({ "messageType": "SYSTEM", "agentId": agent, "agentName": agent }));
+            }
+        }
+    }
+
+    /// An agent types. The older API does not tell.
+    pub fn types(&self, agent: &str) {
+        if self.is_gateway() {
+            self.gateway("ACTIVITY", Some(json!({ "name": "typing", "value": { "users": [agent] } })));
+        }
+    }
+
+    /// An agent writes.
+    pub fn writes(&self, agent: &str, text: &str) {
+        match self.contact_center.settings.api {
+            ContactCenterApi::ChatGatewayV1 => {
+                let sender = json!({ "id": agent, "type": "agent" });
+                self.gateway("MESSAGE", Some(json!({ "isEcho": false, "sender": sender, "text": text })));
+            }
+            ContactCenterApi::ChatApiV2 => {
+                let message = json!({ "messageType": "AGENT", "agentId": agent, "agentName": agent, "message": text });
+                self.flat("TEXT", message);
+            }
+        }
+    }
+
+    /// The conversation is transferred: that the agent leaves is then not the end.
+    pub fn transferred(&self) {
+        match self.contact_center.settings.api {
+            ContactCenterApi::ChatGatewayV1 => self.gateway("TRANSFER", None),
+            ContactCenterApi::ChatApiV2 => self.flat("TRANSFER", json!({})),
+        }
+    }
+
+    /// An agent leaves.
+    pub fn left(&self, agent: &str) {
+        match self.contact_center.settings.api {
+            ContactCenterApi::ChatGatewayV1 => self.members_changed(agent, "left"),
+            ContactCenterApi::ChatApiV2 => {
+                self.flat("AGENT_LEFT", json!({ "messageType": "SYSTEM", "agentId": agent, "agentName": agent }));
+            }
+        }
+    }
+
+    /// The end.
+    pub fn idle(&self) {
+        if self.is_gateway() {
+            self.gateway("CONVERSATION_UPDATE", Some(json!({ "state": "idle", "channel": "ChatAPI" })));
+        }
+    }
+
+    /// Any body at all as an event of this conversation.
+    pub fn event(&self, event_type: &'static str, body: String) -> String {
+        let event_id = crate::id::base64();
+        let outgoing = Outgoing { event_id: event_id.clone(), event_type, body };
+        let mut state = self.contact_center.state();
+        state.unanswered += 1;
+        let outbox = state.outboxes.entry(self.id.clone()).or_insert_with(|| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let contact_center = Arc::clone(&self.contact_center);
+            tokio::spawn(contact_center.deliver(self.id.clone(), self.webhook.clone(), receiver));
+            sender
+        });
+        outbox.send(outgoing).expect("the conversation's task lives as long as the contact center");
+        event_id
+    }
+
+    fn is_gateway(&self) -> bool {
+        self.contact_center.settings.api == ContactCenterApi::ChatGatewayV1
+    }
+
+    fn members_changed(&self, agent: &str, change: &str) {
+        self.gateway("MEMBERS_CHANGED", Some(json!({ "memberType": "agent", "change": change, "id": agent })));
+    }
+
+    /// Chat Gateway v1.0: the payload in `data`.
+    fn gateway(&self, event_type: &'static str, data: Option<Value>) {
+        let mut event = json!({ "eventType": event_type, "conversationId": self.id, "timestamp": now_millis() as u64 });
+        if let Some(data) = data {
+            event["data"] = data;
+        }
+        self.event(event_type, event.to_string());
+    }
+
+    /// Chat API v2.0: the payload beside the rest.
+    fn flat(&self, event_type: &'static str, mut event: Value) {
+        event["eventType"] = event_type.into();
+        event["conversationId"] = self.id.clone().into();
+        event["timestamp"] = (now_millis() as u64).into();
+        self.event(event_type, event.to_string());
+    }
+}
+
+fn shown(status: Option<StatusCode>) -> String {
+    status.map_or("no answer".to_owned(), |status| status.as_u16().to_string())
+}
+
+fn now_millis() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis()
+}

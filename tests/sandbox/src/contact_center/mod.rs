@@ -1,0 +1,237 @@
+//! 8x8 Contact Center: its API in both dialects, strict as its OpenAPI files are; its events, signed and sent again until
+//! they get a 2xx; and agents who join, type, write, transfer and leave.
+
+mod api;
+mod events;
+mod problem;
+mod schema;
+pub mod signer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::client::Client;
+use crate::faults::Faults;
+use crate::journal::Journal;
+use crate::server::Server;
+pub use events::Conversation;
+use events::Outgoing;
+use signer::Signer;
+
+/// Which of 8x8's APIs is played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ContactCenterApi {
+    /// Chat Gateway v1.
+    #[default]
+    ChatGatewayV1,
+    /// Chat API v2.
+    ChatApiV2,
+}
+
+/// How callers have to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Authentication {
+    /// `x-api-key`.
+    #[default]
+    ApiKey,
+    /// A bearer token for API key and secret.
+    ClientCredentials,
+    /// A bearer token for user and password, and `x-api-key`.
+    Password,
+}
+
+/// How the simulated contact center is set up.
+#[derive(Debug, Clone)]
+pub struct ContactCenterSettings {
+    /// Its API.
+    pub api: ContactCenterApi,
+    /// Its authentication.
+    pub authentication: Authentication,
+    /// Its tenant.
+    pub tenant_id: String,
+    /// What callers are known by.
+    pub credentials: Credentials,
+    /// How long its access tokens live.
+    pub token_life: Duration,
+}
+
+/// What callers of 8x8 are known by.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The API key.
+    pub api_key: String,
+    /// The secret of the API key.
+    pub api_secret: String,
+    /// A user.
+    pub username: String,
+    /// The user's password.
+    pub password: String,
+}
+
+impl Default for ContactCenterSettings {
+    fn default() -> Self {
+        Self {
+            api: ContactCenterApi::default(),
+            authentication: Authentication::default(),
+            tenant_id: "sandboxtenant".to_owned(),
+            credentials: Credentials {
+                api_key: "sandbox-api-key".to_owned(),
+                api_secret: "sandbox-api-secret".to_owned(),
+                username: "sandbox-8x8-user".to_owned(),
+                password: "sandbox-8x8-password".to_owned(),
+            },
+            token_life: Duration::from_secs(1799),
+        }
+    }
+}
+
+/// The queues that agents of the simulated contact center work on, with their names.
+const QUEUES: [(&str, &str); 2] = [("101", "Support"), ("102", "Sales")];
+
+/// The simulated contact center.
+#[derive(Debug)]
+pub struct ContactCenter {
+    settings: ContactCenterSettings,
+    signer: Signer,
+    faults: Arc<Faults>,
+    journal: Arc<Journal>,
+    client: Client,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    webhooks: BTreeMap<String, Webhook>,
+    channels: BTreeMap<String, Channel>,
+    tokens: HashMap<String, Instant>,
+    /// Where the events of each conversation wait to be sent.
+    outboxes: HashMap<String, mpsc::UnboundedSender<Outgoing>>,
+    /// Event ids that got a 2xx, in that order, by conversation.
+    accepted: BTreeMap<String, Vec<String>>,
+    unanswered: usize,
+    violations: Vec<String>,
+    /// The next calls of this method and path are answered with 500, or not at all.
+    failures: Vec<PlannedFailure>,
+}
+
+#[derive(Debug, Clone)]
+struct Webhook {
+    name: String,
+    uri: String,
+    version: String,
+}
+
+#[derive(Debug, Clone)]
+struct Channel {
+    name: String,
+    webhook_id: String,
+    queue_id: String,
+}
+
+/// A call to the API that goes wrong.
+#[derive(Debug, Clone)]
+struct PlannedFailure {
+    method: &'static str,
+    path: &'static str,
+    is_carried_out: bool,
+}
+
+impl ContactCenter {
+    /// Starts the contact center.
+    pub async fn start(
+        settings: ContactCenterSettings,
+        faults: Arc<Faults>,
+        journal: Arc<Journal>,
+    ) -> (Arc<Self>, Server) {
+        let contact_center = Arc::new(Self {
+            settings,
+            signer: Signer::new(),
+            faults,
+            journal,
+            client: Client::new(),
+            state: Mutex::default(),
+        });
+        let server = Server::start(api::router(Arc::clone(&contact_center))).await;
+        (contact_center, server)
+    }
+
+    /// The base URL of its API, for a server at `origin`.
+    pub fn endpoint(settings: &ContactCenterSettings, origin: &str) -> String {
+        match settings.api {
+            ContactCenterApi::ChatGatewayV1 => format!("{origin}/chat-gateway/v1/"),
+            ContactCenterApi::ChatApiV2 => format!("{origin}/vcc/us/chat/v2/tenant/{}/", settings.tenant_id),
+        }
+    }
+
+    /// What signs its events.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &ContactCenterSettings {
+        &self.settings
+    }
+
+    /// Event ids that got a 2xx, in that order, by conversation.
+    pub fn accepted(&self) -> BTreeMap<String, Vec<String>> {
+        self.state().accepted.clone()
+    }
+
+    /// How many events still wait for a 2xx.
+    pub fn unanswered(&self) -> usize {
+        self.state().unanswered
+    }
+
+    /// What should never have happened: a forged event that was accepted.
+    pub fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+
+    /// The webhooks and channels that exist, as the API shows them.
+    pub fn registered(&self) -> (Vec<Value>, Vec<Value>) {
+        let state = self.state();
+        let webhooks = state.webhooks.iter().map(|(id, webhook)| self.show_webhook(id, webhook)).collect();
+        let channels = state.channels.iter().map(|(id, channel)| self.show_channel(id, channel)).collect();
+        (webhooks, channels)
+    }
+
+    /// Removes a webhook or channel behind the API's back, as an administrator in the console may.
+    pub fn remove(&self, id: &str) {
+        let mut state = self.state();
+        state.webhooks.remove(id);
+        state.channels.remove(id);
+    }
+
+    /// Adds a channel behind the API's back, to make lists longer than a page.
+    pub fn add_channel(&self, name: &str) {
+        let channel = Channel { name: name.to_owned(), webhook_id: "w".to_owned(), queue_id: "101".to_owned() };
+        self.state().channels.insert(crate::id::base64(), channel);
+    }
+
+    /// Routes a channel to another queue behind the API's back.
+    pub fn reroute(&self, channel_id: &str, queue_id: &str) {
+        if let Some(channel) = self.state().channels.get_mut(channel_id) {
+            channel.queue_id = queue_id.to_owned();
+        }
+    }
+
+    /// The next call of `method` whose path ends in `path` is answered with 500; `is_carried_out` says whether it has
+    /// its effect all the same.
+    pub fn fail_next(&self, method: &'static str, path: &'static str, is_carried_out: bool) {
+        self.state().failures.push(PlannedFailure { method, path, is_carried_out });
+    }
+
+    /// Makes all access tokens invalid.
+    pub fn revoke_tokens(&self) {
+        self.state().tokens.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+}

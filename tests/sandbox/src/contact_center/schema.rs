@@ -1,0 +1,59 @@
+//! What 8x8's OpenAPI files ask of a body: required fields, types, lengths, enumerations. What they do not mention is
+//! allowed, as OpenAPI allows it.
+
+use serde_json::Value;
+
+use super::problem::Problem;
+
+/// A body that was found to be an object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Object<'b>(&'b Value);
+
+impl<'b> Object<'b> {
+    /// `value` as an object.
+    pub(super) fn of(value: &'b Value, name: &str) -> Result<Self, Problem> {
+        value.is_object().then_some(Self(value)).ok_or_else(|| Problem::constraint(name, "Must be an object."))
+    }
+
+    /// A string of at most `length` characters that must be there.
+    pub(super) fn required(self, field: &str, length: usize) -> Result<&'b str, Problem> {
+        self.optional(field, length)?.ok_or_else(|| Problem::constraint(field, "May not be empty."))
+    }
+
+    /// A string of at most `length` characters that may be missing.
+    pub(super) fn optional(self, field: &str, length: usize) -> Result<Option<&'b str>, Problem> {
+        match self.0.get(field) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Err(Problem::constraint(field, "May not be empty.")),
+            Some(Value::String(text)) if text.chars().count() > length => {
+                Err(Problem::constraint(field, &format!("Must have at most {length} characters.")))
+            }
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Problem::constraint(field, "Must be a string.")),
+        }
+    }
+
+    /// A string that must be one of `values`.
+    pub(super) fn one_of(self, field: &str, values: &[&str]) -> Result<Option<&'b str>, Problem> {
+        let value = self.optional(field, usize::MAX)?;
+        match value {
+            Some(value) if !values.contains(&value) => {
+                Err(Problem::constraint(field, &format!("Must be one of {}.", values.join(", "))))
+            }
+            Some(_) | None => Ok(value),
+        }
+    }
+
+    /// An absolute URI that must be there.
+    pub(super) fn uri(self, field: &str) -> Result<&'b str, Problem> {
+        let uri = self.required(field, usize::MAX)?;
+        url::Url::parse(uri).map_err(|_| Problem::constraint(field, "Must be an absolute URI."))?;
+        Ok(uri)
+    }
+
+    /// An object that must be there.
+    pub(super) fn object(self, field: &str) -> Result<Self, Problem> {
+        let value = self.0.get(field).ok_or_else(|| Problem::constraint(field, "May not be empty."))?;
+        Self::of(value, field)
+    }
+}

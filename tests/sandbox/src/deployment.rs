@@ -1,0 +1,175 @@
+//! How the set is deployed: the queues, the secrets, and each function with just the variables it uses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::SandboxSettings;
+use crate::bot_platform::BotPlatformSettings;
+use crate::cloud::Cloud;
+use crate::cloud::fifo::{FifoQueue, QueueSettings};
+use crate::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
+use crate::faults::{Fault, Faults};
+use crate::lambda::{Function, FunctionSettings, LogLine};
+
+const EVENT_QUEUE: &str = "events.fifo";
+const DEAD_LETTER_QUEUE: &str = "dead-letters.fifo";
+/// The secrets' names.
+pub const CONTACT_CENTER_SECRET: &str = "contact-center";
+/// See [`CONTACT_CENTER_SECRET`].
+pub const CONTACT_CENTER_TOKEN_SECRET: &str = "contact-center-token";
+/// See [`CONTACT_CENTER_SECRET`].
+pub const BOT_SECRET: &str = "bot";
+/// See [`CONTACT_CENTER_SECRET`].
+pub const BOT_TOKEN_SECRET: &str = "bot-token";
+/// See [`CONTACT_CENTER_SECRET`].
+pub const CHANNEL_SECRET: &str = "channel";
+
+/// Six times deliver-message's time-out, as AWS advises.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A message is received eight times in the first ten minutes and every five minutes after that: 250 receives are twenty
+/// hours, three times the outage that has to lose nothing.
+const MAX_RECEIVE_COUNT: u32 = 250;
+
+/// The event queue and its dead-letter queue.
+#[derive(Debug)]
+pub struct Queues {
+    /// Between receive-message and deliver-message.
+    pub events: Arc<FifoQueue>,
+    /// What the bot platform will never take.
+    pub dead_letters: Arc<FifoQueue>,
+}
+
+/// The functions of the set.
+#[derive(Debug)]
+pub struct Functions {
+    /// `POST /v1/liveAgent/receiveMessage`.
+    pub receive_message: Arc<Function>,
+    /// The queue's consumer.
+    pub deliver_message: Arc<Function>,
+    /// Every five minutes.
+    pub refresh_tokens: Arc<Function>,
+    /// Direct invokes.
+    pub register_channel: Arc<Function>,
+}
+
+/// Where the parts of the set find what is around them.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Base URL of the contact center's API.
+    pub contact_center_endpoint: &'a str,
+    /// Its token endpoint.
+    pub access_token_url: &'a str,
+    /// Base URL of the bot platform.
+    pub bot_endpoint: &'a str,
+    /// Our public `receiveMessage`.
+    pub callback_url: &'a str,
+    /// AWS.
+    pub cloud_url: &'a str,
+}
+
+/// Creates the queues.
+pub fn create_queues(cloud: &Cloud, haste: u32) -> Queues {
+    let settings =
+        QueueSettings { visibility_timeout: VISIBILITY_TIMEOUT, redrive: None, deduplicates_per_group: true, haste };
+    let dead_letters = FifoQueue::new(settings.clone());
+    let redrive = Some((MAX_RECEIVE_COUNT, Arc::clone(&dead_letters)));
+    let events = FifoQueue::new(QueueSettings { redrive, ..settings });
+    cloud.sqs.add(EVENT_QUEUE, Arc::clone(&events));
+    cloud.sqs.add(DEAD_LETTER_QUEUE, Arc::clone(&dead_letters));
+    Queues { events, dead_letters }
+}
+
+/// Creates the secrets as a person sets them up, and the empty ones.
+pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot: &BotPlatformSettings) {
+    let known = &contact_center.credentials;
+    let credentials = match contact_center.authentication {
+        Authentication::ApiKey => json!({ "api_key": known.api_key }),
+        Authentication::ClientCredentials => json!({ "api_key": known.api_key, "api_secret": known.api_secret }),
+        Authentication::Password => {
+            json!({ "api_key": known.api_key, "username": known.username, "password": known.password })
+        }
+    };
+    cloud.secrets.set(CONTACT_CENTER_SECRET, &credentials);
+    let bot = json!({ "app_token": bot.app_token, "username": bot.username, "password": bot.password });
+    cloud.secrets.set(BOT_SECRET, &bot);
+    for name in [CONTACT_CENTER_TOKEN_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET] {
+        cloud.secrets.set(name, &json!({}));
+    }
+}
+
+/// Deploys the functions whose binaries lie in `binaries`.
+pub fn deploy(
+    settings: &SandboxSettings,
+    around: &Surroundings<'_>,
+    cloud: &Cloud,
+    binaries: &Path,
+    faults: &Arc<Faults>,
+    logs: &mpsc::UnboundedSender<LogLine>,
+) -> Functions {
+    let contact_center = &settings.contact_center;
+    let api = match contact_center.api {
+        ContactCenterApi::ChatGatewayV1 => "chat-gateway-v1",
+        ContactCenterApi::ChatApiV2 => "chat-api-v2",
+    };
+    let authentication = match contact_center.authentication {
+        Authentication::ApiKey => "api-key",
+        Authentication::ClientCredentials => "client-credentials",
+        Authentication::Password => "password",
+    };
+    let the_contact_center = [
+        ("CONTACT_CENTER_ENDPOINT", around.contact_center_endpoint),
+        ("CONTACT_CENTER_API", api),
+        ("CONTACT_CENTER_TENANT_ID", &contact_center.tenant_id),
+    ];
+    let mut login =
+        vec![("CONTACT_CENTER_AUTHENTICATION", authentication), ("CONTACT_CENTER_SECRET_ID", CONTACT_CENTER_SECRET)];
+    if contact_center.authentication != Authentication::ApiKey {
+        login.push(("CONTACT_CENTER_ACCESS_TOKEN_URL", around.access_token_url));
+        login.push(("CONTACT_CENTER_TOKEN_SECRET_ID", CONTACT_CENTER_TOKEN_SECRET));
+    }
+    let bot = [
+        ("BOT_ENDPOINT", around.bot_endpoint),
+        ("BOT_SECRET_ID", BOT_SECRET),
+        ("BOT_TOKEN_SECRET_ID", BOT_TOKEN_SECRET),
+    ];
+    let (event_queue, dead_letter_queue) = (cloud.queue_url(EVENT_QUEUE), cloud.queue_url(DEAD_LETTER_QUEUE));
+    let event_queue = ("EVENT_QUEUE_URL", event_queue.as_str());
+    let dead_letter_queue = ("DEAD_LETTER_QUEUE_URL", dead_letter_queue.as_str());
+
+    let function = |name, timeout, concurrency, killed_by, variables: &[&[(&str, &str)]]| {
+        let aws = [("AWS_ENDPOINT_URL", around.cloud_url)];
+        let variables = variables.iter().copied().flatten().chain(&aws);
+        let variables: BTreeMap<_, _> =
+            variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let timeout = Duration::from_secs(timeout);
+        let settings =
+            FunctionSettings { name, binary: binaries.join(name), variables, timeout, concurrency, killed_by };
+        Function::new(settings, Arc::clone(faults), logs.clone())
+    };
+    let name = [("INTEGRATION_NAME", "sandbox")];
+    let channel = [("CALLBACK_URL", around.callback_url), ("CHANNEL_SECRET_ID", CHANNEL_SECRET)];
+    Functions {
+        receive_message: function(
+            "receive-message",
+            15,
+            settings.concurrency,
+            Some(Fault::KillReceive),
+            &[&the_contact_center, &[event_queue, ("CALLBACK_AUTHENTICATION", "signature")]],
+        ),
+        deliver_message: function(
+            "deliver-message",
+            30,
+            settings.concurrency,
+            Some(Fault::KillDeliver),
+            &[&bot, &[event_queue, dead_letter_queue]],
+        ),
+        refresh_tokens: function("refresh-tokens", 60, 1, None, &[&bot, &login]),
+        register_channel: function("register-channel", 120, 1, None, &[&name, &the_contact_center, &login, &channel]),
+    }
+}

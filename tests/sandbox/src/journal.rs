@@ -1,0 +1,122 @@
+//! What happens between the parts, a line for each hop: who → who, what, how long. No text of a message, no person, no
+//! token is in a line, so that it can be shown to anyone.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// The hops of a run.
+#[derive(Debug)]
+pub struct Journal {
+    is_shown: bool,
+    started: Instant,
+    events: Mutex<HashMap<String, Journey>>,
+}
+
+/// An event on its way.
+#[derive(Debug, Clone)]
+struct Journey {
+    what: String,
+    /// When 8x8 began to send it, the time that it was accepted.
+    sent_at: Instant,
+    last_hop: Instant,
+    /// When the bot platform first had it.
+    received_at: Option<Instant>,
+}
+
+impl Journal {
+    /// With `is_shown`, every hop is printed as it happens.
+    pub fn new(is_shown: bool) -> Self {
+        Self { is_shown, started: Instant::now(), events: Mutex::default() }
+    }
+
+    /// 8x8 begins to send an event, or sends it again.
+    pub fn event_sent(&self, event_id: &str, event_type: &str, conversation_id: &str) {
+        let now = Instant::now();
+        let what = format!("{event_type:<19} {}", short(conversation_id));
+        let mut events = self.events();
+        let journey = events.entry(event_id.to_owned()).or_insert(Journey {
+            what,
+            sent_at: now,
+            last_hop: now,
+            received_at: None,
+        });
+        if journey.received_at.is_none() {
+            (journey.sent_at, journey.last_hop) = (now, now);
+        }
+    }
+
+    /// An event arrives somewhere.
+    pub fn event_hop(&self, event_id: &str, from: &str, to: &str, outcome: &str) {
+        let now = Instant::now();
+        let (what, took) = {
+            let mut events = self.events();
+            let journey = events.entry(event_id.to_owned()).or_insert_with(|| Journey {
+                what: format!("{:<19} {}", "event", short(event_id)),
+                sent_at: now,
+                last_hop: now,
+                received_at: None,
+            });
+            let took = now - journey.last_hop;
+            journey.last_hop = now;
+            if to == "bot platform" && journey.received_at.is_none() {
+                journey.received_at = Some(now);
+            }
+            (journey.what.clone(), took)
+        };
+        self.show(from, to, &what, outcome, Some(took));
+    }
+
+    /// 8x8 has an answer for an event; `took` since it began to send it.
+    pub fn event_answered(&self, event_id: &str, outcome: &str, took: Duration) {
+        let what = self.events().get(event_id).map(|journey| journey.what.clone()).unwrap_or_default();
+        self.show("receive-message", "8x8", &what, outcome, Some(took));
+    }
+
+    /// Anything else that crosses a line.
+    pub fn hop(&self, from: &str, to: &str, what: &str, outcome: &str, took: Option<Duration>) {
+        self.show(from, to, what, outcome, took);
+    }
+
+    /// A sentence between the hops.
+    pub fn say(&self, sentence: &str) {
+        if self.is_shown {
+            println!("{:>9}  — {sentence}", clock(self.started.elapsed()));
+        }
+    }
+
+    /// From 8x8's post to the bot platform's receipt, for each event that got there.
+    pub fn latencies(&self) -> Vec<Duration> {
+        let events = self.events();
+        let mut latencies: Vec<_> =
+            events.values().filter_map(|journey| Some(journey.received_at?.duration_since(journey.sent_at))).collect();
+        latencies.sort();
+        latencies
+    }
+
+    fn show(&self, from: &str, to: &str, what: &str, outcome: &str, took: Option<Duration>) {
+        if self.is_shown {
+            let took = took.map(|took| format!("{:>8.1} ms", took.as_secs_f64() * 1000.0)).unwrap_or_default();
+            let time = clock(self.started.elapsed());
+            println!("{time:>9}  {from:>16} → {to:<16} {what:<32} {outcome:<24} {took}");
+        }
+    }
+
+    fn events(&self) -> MutexGuard<'_, HashMap<String, Journey>> {
+        self.events.lock().expect("no holder panics")
+    }
+}
+
+/// The value below which that share of the sorted values lies.
+pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
+    let index = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or_default()
+}
+
+fn clock(elapsed: Duration) -> String {
+    format!("{:.3} s", elapsed.as_secs_f64())
+}
+
+fn short(id: &str) -> String {
+    if id.chars().count() > 10 { id.chars().take(9).chain(['…']).collect() } else { id.to_owned() }
+}

@@ -1,0 +1,217 @@
+//! `make run` and `make soak`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use sandbox::bot_platform::BotPlatformSettings;
+use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Credentials};
+use sandbox::faults::PlannedFault;
+use sandbox::soak::{self, Load};
+use sandbox::verdict::Verdict;
+use sandbox::{Sandbox, SandboxSettings, handover};
+
+/// Runs the whole function set on this machine: the real binaries, with 8x8, a bot platform and AWS played around them.
+///
+/// Registers a channel, plays a hand-over to a person, shows every hop, and stays. No account and no network are needed.
+#[derive(Debug, Parser)]
+#[command(name = "make run ARGS=…")]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Play one hand-over, check that the bot platform got each accepted event once and in order, and end with 0 or 1.
+    #[arg(long)]
+    once: bool,
+
+    /// Call this contact center instead of the simulated one, e.g. https://api.8x8.com/chat-gateway/v1/. Its events come
+    /// from there too: it must be able to reach --callback-url.
+    #[arg(long, value_name = "URL", conflicts_with = "once")]
+    contact_center_endpoint: Option<String>,
+
+    /// Deliver to this bot platform instead of the simulated one.
+    #[arg(long, value_name = "URL")]
+    bot_endpoint: Option<String>,
+
+    /// The URL under which a contact center elsewhere reaches our receiveMessage, e.g. that of a tunnel.
+    #[arg(long, value_name = "URL")]
+    callback_url: Option<String>,
+
+    /// Which of 8x8's APIs the contact center speaks.
+    #[arg(long, value_enum, default_value_t)]
+    contact_center_api: ContactCenterApi,
+
+    /// How to log in at the contact center.
+    #[arg(long, value_enum, default_value_t)]
+    contact_center_authentication: Authentication,
+
+    /// Where the contact center's access tokens come from, e.g. https://api.8x8.com/oauth/v2/token.
+    #[arg(long, value_name = "URL")]
+    contact_center_access_token_url: Option<String>,
+
+    /// The contact center's tenant.
+    #[arg(long, value_name = "ID", default_value = "sandboxtenant")]
+    contact_center_tenant_id: String,
+
+    /// The queue of the contact center that takes the conversations.
+    #[arg(long, value_name = "ID", default_value = "101")]
+    queue_id: String,
+
+    #[command(flatten)]
+    secrets: Secrets,
+
+    /// Let something go wrong: bot-500, bot-429, bot-401, bot-hangs, bot-drops, duplicate, late, reorder, forged,
+    /// keys-down, token-revoked, secrets-down, queue-down, kill-receive, kill-deliver. As FAULT=3 the next three times, as
+    /// FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several times.
+    #[arg(long, value_name = "FAULT[=WHEN]")]
+    fault: Vec<PlannedFault>,
+
+    /// Write the functions' log lines to this file.
+    #[arg(long, value_name = "FILE", default_value = "target/sandbox.log")]
+    logs: PathBuf,
+}
+
+/// Secrets of systems that are not simulated. They are taken from the environment, where no list of processes shows them.
+#[derive(Debug, clap::Args)]
+struct Secrets {
+    #[arg(long, env, hide = true, default_value = "sandbox-api-key")]
+    contact_center_api_key: String,
+    #[arg(long, env, hide = true, default_value = "sandbox-api-secret")]
+    contact_center_api_secret: String,
+    #[arg(long, env, hide = true, default_value = "sandbox-8x8-user")]
+    contact_center_username: String,
+    #[arg(long, env, hide = true, default_value = "sandbox-8x8-password")]
+    contact_center_password: String,
+    #[arg(long, env, hide = true, default_value = "sandbox-app-token")]
+    bot_app_token: String,
+    #[arg(long, env, hide = true, default_value = "sandbox-bot-user")]
+    bot_username: String,
+    #[arg(long, env, hide = true, default_value = "sandbox-bot-password")]
+    bot_password: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play many conversations at once, with all faults or none, check every event, and end with 0 or 1.
+    Soak {
+        /// Conversations at a time.
+        #[arg(long, default_value_t = 1000)]
+        conversations: usize,
+        /// Events of each.
+        #[arg(long, default_value_t = 10)]
+        events: usize,
+        /// Let nothing go wrong, and measure.
+        #[arg(long)]
+        calm: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    match &options.command {
+        Some(Command::Soak { conversations, events, calm }) => {
+            let patience = Duration::from_secs(1800);
+            soak(Load { conversations: *conversations, events: *events, patience }, *calm, options.logs.clone()).await
+        }
+        None => run(options).await,
+    }
+}
+
+async fn run(options: Options) -> ExitCode {
+    println!("Building the functions and starting the set …\n");
+    let plays_contact_center = options.contact_center_endpoint.is_none();
+    let sandbox = Sandbox::start(settings(&options)).await;
+    for (name, address) in &sandbox.addresses {
+        println!("  {name:<24} {address}");
+    }
+    println!("  {:<24} {}\n", "the functions' logs", options.logs.display());
+    sandbox.journal.say("register-channel finds or creates webhook and channel");
+    let channel_id = match sandbox.register(&options.queue_id).await {
+        Ok(channel_id) => channel_id,
+        Err(error) => return failed("register-channel", &error.to_string()),
+    };
+    sandbox.journal.say("refresh-tokens logs in at the bot platform");
+    if let Err(error) = sandbox.refresh_tokens().await {
+        return failed("refresh-tokens", &error.to_string());
+    }
+    for planned in &options.fault {
+        sandbox.fault(planned.fault, planned.when);
+    }
+    if plays_contact_center {
+        let verdict = match handover::play(&sandbox, &channel_id).await {
+            Ok(verdict) => verdict,
+            Err(error) => return failed("the hand-over", &error.to_string()),
+        };
+        println!("\n{verdict}");
+        if options.once {
+            return exit_code(&verdict);
+        }
+    }
+    println!("\nThe channel is {channel_id}. Everything stays up; Ctrl-C ends it.\n");
+    let _ = tokio::signal::ctrl_c().await;
+    ExitCode::SUCCESS
+}
+
+async fn soak(load: Load, is_calm: bool, logs: PathBuf) -> ExitCode {
+    let settings = SandboxSettings {
+        concurrency: if is_calm { 4 } else { 16 },
+        haste: 60,
+        logs: Some(logs),
+        ..SandboxSettings::default()
+    };
+    let sandbox = Sandbox::start(settings).await;
+    let channel_id = match sandbox.register("101").await {
+        Ok(channel_id) => channel_id,
+        Err(error) => return failed("register-channel", &error.to_string()),
+    };
+    println!("{} events of {} conversations …", load.conversations * load.events, load.conversations);
+    if !is_calm {
+        soak::switch_on_all_faults(&sandbox);
+    }
+    let started = std::time::Instant::now();
+    let verdict = soak::play(&sandbox, &channel_id, load).await;
+    println!("{:.1} s\n\n{verdict}", started.elapsed().as_secs_f64());
+    exit_code(&verdict)
+}
+
+fn settings(options: &Options) -> SandboxSettings {
+    let secrets = &options.secrets;
+    SandboxSettings {
+        contact_center: ContactCenterSettings {
+            api: options.contact_center_api,
+            authentication: options.contact_center_authentication,
+            tenant_id: options.contact_center_tenant_id.clone(),
+            credentials: Credentials {
+                api_key: secrets.contact_center_api_key.clone(),
+                api_secret: secrets.contact_center_api_secret.clone(),
+                username: secrets.contact_center_username.clone(),
+                password: secrets.contact_center_password.clone(),
+            },
+            ..ContactCenterSettings::default()
+        },
+        bot: BotPlatformSettings {
+            app_token: secrets.bot_app_token.clone(),
+            username: secrets.bot_username.clone(),
+            password: secrets.bot_password.clone(),
+            ..BotPlatformSettings::default()
+        },
+        contact_center_endpoint: options.contact_center_endpoint.clone(),
+        access_token_url: options.contact_center_access_token_url.clone(),
+        bot_endpoint: options.bot_endpoint.clone(),
+        callback_url: options.callback_url.clone(),
+        is_shown: true,
+        logs: Some(options.logs.clone()),
+        ..SandboxSettings::default()
+    }
+}
+
+fn failed(what: &str, why: &str) -> ExitCode {
+    eprintln!("\n{what} failed: {why}");
+    ExitCode::FAILURE
+}
+
+fn exit_code(verdict: &Verdict) -> ExitCode {
+    if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

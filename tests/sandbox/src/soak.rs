@@ -1,0 +1,62 @@
+//! Many conversations at once, with everything going wrong that can.
+
+use std::time::Duration;
+
+use crate::Sandbox;
+use crate::contact_center::Conversation;
+use crate::faults::{Fault, When};
+use crate::verdict::Verdict;
+
+/// What is played.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Conversations at a time.
+    pub conversations: usize,
+    /// Events of each.
+    pub events: usize,
+    /// How long it may take until everything is delivered.
+    pub patience: Duration,
+}
+
+/// All faults, each often enough to strike at ten thousand events and seldom enough to get on.
+pub const ALL_FAULTS: [(Fault, f64); 15] = [
+    (Fault::Bot500, 0.02),
+    (Fault::Bot429, 0.01),
+    (Fault::Bot401, 0.005),
+    (Fault::BotHangs, 0.001),
+    (Fault::BotDrops, 0.01),
+    (Fault::Duplicate, 0.02),
+    (Fault::Late, 0.01),
+    (Fault::Reorder, 0.02),
+    (Fault::Forged, 0.002),
+    (Fault::KeysDown, 0.3),
+    (Fault::TokenRevoked, 0.002),
+    (Fault::SecretsDown, 0.05),
+    (Fault::QueueDown, 0.02),
+    (Fault::KillReceive, 0.005),
+    (Fault::KillDeliver, 0.005),
+];
+
+/// Plays the load with the faults that are switched on, and waits until all of it is delivered.
+pub async fn play(sandbox: &Sandbox, channel_id: &str, load: Load) -> Verdict {
+    let conversations: Vec<Conversation> =
+        (0..load.conversations).map(|_| sandbox.contact_center.open_conversation(channel_id)).collect();
+    for number in 0..load.events {
+        for conversation in &conversations {
+            match number {
+                0 => conversation.queued(),
+                1 => conversation.joined("agent"),
+                _ => conversation.writes("agent", "confidential: a line"),
+            }
+        }
+    }
+    sandbox.settle(load.patience).await;
+    Verdict::on(sandbox)
+}
+
+/// Switches all faults on.
+pub fn switch_on_all_faults(sandbox: &Sandbox) {
+    for (fault, share) in ALL_FAULTS {
+        sandbox.fault(fault, When::Share(share));
+    }
+}

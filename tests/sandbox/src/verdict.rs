@@ -1,0 +1,119 @@
+//! What a run has shown: was every accepted event delivered, once, in order, and nothing else?
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::Sandbox;
+use crate::faults::Fault;
+use crate::journal::percentile;
+
+/// The counts of a run, and what is wrong with them.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Events that 8x8 got a 2xx for.
+    pub accepted: usize,
+    /// Events that the bot platform has; `None` if it is someone else's and cannot be asked.
+    pub received: Option<usize>,
+    /// Events that the bot platform got again and dropped by their id.
+    pub repeats: usize,
+    /// Messages in the dead-letter queue.
+    pub dead_letters: usize,
+    /// How often which fault struck.
+    pub struck: Vec<(Fault, u64)>,
+    /// From 8x8's post to the bot platform's receipt, sorted.
+    pub latencies: Vec<Duration>,
+    /// Processes that were started, of all functions.
+    pub processes: usize,
+    /// What should not be.
+    pub failures: Vec<String>,
+}
+
+impl Verdict {
+    /// Looks at everything a sandbox has seen.
+    pub fn on(sandbox: &Sandbox) -> Self {
+        let mut failures = sandbox.contact_center.violations();
+        failures.extend(sandbox.bot.violations());
+        failures.extend(sandbox.leaks().into_iter().map(|line| format!("a log line tells too much: {line}")));
+        let accepted = sandbox.contact_center.accepted();
+        if sandbox.contact_center.unanswered() > 0 {
+            failures.push(format!("{} events have not been accepted", sandbox.contact_center.unanswered()));
+        }
+        if !sandbox.queues.events.is_empty() {
+            failures.push(format!("{} events wait in the queue", sandbox.queues.events.len()));
+        }
+        let dead_letters = sandbox.queues.dead_letters.len();
+        if dead_letters > 0 {
+            failures.push(format!("{dead_letters} events are in the dead-letter queue"));
+        }
+        let received = sandbox.plays_bot.then(|| {
+            let receipts = sandbox.bot.receipts();
+            for (conversation, expected) in &accepted {
+                let got: Vec<_> =
+                    receipts.get(conversation).into_iter().flatten().map(|receipt| &receipt.event_id).collect();
+                if !got.iter().copied().eq(expected) {
+                    failures.push(compare(conversation, expected, &got));
+                }
+            }
+            sandbox.bot.received()
+        });
+        let functions = &sandbox.functions;
+        let all = [
+            &functions.receive_message,
+            &functions.deliver_message,
+            &functions.refresh_tokens,
+            &functions.register_channel,
+        ];
+        Self {
+            accepted: accepted.values().map(Vec::len).sum(),
+            received,
+            repeats: sandbox.bot.repeats(),
+            dead_letters,
+            struck: sandbox.faults.struck(),
+            latencies: sandbox.journal.latencies(),
+            processes: all.iter().map(|function| function.started()).sum(),
+            failures,
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty() && self.received.is_none_or(|received| received == self.accepted)
+    }
+}
+
+fn compare(conversation: &str, accepted: &[String], got: &[&String]) -> String {
+    let lost = accepted.iter().filter(|id| !got.contains(id)).count();
+    let foreign = got.iter().filter(|id| !accepted.contains(id)).count();
+    match (lost, foreign) {
+        (0, 0) => format!("conversation {conversation}: delivered out of order"),
+        (lost, foreign) => {
+            format!("conversation {conversation}: {lost} accepted events lost, {foreign} delivered unaccepted")
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: String| writeln!(f, "  {name:<42} {value}");
+        row("events accepted from 8x8 (2xx)", self.accepted.to_string())?;
+        match self.received {
+            Some(received) => row("of them at the bot platform", format!("{received}, each once and in order"))?,
+            None => row("of them at the bot platform", "not ours to count; none is left in a queue".to_owned())?,
+        }
+        row("repeats that the bot platform dropped", self.repeats.to_string())?;
+        row("dead letters", self.dead_letters.to_string())?;
+        for (fault, times) in self.struck.iter().filter(|(_, times)| *times > 0) {
+            row(&format!("fault {fault}"), format!("{times} ×"))?;
+        }
+        row("processes started", self.processes.to_string())?;
+        let ms = |share| format!("{:.1} ms", percentile(&self.latencies, share).as_secs_f64() * 1000.0);
+        row("8x8's post to the bot platform's receipt", format!("p50 {}, p99 {}", ms(0.5), ms(0.99)))?;
+        for failure in self.failures.iter().take(10) {
+            row("WRONG", failure.clone())?;
+        }
+        row(
+            "verdict",
+            if self.is_good() { "good".to_owned() } else { format!("{} things are wrong", self.failures.len().max(1)) },
+        )
+    }
+}
