@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -29,12 +29,17 @@ pub async fn sdk_config(http: &reqwest::Client) -> SdkConfig {
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
     aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(LentClient(http.clone()))
+        .http_client(http_client(http))
         .timeout_config(timeouts)
         // Answers are a few kilobytes, and the attempt's time-out covers their bodies too.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .load()
         .await
+}
+
+/// The functions' HTTP client, lent to the SDK.
+pub fn http_client(client: &reqwest::Client) -> SharedHttpClient {
+    SharedHttpClient::new(LentClient(client.clone()))
 }
 
 /// Why an AWS operation failed: AWS's error code, or what kept the call from getting an answer. Never the request or the
@@ -52,8 +57,7 @@ where
         SdkError::DispatchFailure(dispatch) if dispatch.is_io() => "no connection".to_owned(),
         SdkError::DispatchFailure(_) => "no credentials or no connection".to_owned(),
         SdkError::ConstructionFailure(_) => "the request cannot be built".to_owned(),
-        // `SdkError` may grow; what is left today is an answer that cannot be read.
-        _ => "an answer that cannot be read".to_owned(),
+        SdkError::ResponseError(_) | _ => "an answer that cannot be read".to_owned(),
     }
 }
 

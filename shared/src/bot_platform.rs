@@ -141,7 +141,7 @@ impl TokenIssuer for BotPlatform {
     }
 
     async fn refresh(&self, refresh_token: &SecretString, now: UnixTime) -> Result<Token, GrantError> {
-        let credentials = self.credentials.get(now).await?;
+        let credentials = self.credentials.read(now).await?;
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
         self.grant(&fields, &credentials, now).await
     }

@@ -19,6 +19,9 @@ use crate::digest::sha256_hex;
 /// up again at once.
 const KEPT_FOR: Duration = Duration::from_secs(300);
 
+/// The staging label of the version in force.
+const CURRENT: &str = "AWSCURRENT";
+
 /// A secret that cannot be used. Nothing of its value is ever in the text.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum SecretError {
@@ -122,7 +125,7 @@ impl<T: SecretContent> Secret<T> {
     }
 
     async fn fetch(&self) -> Result<Arc<Version<T>>, SecretError> {
-        let answer = self.client.get_secret_value().secret_id(&self.id).send().await;
+        let answer = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT).send().await;
         let mut answer = answer.map_err(|error| self.unavailable(aws::failure(&error)))?;
         let id = answer.version_id.take().ok_or_else(|| self.unavailable("an answer without a version".to_owned()))?;
         let value = SecretString::from(answer.secret_string.take().ok_or_else(|| self.malformed())?);

@@ -10,6 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::faults::{Fault, Faults};
@@ -72,7 +73,7 @@ struct State {
     repeats: usize,
     refusals: BTreeMap<u16, usize>,
     violations: Vec<String>,
-    status_for: HashMap<String, u16>,
+    refused_conversations: HashMap<String, (u16, Option<u64>)>,
 }
 
 impl BotPlatform {
@@ -132,9 +133,14 @@ impl BotPlatform {
         self.state().refresh_tokens.clear();
     }
 
-    /// Events of that conversation are answered with that status.
-    pub fn answer_conversation_with(&self, conversation_id: &str, status: u16) {
-        self.state().status_for.insert(conversation_id.to_owned(), status);
+    /// Events of that conversation are answered with that status, and with `Retry-After` if there is one.
+    pub fn refuse_conversation(&self, conversation_id: &str, status: u16, retry_after: Option<u64>) {
+        self.state().refused_conversations.insert(conversation_id.to_owned(), (status, retry_after));
+    }
+
+    /// Events of that conversation are taken again.
+    pub fn take_conversation(&self, conversation_id: &str) {
+        self.state().refused_conversations.remove(conversation_id);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -218,23 +224,27 @@ impl BotPlatform {
             state.violations.push("an event without x-8x8-event-id".to_owned());
             return Reaction::status(400);
         };
-        let Ok(event) = serde_json::from_slice::<Value>(body) else {
+        let Ok(event) = serde_json::from_slice::<Event>(body) else {
             state.violations.push("an event that is not JSON".to_owned());
             return Reaction::status(400);
         };
-        let conversation = event.get("conversationId").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if let Some(status) = state.status_for.get(&conversation) {
-            return Reaction::status(*status);
+        let conversation = event.conversation_id.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let Some((status, retry_after)) = state.refused_conversations.get(&conversation) {
+            return Reaction::Answer(StatusCode::from_u16(*status).expect("a status"), *retry_after);
         }
         let strikes = |fault| self.faults.strikes(fault);
         if strikes(Fault::TokenRevoked) {
             state.access_tokens.clear();
             return Reaction::status(401);
         }
-        for (fault, status) in [(Fault::Bot401, 401), (Fault::Bot429, 429), (Fault::Bot500, 500)] {
-            if strikes(fault) {
-                return Reaction::status(status);
-            }
+        if strikes(Fault::Bot401) {
+            return Reaction::status(401);
+        }
+        if strikes(Fault::Bot429) {
+            return Reaction::Answer(StatusCode::TOO_MANY_REQUESTS, Some(1));
+        }
+        if strikes(Fault::Bot500) {
+            return Reaction::status(500);
         }
         let broken = [(Fault::BotHangs, Reaction::Hang), (Fault::BotDrops, Reaction::Drop)];
         let broken = broken.into_iter().find(|(fault, _)| strikes(*fault)).map(|(_, reaction)| reaction);
@@ -254,17 +264,25 @@ impl BotPlatform {
     }
 }
 
+/// What a bot reads first. The rest is any JSON, also one that is no Unicode text.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "conversationId")]
+    conversation_id: Option<Value>,
+}
+
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy)]
 enum Reaction {
-    Answer(StatusCode),
+    /// With `Retry-After` in seconds.
+    Answer(StatusCode, Option<u64>),
     Hang,
     Drop,
 }
 
 impl Reaction {
     fn status(status: u16) -> Self {
-        Self::Answer(StatusCode::from_u16(status).expect("a status"))
+        Self::Answer(StatusCode::from_u16(status).expect("a status"), None)
     }
 }
 
@@ -286,19 +304,23 @@ async fn answer(
             let reaction = bot.receive(&headers, &body);
             let event_id = headers.get("x-8x8-event-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
             let shown = match reaction {
-                Reaction::Answer(status) => status.as_u16().to_string(),
+                Reaction::Answer(status, _) => status.as_u16().to_string(),
                 Reaction::Hang => "no answer".to_owned(),
                 Reaction::Drop => "connection dropped".to_owned(),
             };
             bot.journal.event_hop(event_id, "deliver-message", "bot platform", &shown);
             match reaction {
-                Reaction::Answer(status) => {
+                Reaction::Answer(status, retry_after) => {
                     let mut response = status.into_response();
                     if !status.is_success() {
                         *bot.state().refusals.entry(status.as_u16()).or_default() += 1;
                     }
-                    if status == StatusCode::TOO_MANY_REQUESTS {
-                        response.headers_mut().insert("retry-after", HeaderValue::from_static("1"));
+                    if let Some(seconds) = retry_after {
+                        response.headers_mut().insert("retry-after", seconds.into());
+                    }
+                    if status.is_redirection() {
+                        // Whoever follows it is found out: no such path exists.
+                        response.headers_mut().insert("location", HeaderValue::from_static("/elsewhere"));
                     }
                     response
                 }

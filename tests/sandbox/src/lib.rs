@@ -15,11 +15,11 @@
 //! | [`faults`] | what goes wrong |
 //! | [`journal`] | what is seen of it all |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
-//! | [`build`], [`server`] | the functions' binaries; a loopback server |
+//! | [`build`], [`server`], [`client`] | the functions' binaries; a server and a client on loopback |
 
 pub mod bot_platform;
 pub mod build;
-mod client;
+pub mod client;
 pub mod cloud;
 pub mod contact_center;
 pub mod deployment;

@@ -104,6 +104,9 @@ enum Command {
         /// Let nothing go wrong, and measure.
         #[arg(long)]
         calm: bool,
+        /// Events a second; without it all at once.
+        #[arg(long)]
+        rate: Option<u32>,
     },
 }
 
@@ -111,9 +114,10 @@ enum Command {
 async fn main() -> ExitCode {
     let options = Options::parse();
     match &options.command {
-        Some(Command::Soak { conversations, events, calm }) => {
+        Some(Command::Soak { conversations, events, calm, rate }) => {
             let patience = Duration::from_secs(1800);
-            soak(Load { conversations: *conversations, events: *events, patience }, *calm, options.logs.clone()).await
+            let load = Load { conversations: *conversations, events: *events, patience, rate: *rate };
+            soak(load, *calm, options.logs.clone()).await
         }
         None => run(options).await,
     }

@@ -16,6 +16,8 @@ pub struct Load {
     pub events: usize,
     /// How long it may take until everything is delivered.
     pub patience: Duration,
+    /// Events a second; without it all at once.
+    pub rate: Option<u32>,
 }
 
 /// All faults, each often enough to strike at ten thousand events and seldom enough to get on.
@@ -41,8 +43,12 @@ pub const ALL_FAULTS: [(Fault, f64); 15] = [
 pub async fn play(sandbox: &Sandbox, channel_id: &str, load: Load) -> Verdict {
     let conversations: Vec<Conversation> =
         (0..load.conversations).map(|_| sandbox.contact_center.open_conversation(channel_id)).collect();
+    let mut pace = load.rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate));
     for number in 0..load.events {
         for conversation in &conversations {
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
+            }
             match number {
                 0 => conversation.queued(),
                 1 => conversation.joined("agent"),

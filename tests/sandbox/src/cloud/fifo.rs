@@ -256,6 +256,11 @@ impl FifoQueue {
         self.state().messages.iter().map(|(sequence, message)| message.received(*sequence)).collect()
     }
 
+    /// How many messages have been stored since the queue exists.
+    pub fn sent(&self) -> u64 {
+        self.state().next_sequence
+    }
+
     /// How many messages wait or are in flight.
     pub fn len(&self) -> usize {
         self.state().messages.len()

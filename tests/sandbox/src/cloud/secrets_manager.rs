@@ -84,6 +84,7 @@ impl SecretsManager {
             "CreateSecret" => self.create_secret(input),
             "GetSecretValue" => self.get_secret_value(input),
             "PutSecretValue" => self.put_secret_value(input),
+            "UpdateSecretVersionStage" => self.update_secret_version_stage(input),
             unknown => Err(AwsError::unknown_operation(unknown)),
         }
     }
@@ -154,6 +155,23 @@ impl SecretsManager {
         }
         let stages = &secret.versions.iter().find(|version| version.id == id).expect("it was put").stages;
         Ok(json!({ "ARN": secret.arn, "Name": name, "VersionId": id, "VersionStages": stages }))
+    }
+
+    fn update_secret_version_stage(&self, input: &Value) -> Result<Value, AwsError> {
+        let (stage, to) = (text(input, "VersionStage")?, text(input, "MoveToVersionId")?);
+        let mut secrets = self.secrets();
+        let name = find(&secrets, input)?.0.to_owned();
+        let secret = secrets.get_mut(&name).expect("it was found");
+        if !secret.versions.iter().any(|version| version.id == to) {
+            return Err(not_found("Secrets Manager can't find the version to move the staging label to."));
+        }
+        let holder = secret.staged(stage).map(|version| version.id.as_str());
+        if holder.is_some_and(|holder| input.get("RemoveFromVersionId").and_then(Value::as_str) != Some(holder)) {
+            let message = "RemoveFromVersionId must name the version that the staging label is attached to.";
+            return Err(AwsError::invalid("InvalidParameterException", message));
+        }
+        secret.stage(to, stage);
+        Ok(json!({ "ARN": secret.arn, "Name": name }))
     }
 
     fn secrets(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {

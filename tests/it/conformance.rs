@@ -1,0 +1,356 @@
+//! What we rely on in Secrets Manager and SQS FIFO, run against the sandbox's cloud and against moto's server, so that
+//! neither drifts from the other.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use sandbox::cloud::Cloud;
+use sandbox::faults::Faults;
+use sandbox::journal::Journal;
+use sandbox::server::Server;
+use secrecy::SecretString;
+use serde_json::Value;
+use shared::aws;
+use shared::clock::UnixTime;
+use shared::config::ExactUrl;
+use shared::queue::{EventQueue, QueuedEvent};
+use shared::secrets::{Replaced, SecretContent, SecretsManager};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// The SDK's configuration for a cloud at `url`, otherwise as the functions have it.
+pub fn sdk_config(url: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .endpoint_url(url)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(aws::http_client(&shared::http::client().unwrap()))
+        .build()
+}
+
+/// One of the two clouds.
+enum Peer {
+    Sandbox { _cloud: Arc<Cloud>, server: Server },
+    Moto { _process: Child, url: String },
+}
+
+impl Peer {
+    async fn sandbox() -> Self {
+        let (cloud, server) = Cloud::start(Arc::new(Faults::default()), Arc::new(Journal::new(false))).await;
+        Self::Sandbox { _cloud: cloud, server }
+    }
+
+    /// moto's server as `make test` installs it below `target/`.
+    async fn moto() -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/moto_server");
+        let mut process = Command::new(&program)
+            .args(["-H", "127.0.0.1", "-p", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{} does not start ({error}): `make python` installs it", program.display())
+            });
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some((_, url)) = line.split_once("Running on ") {
+                let url = url.trim().to_owned();
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return Self::Moto { _process: process, url };
+            }
+        }
+        panic!("moto's server ended");
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sandbox { server, .. } => server.url(),
+            Self::Moto { url, .. } => url.clone(),
+        }
+    }
+}
+
+/// Runs a test against both clouds.
+macro_rules! on_both_clouds {
+    ($($name:ident)*) => {
+        mod sandbox_cloud {
+            $(#[tokio::test] async fn $name() { let peer = super::Peer::sandbox().await; super::$name(&super::sdk_config(&peer.url())).await })*
+        }
+        mod moto {
+            $(#[tokio::test] async fn $name() { let peer = super::Peer::moto().await; super::$name(&super::sdk_config(&peer.url())).await })*
+        }
+    };
+}
+
+on_both_clouds! {
+    replacing_a_secret_is_a_compare_and_swap_on_the_version_that_was_read
+    a_secret_that_does_not_exist_is_named_with_awss_code
+    a_secret_that_holds_something_else_is_named_with_what_belongs_there
+    putting_the_same_value_under_the_same_token_is_a_no_op
+    a_repeated_deduplication_id_is_confirmed_and_dropped
+    a_group_comes_in_order_and_waits_while_one_of_it_is_in_flight
+    a_message_that_is_shown_again_comes_first_and_counts_its_receives
+    a_deleted_message_lets_the_next_of_its_group_through
+    ids_that_sqs_would_refuse_are_hashed_and_taken
+    a_queue_that_does_not_exist_is_an_error
+}
+
+#[derive(Debug)]
+struct AnyJson(Value);
+
+impl SecretContent for AnyJson {
+    const SHAPE: &'static str = "an object";
+}
+
+impl<'de> serde::Deserialize<'de> for AnyJson {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde_json::Map::deserialize(deserializer).map(|fields| Self(fields.into()))
+    }
+}
+
+fn secret(value: &str) -> SecretString {
+    SecretString::from(value)
+}
+
+async fn create_secret(config: &SdkConfig, value: &str) -> aws_sdk_secretsmanager::Client {
+    let client = aws_sdk_secretsmanager::Client::new(config);
+    client.create_secret().name("a-secret").secret_string(value).send().await.expect("it can be created");
+    client
+}
+
+async fn replacing_a_secret_is_a_compare_and_swap_on_the_version_that_was_read(config: &SdkConfig) {
+    create_secret(config, "{}").await;
+    let secrets = SecretsManager::new(config);
+    let (one, other) =
+        (secrets.secret::<AnyJson>("a-secret".to_owned()), secrets.secret::<AnyJson>("a-secret".to_owned()));
+    let now = UnixTime::now();
+    let (read_by_one, read_by_other) = (one.read(now).await.unwrap(), other.read(now).await.unwrap());
+    assert_eq!(one.replace(&read_by_one, secret(r#"{"by":"one"}"#)).await, Ok(Replaced::Stored));
+    assert_eq!(other.replace(&read_by_other, secret(r#"{"by":"other"}"#)).await, Ok(Replaced::Superseded));
+    let current = other.read(now).await.unwrap();
+    assert_eq!(current.content.0["by"], "one");
+    assert_eq!(other.replace(&current, secret(r#"{"by":"other"}"#)).await, Ok(Replaced::Stored));
+    assert_eq!(one.read(now).await.unwrap().content.0["by"], "other");
+}
+
+async fn a_secret_that_does_not_exist_is_named_with_awss_code(config: &SdkConfig) {
+    let missing = SecretsManager::new(config).secret::<AnyJson>("no-such-secret".to_owned());
+    let error = missing.get(UnixTime::now()).await.unwrap_err();
+    assert_eq!(error.to_string(), "secret `no-such-secret` is unavailable (ResourceNotFoundException)");
+}
+
+async fn a_secret_that_holds_something_else_is_named_with_what_belongs_there(config: &SdkConfig) {
+    create_secret(config, "confidential").await;
+    let malformed = SecretsManager::new(config).secret::<AnyJson>("a-secret".to_owned());
+    let error = malformed.get(UnixTime::now()).await.unwrap_err();
+    assert_eq!(error.to_string(), "secret `a-secret` does not hold an object");
+}
+
+async fn putting_the_same_value_under_the_same_token_is_a_no_op(config: &SdkConfig) {
+    let client = create_secret(config, "{}").await;
+    let token = "t".repeat(64);
+    let put = async |value: &str| {
+        client.put_secret_value().secret_id("a-secret").client_request_token(&token).secret_string(value).send().await
+    };
+    put("one").await.expect("a new version");
+    put("one").await.expect("the same version");
+    let error = put("two").await.unwrap_err().into_service_error();
+    assert!(error.is_resource_exists_exception(), "{error:?}");
+    let previous = client.get_secret_value().secret_id("a-secret").version_stage("AWSPREVIOUS").send().await.unwrap();
+    assert_eq!(previous.secret_string(), Some("{}"));
+}
+
+struct Queue {
+    client: aws_sdk_sqs::Client,
+    url: String,
+    ours: EventQueue,
+}
+
+impl Queue {
+    async fn create(config: &SdkConfig) -> Self {
+        let client = aws_sdk_sqs::Client::new(config);
+        let created = client
+            .create_queue()
+            .queue_name("a-queue.fifo")
+            .attributes(QueueAttributeName::FifoQueue, "true")
+            .attributes(QueueAttributeName::DeduplicationScope, "messageGroup")
+            .attributes(QueueAttributeName::FifoThroughputLimit, "perMessageGroupId")
+            .send()
+            .await
+            .expect("it can be created");
+        let url = created.queue_url.unwrap();
+        let ours = EventQueue::new(config, &ExactUrl::parse(&url).unwrap());
+        Self { client, url, ours }
+    }
+
+    async fn send(&self, text: &str, group: &str, id: &str) {
+        let event = QueuedEvent {
+            body: text.to_owned().into(),
+            content_type: None,
+            headers: [].into(),
+            received_at: UnixTime::from_secs(1),
+        };
+        self.ours.send(&event, group, id).await.expect("it can be sent");
+    }
+
+    async fn receive(&self) -> Vec<Message> {
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(10)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .send()
+            .await;
+        received.expect("it can be asked").messages.unwrap_or_default()
+    }
+
+    async fn delete(&self, message: &Message) {
+        let receipt = message.receipt_handle().unwrap();
+        self.client
+            .delete_message()
+            .queue_url(&self.url)
+            .receipt_handle(receipt)
+            .send()
+            .await
+            .expect("it can be deleted");
+    }
+}
+
+fn texts(messages: &[Message]) -> Vec<String> {
+    let text = |message: &Message| QueuedEvent::from_message(message.body().unwrap()).unwrap().body;
+    messages.iter().map(|message| String::from_utf8(text(message).to_vec()).unwrap()).collect()
+}
+
+async fn a_repeated_deduplication_id_is_confirmed_and_dropped(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    queue.send("one", "g", "id").await;
+    queue.send("two", "g", "id").await;
+    queue.send("three", "g", "another id").await;
+    assert_eq!(texts(&queue.receive().await), ["one", "three"]);
+}
+
+async fn a_group_comes_in_order_and_waits_while_one_of_it_is_in_flight(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    for number in 0..5 {
+        for group in ["a", "b"] {
+            queue.send(&format!("{group}{number}"), group, &format!("{group}{number}")).await;
+        }
+    }
+    let received = queue.receive().await;
+    for group in ["a", "b"] {
+        let of_group: Vec<_> = texts(&received).into_iter().filter(|text| text.starts_with(group)).collect();
+        let expected: Vec<_> = (0..of_group.len()).map(|number| format!("{group}{number}")).collect();
+        assert_eq!(of_group, expected);
+    }
+    queue.send("a5", "a", "a5").await;
+    queue.send("c0", "c", "c0").await;
+    let groups: BTreeSet<String> = texts(&queue.receive().await).into_iter().map(|text| text[..1].to_owned()).collect();
+    assert!(!groups.contains("a") && groups.contains("c"), "{groups:?}");
+}
+
+async fn a_message_that_is_shown_again_comes_first_and_counts_its_receives(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    queue.send("one", "g", "1").await;
+    let first = queue.receive().await;
+    queue.send("two", "g", "2").await;
+    assert_eq!(texts(&queue.receive().await), Vec::<String>::new());
+    let receipt = first[0].receipt_handle().unwrap();
+    queue.ours.hide(receipt, std::time::Duration::ZERO).await.expect("its visibility can be changed");
+    let again = queue.receive().await;
+    assert_eq!(texts(&again), ["one", "two"]);
+    let attributes = again[0].attributes().unwrap();
+    assert_eq!(attributes[&MessageSystemAttributeName::ApproximateReceiveCount], "2");
+    assert_eq!(attributes[&MessageSystemAttributeName::MessageGroupId], "g");
+}
+
+async fn a_deleted_message_lets_the_next_of_its_group_through(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    queue.send("one", "g", "1").await;
+    let first = queue.receive().await;
+    queue.send("two", "g", "2").await;
+    queue.delete(&first[0]).await;
+    assert_eq!(texts(&queue.receive().await), ["two"]);
+}
+
+async fn ids_that_sqs_would_refuse_are_hashed_and_taken(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    queue.send("one", "ü b", "").await;
+    queue.send("two", &"g".repeat(129), "a b").await;
+    assert_eq!(texts(&queue.receive().await).len(), 2);
+}
+
+async fn a_queue_that_does_not_exist_is_an_error(config: &SdkConfig) {
+    let mut queue = Queue::create(config).await;
+    let url = queue.url.replace("a-queue", "no-such-queue");
+    queue.ours = EventQueue::new(config, &ExactUrl::parse(&url).unwrap());
+    let event = QueuedEvent { body: "x".into(), content_type: None, headers: [].into(), received_at: UnixTime::now() };
+    let error = queue.ours.send(&event, "g", "1").await.unwrap_err().to_string();
+    assert!(error.contains("QueueDoesNotExist") || error.contains("NonExistentQueue"), "{error}");
+}
+
+/// SQS remembers a deduplication id for five minutes; moto forgets it with the message. We rely on AWS's rule.
+#[tokio::test]
+async fn a_deduplication_id_is_remembered_after_the_message_was_deleted() {
+    let peer = Peer::sandbox().await;
+    let queue = Queue::create(&sdk_config(&peer.url())).await;
+    queue.send("one", "g", "id").await;
+    queue.delete(&queue.receive().await[0]).await;
+    queue.send("two", "g", "id").await;
+    assert_eq!(texts(&queue.receive().await), Vec::<String>::new());
+}
+
+/// After AWSCURRENT was moved by hand, moto's PutSecretValue leaves it on two versions; AWS has it on one.
+#[tokio::test]
+async fn a_rolled_back_secret_can_be_replaced_again() {
+    let peer = Peer::sandbox().await;
+    let config = &sdk_config(&peer.url());
+    let client = create_secret(config, r#"{"version":1}"#).await;
+    let secret_of_ours = SecretsManager::new(config).secret::<AnyJson>("a-secret".to_owned());
+    let now = UnixTime::now();
+    let first = secret_of_ours.read(now).await.unwrap();
+    let current = async || client.get_secret_value().secret_id("a-secret").send().await.unwrap().version_id.unwrap();
+    let first_id = current().await;
+    assert_eq!(secret_of_ours.replace(&first, secret(r#"{"version":2}"#)).await, Ok(Replaced::Stored));
+    let second_id = current().await;
+    client
+        .update_secret_version_stage()
+        .secret_id("a-secret")
+        .version_stage("AWSCURRENT")
+        .move_to_version_id(&first_id)
+        .remove_from_version_id(&second_id)
+        .send()
+        .await
+        .expect("AWSCURRENT can be moved");
+    let first = secret_of_ours.read(now).await.unwrap();
+    assert_eq!(first.content.0["version"], 1);
+    assert_eq!(secret_of_ours.replace(&first, secret(r#"{"version":3}"#)).await, Ok(Replaced::Stored));
+    assert_eq!(secret_of_ours.read(now).await.unwrap().content.0["version"], 3);
+}
+
+#[tokio::test]
+async fn the_sandboxs_cloud_refuses_what_it_does_not_know() {
+    let peer = Peer::sandbox().await;
+    let config = sdk_config(&peer.url());
+    let error = aws_sdk_secretsmanager::Client::new(&config).list_secrets().send().await.unwrap_err();
+    assert_eq!(aws::failure(&error), "UnknownOperationException");
+    let error = aws_sdk_sqs::Client::new(&config).list_queues().send().await.unwrap_err();
+    assert_eq!(aws::failure(&error), "UnknownOperationException");
+}
+
+#[tokio::test]
+async fn the_sandboxs_cloud_refuses_characters_that_xml_does_not_allow() {
+    let peer = Peer::sandbox().await;
+    let queue = Queue::create(&sdk_config(&peer.url())).await;
+    let send = queue.client.send_message().queue_url(&queue.url).message_group_id("g").message_deduplication_id("d");
+    let error = send.message_body("\u{fffe}").send().await.unwrap_err();
+    assert_eq!(aws::failure(&error), "InvalidMessageContents");
+}

@@ -1,0 +1,11 @@
+//! The sentences of the contract, each shown to hold on the real binaries.
+
+mod configuration;
+mod conformance;
+mod deliver_message;
+mod receive_message;
+mod refresh_tokens;
+mod register_channel;
+mod signature;
+mod support;
+mod whole_path;

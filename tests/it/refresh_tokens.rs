@@ -1,0 +1,196 @@
+//! refresh-tokens: its grants, its rules over time, and what two of them do at once.
+
+use std::time::Duration;
+
+use sandbox::SandboxSettings;
+use sandbox::bot_platform::BotPlatformSettings;
+use sandbox::contact_center::{Authentication, ContactCenterSettings};
+use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET};
+use sandbox::faults::{Fault, When};
+use sandbox::lambda::InvokeError;
+use serde_json::{Value, json};
+use shared::bot_platform::BotPlatform;
+use shared::clock::UnixTime;
+use shared::config::Endpoint;
+use shared::secrets::SecretsManager;
+use shared::token::{KeptToken, Refresh};
+
+use crate::conformance::sdk_config;
+use crate::support::Bench;
+
+fn now_secs() -> u64 {
+    UnixTime::now().secs()
+}
+
+/// Leaves the stored token that many seconds to live.
+fn age(bench: &Bench, secret: &str, left: u64) {
+    let mut token = bench.cloud.secrets.current(secret);
+    token["issued_at"] = json!(now_secs() - 3600 + left.min(3600));
+    token["expires_at"] = json!(now_secs() + left);
+    bench.cloud.secrets.set(secret, &token);
+}
+
+fn report(refreshed: &[&str], fresh: &[&str]) -> Value {
+    json!({ "refreshed": refreshed, "fresh": fresh, "failed": [] })
+}
+
+async fn failure(bench: &Bench) -> Value {
+    let Err(InvokeError::Function(error)) = bench.refresh_tokens().await else { panic!("an error is due") };
+    assert_eq!(error["errorType"], "TokensNotRefreshed");
+    serde_json::from_str(error["errorMessage"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn logs_in_then_leaves_alone_then_refreshes() {
+    let bench = Bench::start().await;
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 0));
+    let first = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    assert!(first["expires_at"].as_u64().unwrap().abs_diff(now_secs() + 3600) < 10);
+    assert_eq!(first["token_type"], "bearer");
+
+    age(&bench, BOT_TOKEN_SECRET, 15 * 60 + 10);
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&[], &["bot"]));
+
+    age(&bench, BOT_TOKEN_SECRET, 15 * 60 - 1);
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 1));
+    let second = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    assert_ne!(first["access_token"], second["access_token"]);
+    assert_ne!(first["refresh_token"], second["refresh_token"]);
+    assert_eq!(bench.logged(r#""TokenSecondsLeft""#), 3);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_token_that_someone_stored_by_hand_is_refreshed_by_the_hour_long_rule() {
+    let bench = Bench::start().await;
+    let by_hand = json!({ "access_token": "by-hand", "refresh_token": null, "token_type": "bearer", "expires_at": now_secs() + 600 });
+    bench.cloud.secrets.set(BOT_TOKEN_SECRET, &by_hand);
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_no_good_leads_to_a_log_in() {
+    let bench = Bench::start().await;
+    bench.refresh_tokens().await.unwrap();
+    bench.bot.revoke_refresh_tokens();
+    age(&bench, BOT_TOKEN_SECRET, 60);
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (2, 0));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn short_lived_tokens_are_refreshed_by_thirds() {
+    let bot = BotPlatformSettings { token_life: Duration::from_secs(600), ..BotPlatformSettings::default() };
+    let bench = Bench::with(SandboxSettings { bot, ..SandboxSettings::default() }).await;
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&[], &["bot"]));
+    let mut token = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    for field in ["issued_at", "expires_at"] {
+        token[field] = json!(token[field].as_u64().unwrap() - 401);
+    }
+    bench.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn keeps_8x8s_token_with_both_grants() {
+    for authentication in [Authentication::ClientCredentials, Authentication::Password] {
+        let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
+        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        // Registering has logged in already.
+        assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &["contact-center"]), "{authentication:?}");
+        age(&bench, CONTACT_CENTER_TOKEN_SECRET, 60);
+        let before = bench.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET);
+        assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["contact-center"], &["bot"]));
+        let after = bench.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET);
+        assert_ne!(before["access_token"], after["access_token"]);
+        // 8x8 writes its 1799 seconds as a string.
+        assert!(after["expires_at"].as_u64().unwrap().abs_diff(now_secs() + 1799) < 10);
+        bench.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn one_tokens_failure_does_not_keep_the_other_from_being_refreshed() {
+    let contact_center =
+        ContactCenterSettings { authentication: Authentication::ClientCredentials, ..ContactCenterSettings::default() };
+    let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+    age(&bench, CONTACT_CENTER_TOKEN_SECRET, 60);
+    let right = bench.cloud.secrets.current(CONTACT_CENTER_SECRET);
+    bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "wrong", "api_secret": "wrong" }));
+    let failed = failure(&bench).await;
+    assert_eq!((&failed["refreshed"], &failed["fresh"]), (&json!(["bot"]), &json!([])));
+    assert_eq!(failed["failed"][0]["token"], "contact-center");
+    let reason = failed["failed"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("status 401") && reason.contains("invalid_client"), "{reason}");
+
+    // The other way round.
+    bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
+    bench.cloud.secrets.set(BOT_SECRET, &json!({ "app_token": "wrong", "username": "u", "password": "p" }));
+    age(&bench, BOT_TOKEN_SECRET, 60);
+    let failed = failure(&bench).await;
+    assert_eq!(failed["refreshed"], json!(["contact-center"]));
+    assert_eq!(failed["failed"][0]["token"], "bot");
+    bench.check();
+}
+
+#[tokio::test]
+async fn a_secret_that_is_no_such_thing_is_named_with_what_belongs_there() {
+    let bench = Bench::start().await;
+    bench.cloud.secrets.set(BOT_SECRET, &json!({ "apptoken": "confidential" }));
+    let failed = failure(&bench).await;
+    let reason = failed["failed"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("`bot`") && reason.contains("app_token"), "{reason}");
+    bench.check();
+}
+
+#[tokio::test]
+async fn a_refreshed_token_is_stored_hard() {
+    let bench = Bench::start().await;
+    bench.refresh_tokens().await.unwrap();
+    age(&bench, BOT_TOKEN_SECRET, 60);
+    // Reading the two secrets succeeds; then Secrets Manager is down for longer than the SDK's own retries last.
+    let refresh = bench.refresh_tokens();
+    let outage = async {
+        while bench.bot.grants("refresh_token") == 0 {
+            tokio::task::yield_now().await;
+        }
+        bench.fault(Fault::SecretsDown, When::Next(4));
+    };
+    let (answer, ()) = tokio::join!(refresh, outage);
+    assert_eq!(answer.unwrap(), report(&["bot"], &[]));
+    age(&bench, BOT_TOKEN_SECRET, 60);
+    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 2), "the refresh token was kept");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
+    let bench = Bench::start().await;
+    let versions = bench.cloud.secrets.versions(BOT_TOKEN_SECRET);
+    let address = |name: &str| &bench.addresses.iter().find(|(part, _)| *part == name).unwrap().1;
+    let secrets = SecretsManager::new(&sdk_config(address("Secrets Manager and SQS")));
+    let endpoint = Endpoint::parse(address("bot platform")).unwrap();
+    let refresher = || {
+        let bot = BotPlatform::new(shared::http::client().unwrap(), &endpoint, secrets.secret(BOT_SECRET.to_owned()));
+        KeptToken::new(secrets.secret(BOT_TOKEN_SECRET.to_owned()), bot)
+    };
+    let (one, other) = (refresher(), refresher());
+    let now = UnixTime::now();
+    let (one, other) = tokio::join!(one.refresh(now), other.refresh(now));
+    assert!(
+        matches!(one, Ok(Refresh::Refreshed(_) | Refresh::Fresh(_)))
+            && matches!(other, Ok(Refresh::Refreshed(_) | Refresh::Fresh(_)))
+    );
+    assert_eq!(bench.bot.grants("password"), 2, "both were really at it");
+    assert_eq!(bench.cloud.secrets.versions(BOT_TOKEN_SECRET), versions + 1);
+    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    conversation.queued();
+    bench.finish().await;
+}

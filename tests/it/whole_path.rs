@@ -1,0 +1,101 @@
+//! The set as a whole: a scripted hand-over, killed processes, someone else's servers, and everything going wrong at once.
+
+use std::time::Duration;
+
+use sandbox::contact_center::{ContactCenterApi, ContactCenterSettings};
+use sandbox::faults::{Fault, When};
+use sandbox::soak::{self, Load};
+use sandbox::{Sandbox, SandboxSettings, handover};
+
+use crate::support::{Bench, PATIENCE, received};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_reaches_the_bot_platform_in_both_dialects() {
+    for (api, events) in [(ContactCenterApi::ChatGatewayV1, 13), (ContactCenterApi::ChatApiV2, 10)] {
+        let contact_center = ContactCenterSettings { api, ..ContactCenterSettings::default() };
+        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        bench.refresh_tokens().await.expect("the first token");
+        let verdict = handover::play(&bench, &bench.channel_id).await.expect("it can be played");
+        assert!(verdict.is_good(), "{verdict}");
+        assert_eq!((verdict.accepted, verdict.received), (events, Some(events)));
+        assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 1));
+        bench.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_nothing_is_lost() {
+    let bench = Bench::with(SandboxSettings { haste: 600, ..SandboxSettings::default() }).await;
+    bench.fault(Fault::KillReceive, When::Share(0.3));
+    bench.fault(Fault::KillDeliver, When::Share(0.3));
+    let load = Load { conversations: 10, events: 10, patience: PATIENCE, rate: None };
+    let verdict = soak::play(&bench, &bench.channel_id, load).await;
+    assert!(verdict.is_good(), "{verdict}");
+    assert!(verdict.struck.iter().all(|(_, times)| *times > 5), "{verdict}");
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_everything_going_wrong_each_accepted_event_is_delivered_once_and_in_order() {
+    let bench = Bench::with(SandboxSettings { haste: 600, concurrency: 12, ..SandboxSettings::default() }).await;
+    soak::switch_on_all_faults(&bench);
+    let load = Load { conversations: 100, events: 10, patience: Duration::from_secs(300), rate: None };
+    let verdict = soak::play(&bench, &bench.channel_id, load).await;
+    assert!(verdict.is_good(), "{verdict}");
+    assert_eq!(verdict.accepted, 1000);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_8x8_sends_late_or_before_its_predecessor_arrives_as_it_was_accepted() {
+    let bench = Bench::start().await;
+    bench.fault(Fault::Late, When::Next(1));
+    bench.fault(Fault::Reorder, When::Next(1));
+    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    for number in 0..4 {
+        conversation.writes("agent", &format!("confidential {number}"));
+    }
+    assert!(bench.settle(PATIENCE).await);
+    assert_eq!(received(&bench, conversation.id()), bench.contact_center.accepted()[conversation.id()]);
+    assert_eq!(bench.logged(r#""Reason":"stale""#), 1);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn someone_elses_servers_can_take_the_place_of_either_simulation() {
+    // Someone else's servers: those of another sandbox.
+    let other = Sandbox::start(SandboxSettings::default()).await;
+    let address = |name: &str| other.addresses.iter().find(|(part, _)| *part == name).map(|(_, url)| url.clone());
+    let settings = SandboxSettings {
+        contact_center_endpoint: address("8x8"),
+        bot_endpoint: address("bot platform"),
+        ..SandboxSettings::default()
+    };
+    let bench = Bench::with(settings).await;
+    assert_eq!(other.contact_center.registered().0[0]["uri"], bench.callback_url());
+    let conversation = other.contact_center.open_conversation(&bench.channel_id);
+    conversation.queued();
+    conversation.joined("agent");
+    let delivered = async {
+        while received(&other, conversation.id()).len() < 2 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, delivered).await.expect("both events arrive");
+    assert_eq!(other.bot.violations(), Vec::<String>::new());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_function_answers_with_its_own_request_id_in_its_logs_and_nothing_else_of_the_request() {
+    let bench = Bench::start().await;
+    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    conversation.writes("agent", "confidential");
+    assert!(bench.settle(PATIENCE).await);
+    for line in bench.logs() {
+        assert!(line.text.starts_with('{'), "a log line is JSON: {}", line.text);
+    }
+    assert!(bench.logged(r#""requestId""#) > 0);
+    assert_eq!(bench.logged("RSA"), 0);
+    bench.finish().await;
+}
