@@ -137,6 +137,15 @@ impl Environment {
         })
     }
 
+    /// `CALLBACK_AUTHENTICATION`: how 8x8's events prove that they are genuine. By their signature, so far.
+    pub fn callback_authentication(&self) -> Result<CallbackAuthentication, ConfigError> {
+        let name = "CALLBACK_AUTHENTICATION";
+        match self.optional(name) {
+            None | Some("signature") => Ok(CallbackAuthentication::Signature),
+            Some(_) => Err(ConfigError::Malformed { name, expected: "signature" }),
+        }
+    }
+
     /// `EVENT_QUEUE_URL`: the SQS FIFO queue between receive-message and deliver-message.
     pub fn event_queue_url(&self) -> Result<ExactUrl, ConfigError> {
         self.exact_url("EVENT_QUEUE_URL")
@@ -213,6 +222,13 @@ pub enum ContactCenterGrant {
     ClientCredentials,
     /// User name and password, with `x-api-key`; later calls carry the key beside the bearer.
     Password,
+}
+
+/// How an event proves that it is 8x8's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallbackAuthentication {
+    /// 8x8's own signature.
+    Signature,
 }
 
 /// Where the bot platform is and what we are known by there.

@@ -49,10 +49,11 @@ const REQUIRED: [(&str, &[(&str, &str)]); 4] = [
 ];
 
 /// Values that no function takes.
-const MALFORMED: [(&str, &str, &str); 9] = [
+const MALFORMED: [(&str, &str, &str); 10] = [
     ("receive-message", "CONTACT_CENTER_ENDPOINT", "http://api.8x8.com/chat-gateway/v1/"),
     ("receive-message", "CONTACT_CENTER_ENDPOINT", "api.8x8.com"),
     ("receive-message", "CONTACT_CENTER_API", "chat-gateway-v2"),
+    ("receive-message", "CALLBACK_AUTHENTICATION", "none"),
     ("receive-message", "EVENT_QUEUE_URL", "events.fifo"),
     ("deliver-message", "BOT_ENDPOINT", "http://acme.api.aisera.cloud"),
     ("refresh-tokens", "CONTACT_CENTER_AUTHENTICATION", "basic"),

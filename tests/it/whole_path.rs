@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use sandbox::contact_center::{ContactCenterApi, ContactCenterSettings};
+use sandbox::deployment::BOT_TOKEN_SECRET;
 use sandbox::faults::{Fault, When};
 use sandbox::soak::{self, Load};
 use sandbox::{Sandbox, SandboxSettings, handover};
+use serde_json::{Value, json};
+use shared::clock::UnixTime;
 
 use crate::support::{Bench, PATIENCE, received};
 
@@ -32,6 +35,56 @@ async fn killed_at_any_moment_nothing_is_lost() {
     let verdict = soak::play(&bench, &bench.channel_id, load).await;
     assert!(verdict.is_good(), "{verdict}");
     assert!(verdict.struck.iter().all(|(_, times)| *times > 5), "{verdict}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_refresh_that_is_killed_is_made_good_by_the_next_run() {
+    let bench = Bench::start().await;
+    let mut killed = 0;
+    for _ in 0..20 {
+        bench.bot.revoke_access_tokens();
+        bench.cloud.secrets.set(BOT_TOKEN_SECRET, &aged(bench.cloud.secrets.current(BOT_TOKEN_SECRET)));
+        bench.fault(Fault::KillRefresh, When::Next(1));
+        killed += u32::from(bench.refresh_tokens().await.is_err());
+        bench.faults.clear();
+        bench.refresh_tokens().await.expect("the next run");
+        let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+        conversation.queued();
+        assert!(bench.settle(PATIENCE).await);
+        assert_eq!(received(&bench, conversation.id()).len(), 1);
+    }
+    assert!(killed > 5, "killed {killed} times");
+    // Who is killed between a grant and its storing cannot know that the refresh token is used up. The bot platform may
+    // revoke everything then, and we log in anew.
+    bench.check_but_for("a refresh token was used twice");
+}
+
+/// The token with a minute left to live.
+fn aged(mut token: Value) -> Value {
+    if token != json!({}) {
+        let now = UnixTime::now().secs();
+        token["issued_at"] = json!(now - 3540);
+        token["expires_at"] = json!(now + 60);
+    }
+    token
+}
+
+#[tokio::test]
+async fn a_registration_that_is_killed_is_completed_by_the_next_one() {
+    let bench = Bench::start().await;
+    let mut killed = 0;
+    for _ in 0..20 {
+        bench.invoke_register(json!({ "operation": "deregister" })).await.expect("it can be removed");
+        bench.fault(Fault::KillRegister, When::Next(1));
+        killed += u32::from(bench.register("101").await.is_err());
+        bench.faults.clear();
+        let channel_id = bench.register("101").await.expect("the next one");
+        let (webhooks, channels) = bench.contact_center.registered();
+        assert_eq!((webhooks.len(), channels.len()), (1, 1));
+        assert_eq!(channels[0]["id"], *channel_id);
+    }
+    assert!(killed > 5, "killed {killed} times");
     bench.finish().await;
 }
 

@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, Response};
 use shared::aws;
 use shared::clock::UnixTime;
-use shared::config::Environment;
+use shared::config::{CallbackAuthentication, Environment};
 use shared::contact_center::event::Event;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature::{self, SignatureError, Signed};
@@ -44,6 +44,7 @@ impl ReceiveMessage {
     pub async fn start(environment: &Environment) -> Result<Self, lambda_runtime::Error> {
         let contact_center = environment.contact_center()?;
         let queue_url = environment.event_queue_url()?;
+        let CallbackAuthentication::Signature = environment.callback_authentication()?;
         let client = client()?;
         let sdk = aws::sdk_config(&client).await;
         tokio::join!(warm_up(&client, contact_center.key_endpoint.url()), warm_up(&client, queue_url.url()),);

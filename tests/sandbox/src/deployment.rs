@@ -159,17 +159,23 @@ pub fn deploy(
             "receive-message",
             15,
             settings.concurrency,
-            Some(Fault::KillReceive),
+            Fault::KillReceive,
             &[&the_contact_center, &[event_queue, ("CALLBACK_AUTHENTICATION", "signature")]],
         ),
         deliver_message: function(
             "deliver-message",
             30,
             settings.concurrency,
-            Some(Fault::KillDeliver),
+            Fault::KillDeliver,
             &[&bot, &[event_queue, dead_letter_queue]],
         ),
-        refresh_tokens: function("refresh-tokens", 60, 1, None, &[&bot, &login]),
-        register_channel: function("register-channel", 120, 1, None, &[&name, &the_contact_center, &login, &channel]),
+        refresh_tokens: function("refresh-tokens", 60, 1, Fault::KillRefresh, &[&bot, &login]),
+        register_channel: function(
+            "register-channel",
+            120,
+            1,
+            Fault::KillRegister,
+            &[&name, &the_contact_center, &login, &channel],
+        ),
     }
 }

@@ -39,11 +39,15 @@ pub enum Fault {
     KillReceive,
     /// The process of deliver-message is killed in the middle of an event.
     KillDeliver,
+    /// The process of refresh-tokens is killed in the middle of a run.
+    KillRefresh,
+    /// The process of register-channel is killed in the middle of an operation.
+    KillRegister,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Bot500,
         Self::Bot429,
         Self::Bot401,
@@ -59,6 +63,8 @@ impl Fault {
         Self::QueueDown,
         Self::KillReceive,
         Self::KillDeliver,
+        Self::KillRefresh,
+        Self::KillRegister,
     ];
 
     fn name(self) -> &'static str {
@@ -78,6 +84,8 @@ impl Fault {
             Self::QueueDown => "queue-down",
             Self::KillReceive => "kill-receive",
             Self::KillDeliver => "kill-deliver",
+            Self::KillRefresh => "kill-refresh",
+            Self::KillRegister => "kill-register",
         }
     }
 }

@@ -232,9 +232,9 @@ impl Sandbox {
 
     /// Log lines that hold what none may: a secret, a token, a signature, the text of a message, a person's name.
     pub fn leaks(&self) -> Vec<String> {
-        /// Beginnings of what the simulated systems give out and send. `eyJ` is `{"` in base64: a JWS or a JWT.
-        const PLANTED: [&str; 6] =
-            ["8x8-access-", "bot-access-", "bot-refresh-", "confidential", "Sandbox Customer", "eyJ"];
+        /// Beginnings of what the simulated systems give out and send; `{"b64"` and `{"alg"` in base64: a JWS or a JWT.
+        const PLANTED: [&str; 7] =
+            ["8x8-access-", "bot-access-", "bot-refresh-", "confidential", "Sandbox Customer", "eyJiNjQi", "eyJhbGci"];
 
         let known = &self.contact_center.settings().credentials;
         let bot = self.bot.settings();

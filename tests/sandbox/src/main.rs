@@ -62,8 +62,9 @@ struct Options {
     secrets: Secrets,
 
     /// Let something go wrong: bot-500, bot-429, bot-401, bot-hangs, bot-drops, duplicate, late, reorder, forged,
-    /// keys-down, token-revoked, secrets-down, queue-down, kill-receive, kill-deliver. As FAULT=3 the next three times, as
-    /// FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several times.
+    /// keys-down, token-revoked, secrets-down, queue-down, kill-receive, kill-deliver, kill-refresh, kill-register. As FAULT=3
+    /// the next three times, as FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several
+    /// times.
     #[arg(long, value_name = "FAULT[=WHEN]")]
     fault: Vec<PlannedFault>,
 

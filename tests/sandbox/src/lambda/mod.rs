@@ -30,7 +30,7 @@ pub struct FunctionSettings {
     /// At most so many environments.
     pub concurrency: usize,
     /// Which fault kills its processes.
-    pub killed_by: Option<Fault>,
+    pub killed_by: Fault,
 }
 
 /// Why an invocation has no answer.
@@ -102,7 +102,7 @@ impl Function {
                 ExecutionEnvironment::start(&self.settings, self.logs.clone()).await.ok_or(InvokeError::DidNotStart)?
             }
         };
-        let kill = self.settings.killed_by.is_some_and(|fault| self.faults.strikes(fault));
+        let kill = self.faults.strikes(self.settings.killed_by);
         let answer = environment.invoke(event, self.settings.timeout, kill).await;
         match &answer {
             Ok(_) | Err(InvokeError::Function(_)) => self.idle().push(environment),
