@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::clock::UnixTime;
 use crate::config::Endpoint;
-use crate::http::{failure, read_body, retry_after, sensitive_header};
+use crate::http::{failure, read_body, retry_after, sensitive_header, warm_up};
 use crate::queue::QueuedEvent;
 use crate::secrets::{Secret, SecretContent, SecretError, Version};
 use crate::token::{GrantError, Token, TokenIssuer, request_token};
@@ -75,9 +75,13 @@ impl BotPlatform {
         }
     }
 
-    /// Where events go to.
-    pub fn receive_message_url(&self) -> Url {
-        self.receive_message_url.clone()
+    /// Opens the connections that the first event will need, while a function starts.
+    pub async fn warm_up(&self, now: UnixTime) {
+        let (_, credentials) =
+            tokio::join!(warm_up(&self.client, self.receive_message_url.clone()), self.credentials.get(now));
+        if let Err(error) = credentials {
+            tracing::debug!(%error, "no credentials at the start");
+        }
     }
 
     /// Posts an event once: its bytes, its content type, its `x-8x8-*` headers, our two headers, and nothing else.

@@ -1,7 +1,6 @@
 //! The environment of the functions, read once at a cold start. Each variable is named and explained here and nowhere
 //! else; a function asks for the groups that it uses.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use url::{Host, Url};
@@ -32,36 +31,38 @@ impl fmt::Debug for ConfigError {
     }
 }
 
-/// The variables that a function was started with.
-#[derive(Clone)]
-pub struct Environment(HashMap<String, String>);
+/// The variables that a function is started with, by a look-up function.
+pub struct Environment<'l>(&'l dyn Fn(&str) -> Option<String>);
 
-impl Environment {
-    /// The environment of this process. Variables that are not UTF-8 are left out: none of ours can be.
-    pub fn of_process() -> Self {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+impl<'l> Environment<'l> {
+    /// The environment of this process. A variable that is not UTF-8 reads as missing: none of ours can be one.
+    pub fn of_process() -> Environment<'static> {
+        Environment(&|name| std::env::var(name).ok())
     }
 
-    fn optional(&self, name: &'static str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    /// Variables that `look_up` knows.
+    pub fn new(look_up: &'l dyn Fn(&str) -> Option<String>) -> Self {
+        Self(look_up)
     }
 
-    fn required(&self, name: &'static str) -> Result<&str, ConfigError> {
+    fn optional(&self, name: &'static str) -> Option<String> {
+        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, name: &'static str) -> Result<String, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing { name })
     }
 
     fn endpoint(&self, name: &'static str) -> Result<Endpoint, ConfigError> {
-        Endpoint::parse(self.required(name)?).ok_or(ConfigError::Malformed { name, expected: Endpoint::EXPECTED })
+        Endpoint::parse(&self.required(name)?).ok_or(ConfigError::Malformed { name, expected: Endpoint::EXPECTED })
     }
 
     fn exact_url(&self, name: &'static str) -> Result<ExactUrl, ConfigError> {
-        ExactUrl::parse(self.required(name)?).ok_or(ConfigError::Malformed { name, expected: Endpoint::EXPECTED })
+        ExactUrl::parse(&self.required(name)?).ok_or(ConfigError::Malformed { name, expected: Endpoint::EXPECTED })
     }
 
     fn secret_id(&self, name: &'static str) -> Result<String, ConfigError> {
-        self.required(name).map(str::to_owned)
+        self.required(name)
     }
 
     /// `INTEGRATION_NAME`: letters, digits, hyphens; at most 200, since 8x8's names may have 255 and ours get a prefix.
@@ -70,7 +71,7 @@ impl Environment {
         let value = self.required(name)?;
         let valid = value.len() <= 200 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if valid {
-            Ok(value.to_owned())
+            Ok(value)
         } else {
             Err(ConfigError::Malformed { name, expected: "at most 200 letters, digits and hyphens" })
         }
@@ -81,7 +82,7 @@ impl Environment {
     pub fn contact_center(&self) -> Result<ContactCenterConfig, ConfigError> {
         let name = "CONTACT_CENTER_ENDPOINT";
         let endpoint = self.endpoint(name)?;
-        let api = match self.optional("CONTACT_CENTER_API") {
+        let api = match self.optional("CONTACT_CENTER_API").as_deref() {
             None | Some("chat-gateway-v1") => ContactCenterApi::ChatGatewayV1,
             Some("chat-api-v2") => ContactCenterApi::ChatApiV2,
             Some(_) => {
@@ -99,7 +100,7 @@ impl Environment {
                 expected: "a chat-api-v2 URL that ends in /tenant/<tenant id>/",
             })?,
         };
-        let tenant_id = self.optional("CONTACT_CENTER_TENANT_ID").map(str::to_owned);
+        let tenant_id = self.optional("CONTACT_CENTER_TENANT_ID");
         Ok(ContactCenterConfig { endpoint, key_endpoint, api, tenant_id })
     }
 
@@ -107,7 +108,7 @@ impl Environment {
     /// `CONTACT_CENTER_SECRET_ID`, `CONTACT_CENTER_ACCESS_TOKEN_URL` and `CONTACT_CENTER_TOKEN_SECRET_ID`.
     pub fn contact_center_authentication(&self) -> Result<ContactCenterAuthentication, ConfigError> {
         let name = "CONTACT_CENTER_AUTHENTICATION";
-        let grant = match self.optional(name) {
+        let grant = match self.optional(name).as_deref() {
             None | Some("api-key") => return Ok(ContactCenterAuthentication::ApiKey),
             Some("client-credentials") => ContactCenterGrant::ClientCredentials,
             Some("password") => ContactCenterGrant::Password,
@@ -140,7 +141,7 @@ impl Environment {
     /// `CALLBACK_AUTHENTICATION`: how 8x8's events prove that they are genuine. By their signature, so far.
     pub fn callback_authentication(&self) -> Result<CallbackAuthentication, ConfigError> {
         let name = "CALLBACK_AUTHENTICATION";
-        match self.optional(name) {
+        match self.optional(name).as_deref() {
             None | Some("signature") => Ok(CallbackAuthentication::Signature),
             Some(_) => Err(ConfigError::Malformed { name, expected: "signature" }),
         }
@@ -164,12 +165,6 @@ impl Environment {
     /// `CHANNEL_SECRET_ID`: the secret that remembers webhook and channel.
     pub fn channel_secret_id(&self) -> Result<String, ConfigError> {
         self.secret_id("CHANNEL_SECRET_ID")
-    }
-}
-
-impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Environment {
-    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -321,22 +316,24 @@ fn secure_url(text: &str) -> Option<Url> {
 mod tests {
     use super::*;
 
-    fn environment<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Environment {
-        variables.into_iter().collect()
+    fn with<T>(variables: &[(&str, &str)], read: impl FnOnce(&Environment<'_>) -> T) -> T {
+        let look_up =
+            |name: &str| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned());
+        read(&Environment::new(&look_up))
     }
 
     #[test]
     fn names_the_variable_that_is_missing() {
-        let error = environment([("BOT_ENDPOINT", "  ")]).bot_platform().unwrap_err();
+        let error = with(&[("BOT_ENDPOINT", "  ")], |environment| environment.bot_platform()).unwrap_err();
         assert_eq!(error.to_string(), "environment variable BOT_ENDPOINT is missing");
         assert_eq!(format!("{error:?}"), error.to_string());
     }
 
     #[test]
     fn never_shows_a_malformed_value() {
-        let error = environment([("BOT_ENDPOINT", "https://user:hunter2@bot.example")]).bot_platform().unwrap_err();
-        assert!(error.to_string().contains("BOT_ENDPOINT"));
-        assert!(!error.to_string().contains("hunter2"));
+        let variables = [("BOT_ENDPOINT", "https://user:hunter2@bot.example")];
+        let error = with(&variables, |environment| environment.bot_platform()).unwrap_err().to_string();
+        assert!(error.contains("BOT_ENDPOINT") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]
@@ -376,49 +373,37 @@ mod tests {
 
     #[test]
     fn the_older_apis_keys_lie_above_the_tenant() {
-        let config = environment([
-            ("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/vcc/us/chat/v2/tenant/acme/"),
-            ("CONTACT_CENTER_API", "chat-api-v2"),
-        ])
-        .contact_center()
-        .unwrap();
-        assert_eq!(
-            config.key_endpoint.join(["jwk", "k", "public"]).as_str(),
-            "https://api.8x8.com/vcc/us/chat/v2/jwk/k/public"
-        );
+        let contact_center = |endpoint| {
+            let variables = [("CONTACT_CENTER_ENDPOINT", endpoint), ("CONTACT_CENTER_API", "chat-api-v2")];
+            with(&variables, |environment| environment.contact_center())
+        };
+        let config = contact_center("https://api.8x8.com/vcc/us/chat/v2/tenant/acme/").unwrap();
+        let key = config.key_endpoint.join(["jwk", "k", "public"]);
+        assert_eq!(key.as_str(), "https://api.8x8.com/vcc/us/chat/v2/jwk/k/public");
 
-        let error = environment([
-            ("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/vcc/us/chat/v2/"),
-            ("CONTACT_CENTER_API", "chat-api-v2"),
-        ])
-        .contact_center()
-        .unwrap_err();
+        let error = contact_center("https://api.8x8.com/vcc/us/chat/v2/").unwrap_err();
         assert!(error.to_string().contains("/tenant/"), "{error}");
     }
 
     #[test]
     fn an_api_key_needs_no_token_and_the_grants_do() {
-        assert!(matches!(environment([]).contact_center_authentication(), Ok(ContactCenterAuthentication::ApiKey)));
+        let authentication = |name: &str| {
+            with(&[("CONTACT_CENTER_AUTHENTICATION", name)], |environment| environment.contact_center_authentication())
+        };
+        assert!(matches!(authentication(""), Ok(ContactCenterAuthentication::ApiKey)));
         for grant in ["client-credentials", "password"] {
-            assert_eq!(
-                environment([("CONTACT_CENTER_AUTHENTICATION", grant)]).contact_center_authentication().unwrap_err(),
-                ConfigError::Missing { name: "CONTACT_CENTER_ACCESS_TOKEN_URL" }
-            );
+            let error = authentication(grant).unwrap_err();
+            assert_eq!(error, ConfigError::Missing { name: "CONTACT_CENTER_ACCESS_TOKEN_URL" });
         }
-        assert!(
-            environment([("CONTACT_CENTER_AUTHENTICATION", "basic")])
-                .contact_center_authentication()
-                .unwrap_err()
-                .to_string()
-                .contains("client-credentials")
-        );
+        assert!(authentication("basic").unwrap_err().to_string().contains("client-credentials"));
     }
 
     #[test]
     fn an_integration_name_is_letters_digits_and_hyphens() {
-        assert_eq!(environment([("INTEGRATION_NAME", "acme-8x8")]).integration_name().unwrap(), "acme-8x8");
+        let name = |name: &str| with(&[("INTEGRATION_NAME", name)], |environment| environment.integration_name());
+        assert_eq!(name("acme-8x8").unwrap(), "acme-8x8");
         for bad in ["a b", "a/b", "ä", &"x".repeat(201)] {
-            assert!(environment([("INTEGRATION_NAME", bad)]).integration_name().is_err());
+            assert!(name(bad).is_err());
         }
     }
 }

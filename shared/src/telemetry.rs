@@ -40,7 +40,11 @@ static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
 /// `AWS_LAMBDA_LOG_LEVEL` (Lambda's own setting) chooses the level of our lines. Libraries write warnings and errors at
 /// any level: below that, the AWS SDK and the HTTP client describe requests, and those hold secrets.
 pub fn init() {
-    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
+    let level = match std::env::var("AWS_LAMBDA_LOG_LEVEL").as_deref() {
+        Ok("FATAL") => Level::ERROR, // Lambda's level above the highest that there is here
+        Ok(level) => level.parse().unwrap_or(Level::INFO),
+        Err(_) => Level::INFO,
+    };
     let ours = ["shared", "receive_message", "deliver_message", "refresh_tokens", "register_channel"];
     let filter = Targets::new()
         .with_default(Level::WARN.min(level))

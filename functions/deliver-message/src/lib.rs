@@ -17,7 +17,7 @@ use shared::aws;
 use shared::bot_platform::{Answer, BotPlatform, DELIVERY_TIMEOUT};
 use shared::clock::UnixTime;
 use shared::config::Environment;
-use shared::http::{client, warm_up};
+use shared::http::client;
 use shared::queue::{DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent};
 use shared::secrets::SecretsManager;
 use shared::telemetry;
@@ -66,9 +66,10 @@ impl DeliverMessage {
         let client = client()?;
         let sdk = aws::sdk_config(&client).await;
         let secrets = SecretsManager::new(&sdk);
-        let bot = BotPlatform::new(client.clone(), &config.endpoint, secrets.secret(config.secret_id));
+        let bot = BotPlatform::new(client, &config.endpoint, secrets.secret(config.secret_id));
         let bot = KeptToken::new(secrets.secret(config.token_secret_id), bot);
-        tokio::join!(warm_up(&client, bot.issuer().receive_message_url()), bot.warm_up(UnixTime::now()));
+        let now = UnixTime::now();
+        tokio::join!(bot.issuer().warm_up(now), bot.warm_up(now));
         Ok(Self {
             bot,
             queue: EventQueue::new(&sdk, &queue_url),
