@@ -59,7 +59,7 @@ impl DeliverMessage {
     ///
     /// # Errors
     /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment) -> Result<Self, lambda_runtime::Error> {
+    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
         let config = environment.bot_platform()?;
         let queue_url = environment.event_queue_url()?;
         let dead_letter_queue_url = environment.dead_letter_queue_url()?;

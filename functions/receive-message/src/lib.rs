@@ -41,7 +41,7 @@ impl ReceiveMessage {
     ///
     /// # Errors
     /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment) -> Result<Self, lambda_runtime::Error> {
+    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
         let contact_center = environment.contact_center()?;
         let queue_url = environment.event_queue_url()?;
         let CallbackAuthentication::Signature = environment.callback_authentication()?;

@@ -43,7 +43,7 @@ impl RefreshTokens {
     ///
     /// # Errors
     /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment) -> Result<Self, lambda_runtime::Error> {
+    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
         let bot = environment.bot_platform()?;
         let authentication = environment.contact_center_authentication()?;
         let client = client()?;

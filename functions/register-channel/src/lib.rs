@@ -56,7 +56,7 @@ impl RegisterChannel {
     ///
     /// # Errors
     /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment) -> Result<Self, lambda_runtime::Error> {
+    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
         let name = format!("live-agent-{}", environment.integration_name()?);
         let callback_url = environment.callback_url()?.as_str().to_owned();
         let config = environment.contact_center()?;
