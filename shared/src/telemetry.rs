@@ -6,12 +6,14 @@
 //! | `EventsReceived` | count | | receive-message: accepted and durably queued |
 //! | `EventsUndocumented` | count | | receive-message: of those, of a type that 8x8 does not document |
 //! | `EventsRepeated` | count | | receive-message: of those, sent again by 8x8 (`x-8x8-retry` above 0) |
-//! | `EventsRefused` | count | `Reason` | receive-message |
+//! | `EventsRefused` | count | none, and `Reason` | receive-message |
 //! | `EventsDelivered` | count | | deliver-message |
 //! | `EventsRetried` | count | | deliver-message: back to the queue, to be tried later |
 //! | `EventsDeadLettered` | count | | deliver-message |
 //! | `EventAge` | milliseconds | | deliver-message: from 8x8's transmission to the bot platform's 2xx |
 //! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens: after its run |
+//! | `TokenLifeLeft` | percent | `Token` | refresh-tokens: the same as a share of the token's whole life |
+//! | `ChannelDifferences` | count | | register-channel: what a review found |
 //!
 //! Nothing of a message, a person, a header or a secret is in any of them.
 
@@ -69,6 +71,8 @@ pub fn init() {
     }
     describe_histogram!("EventAge", Unit::Milliseconds, "");
     describe_gauge!("TokenSecondsLeft", Unit::Seconds, "");
+    describe_gauge!("TokenLifeLeft", Unit::Percent, "");
+    describe_gauge!("ChannelDifferences", Unit::Count, "");
 }
 
 /// An event was accepted and queued.
@@ -84,6 +88,7 @@ pub fn event_received(is_documented: bool, is_repeated: bool) {
 
 /// A request was answered with something else than 2xx, for one of a fixed set of reasons.
 pub fn event_refused(reason: &'static str) {
+    counter!("EventsRefused").increment(1);
     counter!("EventsRefused", "Reason" => reason).increment(1);
 }
 
@@ -103,9 +108,15 @@ pub fn event_dead_lettered() {
     counter!("EventsDeadLettered").increment(1);
 }
 
-/// A token has that much of its life left.
-pub fn token_left(token: &'static str, left: Duration) {
+/// A token has that much left, and that share of its whole life, from 0 to 1.
+pub fn token_left(token: &'static str, left: Duration, share: f64) {
     gauge!("TokenSecondsLeft", "Token" => token).set(left.as_secs() as f64);
+    gauge!("TokenLifeLeft", "Token" => token).set(share * 100.0);
+}
+
+/// A review found so many differences between what was registered and what is.
+pub fn channel_reviewed(differences: usize) {
+    gauge!("ChannelDifferences").set(differences as f64);
 }
 
 /// Runs a function that is invoked with JSON and answers with JSON.

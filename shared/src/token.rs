@@ -64,6 +64,11 @@ impl Token {
         self.expires_at.since(now)
     }
 
+    fn life(&self, now: UnixTime) -> Life {
+        let whole = self.issued_at.map_or(DEFAULT_LIFE, |issued_at| self.expires_at.since(issued_at));
+        Life { left: self.left(now), whole }
+    }
+
     /// The value of an `Authorization` header; `None` if the token has characters that no header can carry.
     pub fn bearer(&self) -> Option<HeaderValue> {
         sensitive_header(&format!("Bearer {}", self.access_token.expose_secret()))
@@ -221,13 +226,29 @@ fn oauth_error(body: &[u8]) -> Option<String> {
     is_code.then(|| code.to_owned())
 }
 
-/// How a scheduled refresh ended, with the life that the token has left.
+/// The life of a token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Life {
+    /// How long it still lives.
+    pub left: Duration,
+    /// How long it lives in all; an hour if that is not known.
+    pub whole: Duration,
+}
+
+impl Life {
+    /// What is left of the whole, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        if self.left.is_zero() { 0.0 } else { self.left.as_secs_f64() / self.whole.max(self.left).as_secs_f64() }
+    }
+}
+
+/// How a scheduled refresh ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
     /// Nothing had to be done.
-    Fresh(Duration),
+    Fresh(Life),
     /// There is a new token.
-    Refreshed(Duration),
+    Refreshed(Life),
 }
 
 /// A token that is kept in a secret and renewed at its issuer.
@@ -337,8 +358,8 @@ impl<I: TokenIssuer> KeptToken<I> {
     /// Makes sure that the secret holds a fresh token, as refresh-tokens does every five minutes.
     pub async fn refresh(&self, now: UnixTime) -> Result<Refresh, TokenError> {
         let version = self.secret.read(now).await?;
-        if let Some(left) = fresh_for(&version, now) {
-            return Ok(Refresh::Fresh(left));
+        if let Some(life) = fresh_for(&version, now) {
+            return Ok(Refresh::Fresh(life));
         }
         let refresh_token = version.content.0.as_ref().and_then(|token| token.refresh_token.as_ref());
         let token = match refresh_token {
@@ -352,15 +373,21 @@ impl<I: TokenIssuer> KeptToken<I> {
                 Err(error @ (GrantError::Lost(_) | GrantError::Refused { .. })) => {
                     // Used up, by us or by someone else. Never send it again: see what is stored now, or log in.
                     tracing::warn!(%error, "the refresh token was not taken");
-                    if let Some(left) = fresh_for(&*self.secret.read(now).await?, now) {
-                        return Ok(Refresh::Fresh(left));
+                    if let Some(life) = fresh_for(&*self.secret.read(now).await?, now) {
+                        return Ok(Refresh::Fresh(life));
                     }
                     self.issuer.log_in(now).await?
                 }
             },
         };
         self.store(&version, &token).await?;
-        Ok(Refresh::Refreshed(token.left(now)))
+        Ok(Refresh::Refreshed(token.life(now)))
+    }
+
+    /// The life of the stored token; none if there is no token or it cannot be read.
+    pub async fn life(&self, now: UnixTime) -> Life {
+        let version = self.secret.get(now).await.ok();
+        version.and_then(|version| Some(version.content.0.as_ref()?.life(now))).unwrap_or_default()
     }
 
     /// Stores hard: a refreshed token that is not stored has lost its refresh token.
@@ -380,9 +407,9 @@ impl<I: TokenIssuer> KeptToken<I> {
     }
 }
 
-fn fresh_for(version: &Version<TokenContent>, now: UnixTime) -> Option<Duration> {
+fn fresh_for(version: &Version<TokenContent>, now: UnixTime) -> Option<Life> {
     let token = version.content.0.as_ref()?;
-    token.is_fresh(now).then(|| token.left(now))
+    token.is_fresh(now).then(|| token.life(now))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod conformance;
+mod custom_resource;
 mod deliver_message;
 mod receive_message;
 mod refresh_tokens;

@@ -11,7 +11,7 @@ use shared::contact_center::authentication::ContactCenterIssuer;
 use shared::http::client;
 use shared::secrets::SecretsManager;
 use shared::telemetry;
-use shared::token::{KeptToken, Refresh, TokenError};
+use shared::token::{KeptToken, Refresh, TokenError, TokenIssuer};
 
 /// What the function holds between invocations.
 #[derive(Debug)]
@@ -74,28 +74,38 @@ impl RefreshTokens {
         };
         let (contact_center, bot) = tokio::join!(contact_center, self.bot.refresh(now));
         let mut report = Report::default();
-        if let Some(contact_center) = contact_center {
-            report.add("contact-center", contact_center);
+        if let (Some(token), Some(result)) = (&self.contact_center, contact_center) {
+            report.add("contact-center", token, result, now).await;
         }
-        report.add("bot", bot);
+        report.add("bot", &self.bot, bot, now).await;
         report.into_answer()
     }
 }
 
 impl Report {
-    fn add(&mut self, token: &'static str, result: Result<Refresh, TokenError>) {
-        match result {
-            Ok(Refresh::Refreshed(left)) => {
-                telemetry::token_left(token, left);
-                tracing::info!(token, left_s = left.as_secs(), "refreshed");
-                self.refreshed.push(token);
+    async fn add<I: TokenIssuer>(
+        &mut self,
+        name: &'static str,
+        token: &KeptToken<I>,
+        result: Result<Refresh, TokenError>,
+        now: UnixTime,
+    ) {
+        let life = match result {
+            Ok(Refresh::Refreshed(life)) => {
+                tracing::info!(token = name, left_s = life.left.as_secs(), "refreshed");
+                self.refreshed.push(name);
+                life
             }
-            Ok(Refresh::Fresh(left)) => {
-                telemetry::token_left(token, left);
-                self.fresh.push(token);
+            Ok(Refresh::Fresh(life)) => {
+                self.fresh.push(name);
+                life
             }
-            Err(error) => self.failed.push(Failed { token, reason: error.to_string() }),
-        }
+            Err(error) => {
+                self.failed.push(Failed { token: name, reason: error.to_string() });
+                token.life(now).await
+            }
+        };
+        telemetry::token_left(name, life.left, life.share());
     }
 
     fn into_answer(self) -> Result<Self, Diagnostic> {

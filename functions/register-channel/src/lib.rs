@@ -1,21 +1,24 @@
-//! Invoked directly by an operator: registers, reviews, updates and removes the webhook and the channel that carry an
+//! Invoked by CloudFormation as a custom resource, by a daily schedule, or directly by an operator: registers, reviews, updates and removes the webhook and the channel that carry an
 //! integration at 8x8.
 //!
 //! Both are named `live-agent-<INTEGRATION_NAME>` and are found by that name, so that an interrupted registration is
 //! completed by the next one and none is ever made twice.
 
+mod custom_resource;
 mod operation;
 mod saved;
 
-use lambda_runtime::Diagnostic;
+use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
 use shared::aws;
+use shared::clock::UnixTime;
 use shared::config::Environment;
 use shared::contact_center::authentication::Access;
 use shared::contact_center::client::{ContactCenter, ContactCenterError};
 use shared::http::client;
 use shared::secrets::{Secret, SecretError, SecretsManager};
 
+use crate::custom_resource::CustomResource;
 use crate::operation::Operation;
 use crate::saved::SavedChannel;
 
@@ -24,6 +27,7 @@ use crate::saved::SavedChannel;
 pub struct RegisterChannel {
     name: String,
     callback_url: String,
+    client: reqwest::Client,
     contact_center: ContactCenter,
     saved: Secret<SavedChannel>,
 }
@@ -45,6 +49,8 @@ enum Error {
     Gone(&'static str),
     #[error("someone else registered at the same time: run it again")]
     Superseded,
+    #[error("CloudFormation could not be told the outcome ({0})")]
+    Unanswered(String),
     #[error(transparent)]
     ContactCenter(#[from] ContactCenterError),
     #[error(transparent)]
@@ -66,8 +72,8 @@ impl RegisterChannel {
         let client = client()?;
         let secrets = SecretsManager::new(&aws::sdk_config(&client).await);
         let access = Access::new(client.clone(), &secrets, authentication, credentials_id);
-        let contact_center = ContactCenter::new(client, config, access);
-        Ok(Self { name, callback_url, contact_center, saved: secrets.secret(saved_id) })
+        let contact_center = ContactCenter::new(client.clone(), config, access);
+        Ok(Self { name, callback_url, client, contact_center, saved: secrets.secret(saved_id) })
     }
 
     /// Carries out an operation and answers with what it did or found.
@@ -75,15 +81,27 @@ impl RegisterChannel {
     /// # Errors
     /// A request that is none, and everything that keeps 8x8 or Secrets Manager from doing their part, with 8x8's own
     /// reason where it gave one.
-    pub async fn handle(&self, request: Value) -> Result<Value, Diagnostic> {
-        let operation = Operation::parse(&request);
-        let result = match operation {
-            Ok(operation) => self.perform(operation).await,
-            Err(error) => Err(error),
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+        let LambdaEvent { payload: request, context } = event;
+        let result = match CustomResource::parse(&request) {
+            Some(request) => request.answer(self, UnixTime::from_millis(context.deadline)).await,
+            None => self.operate(&request).await,
         };
         result.map_err(|error| Diagnostic {
             error_type: "RegistrationFailed".to_owned(),
             error_message: error.to_string(),
         })
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    async fn operate(&self, request: &Value) -> Result<Value, Error> {
+        self.perform(Operation::parse(request)?).await
     }
 }

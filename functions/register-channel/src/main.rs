@@ -1,6 +1,5 @@
 //! The cold start of register-channel.
 
-use lambda_runtime::LambdaEvent;
 use register_channel::RegisterChannel;
 use shared::config::Environment;
 use shared::telemetry;
@@ -9,5 +8,5 @@ use shared::telemetry;
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let function = RegisterChannel::start(&Environment::of_process()).await?;
-    telemetry::run(async |event: LambdaEvent<_>| function.handle(event.payload).await).await
+    telemetry::run(async |event| function.handle(event).await).await
 }

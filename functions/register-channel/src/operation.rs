@@ -7,6 +7,7 @@ use shared::config::ExactUrl;
 use shared::contact_center::client::ContactCenterError;
 use shared::contact_center::registration::{Channel, Webhook};
 use shared::secrets::{Replaced, Version};
+use shared::telemetry;
 
 use crate::saved::{Registration, SavedChannel};
 use crate::{Error, RegisterChannel};
@@ -51,6 +52,11 @@ impl RegisterChannel {
             Operation::Update(wishes) => self.update(&saved, wishes).await,
             Operation::Deregister => self.deregister(&saved).await,
         }
+    }
+
+    /// Whether the secret remembers a registration.
+    pub(crate) async fn is_registered(&self) -> Result<bool, Error> {
+        Ok(self.saved.read(UnixTime::now()).await?.content.0.is_some())
     }
 
     /// Finds or creates the webhook, then the channel, and brings both into the wanted state.
@@ -115,6 +121,11 @@ impl RegisterChannel {
             self.contact_center.channel(&registered.channel_id),
         )?;
         let differences = self.differences(registered, webhook.as_ref(), channel.as_ref());
+        telemetry::channel_reviewed(differences.len());
+        if !differences.is_empty() {
+            let fields: Vec<_> = differences.iter().map(|difference| difference.field).collect();
+            tracing::warn!(?fields, "what is at 8x8 is not what was registered");
+        }
         Ok(json!({ "in_sync": differences.is_empty(), "differences": differences }))
     }
 
@@ -163,18 +174,24 @@ impl RegisterChannel {
         self.save(saved, registration, &changes).await
     }
 
-    /// Removes the channel, then the webhook that it points to.
+    /// Removes the channel and the webhook that are saved, or, if a registration was interrupted before it saved anything,
+    /// those of our name.
     async fn deregister(&self, saved: &Version<SavedChannel>) -> Result<Value, Error> {
-        let registered = saved.content.0.as_ref();
-        let channel_id = match registered {
-            Some(saved) => Some(saved.channel_id.clone()),
-            // A registration that was interrupted saved nothing.
-            None => self.contact_center.find_channel(&self.name).await?.map(|channel| channel.id),
-        };
-        let webhook_id = match registered {
-            Some(saved) => Some(saved.webhook_id.clone()),
-            None => self.contact_center.find_webhook(&self.name).await?.map(|webhook| webhook.id),
-        };
+        let Some(registered) = saved.content.0.as_ref() else { return self.remove_by_name(&self.name).await };
+        let removed = self.remove(Some(registered.channel_id.clone()), Some(registered.webhook_id.clone())).await?;
+        self.replace(saved, &SavedChannel(None)).await?;
+        Ok(removed)
+    }
+
+    /// Removes the channel and the webhook of that name, if they exist.
+    pub(crate) async fn remove_by_name(&self, name: &str) -> Result<Value, Error> {
+        let channel_id = self.contact_center.find_channel(name).await?.map(|channel| channel.id);
+        let webhook_id = self.contact_center.find_webhook(name).await?.map(|webhook| webhook.id);
+        self.remove(channel_id, webhook_id).await
+    }
+
+    /// The channel first: it points to the webhook.
+    async fn remove(&self, channel_id: Option<String>, webhook_id: Option<String>) -> Result<Value, Error> {
         let mut changes = Vec::new();
         if let Some(channel_id) = &channel_id
             && self.contact_center.delete_channel(channel_id).await?
@@ -185,9 +202,6 @@ impl RegisterChannel {
             && self.contact_center.delete_webhook(webhook_id).await?
         {
             changes.push("webhook deleted");
-        }
-        if registered.is_some() {
-            self.replace(saved, &SavedChannel(None)).await?;
         }
         tracing::info!(?changes, "deregistered");
         Ok(json!({ "channel_id": channel_id, "webhook_id": webhook_id, "changes": changes }))

@@ -9,6 +9,7 @@
 //! | [`http_api`] | API Gateway |
 //! | [`event_source`], [`scheduler`] | what invokes deliver-message and refresh-tokens |
 //! | [`cloud`] | Secrets Manager and SQS |
+//! | [`cloud_formation`] | CloudFormation's protocol for a custom resource |
 //! | [`contact_center`] | 8x8 |
 //! | [`bot_platform`] | an Aisera tenant |
 //! | [`deployment`] | the template: which function gets what |
@@ -21,6 +22,7 @@ pub mod bot_platform;
 pub mod build;
 pub mod client;
 pub mod cloud;
+pub mod cloud_formation;
 pub mod contact_center;
 pub mod deployment;
 pub mod event_source;
