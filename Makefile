@@ -1,13 +1,21 @@
 # make run [ARGS=--once]   the whole set on this machine; ARGS=--help tells more
 # make soak [ARGS=--calm]  ten thousand events with everything going wrong that can
 # make test                everything that must pass
+# make build               the deployable zips, below target/lambda/
+# make deploy              builds and deploys, and asks for what it has to know
 #
+# ARCH=x86_64 builds and deploys for that architecture instead of arm64.
 # Needed: Rust, Python 3, make. What else it takes is fetched below target/.
 
 CARGO  ?= cargo
 PYTHON ?= python3
+ARCH   ?= arm64
 
-.PHONY: run soak test format lint docs python
+FUNCTIONS := $(notdir $(wildcard functions/*))
+# SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
+TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
+
+.PHONY: run soak test format lint docs release python build deploy
 
 run:
 	$(CARGO) build --quiet --locked --release --package sandbox
@@ -17,7 +25,7 @@ soak:
 	$(CARGO) build --quiet --locked --release --package sandbox
 	target/release/sandbox soak $(ARGS)
 
-test: format lint docs python
+test: format lint docs python release
 	$(CARGO) test --quiet --locked --workspace
 
 format:
@@ -29,10 +37,24 @@ lint:
 docs:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --workspace --no-deps
 
+# The binaries that are tested under AWS's runtime emulator.
+release:
+	$(CARGO) build --quiet --locked --release $(addprefix --package ,$(FUNCTIONS))
+
+build: target/python/cargo-lambda/.installed
+	$(TOOLS) $(CARGO) lambda build --locked --release --output-format zip \
+		$(if $(filter arm64,$(ARCH)),--arm64,--x86-64) $(addprefix --package ,$(FUNCTIONS))
+	@ls -l target/lambda/*/bootstrap.zip
+
+deploy: target/python/cargo-lambda/.installed target/python/sam/.installed
+	$(TOOLS) sam build --parameter-overrides Architecture=$(ARCH)
+	$(TOOLS) sam deploy --guided --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
+		--parameter-overrides Architecture=$(ARCH)
+
 # Every package is pinned, so that no resolver has to choose.
-python: target/python/.installed
-target/python/.installed: tests/python/moto.txt
-	rm -rf target/python
-	$(PYTHON) -m venv target/python
-	target/python/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+python: target/python/moto/.installed target/python/sam/.installed
+target/python/%/.installed: requirements/%.txt
+	rm -rf target/python/$*
+	$(PYTHON) -m venv target/python/$*
+	target/python/$*/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@

@@ -36,7 +36,7 @@ pub fn sdk_config(url: &str) -> SdkConfig {
 }
 
 /// One of the two clouds.
-enum Peer {
+pub enum Peer {
     Sandbox { _cloud: Arc<Cloud>, server: Server },
     Moto { _process: Child, url: String },
 }
@@ -48,8 +48,8 @@ impl Peer {
     }
 
     /// moto's server as `make test` installs it below `target/`.
-    async fn moto() -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/moto_server");
+    pub async fn moto() -> Self {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/moto/bin/moto_server");
         let mut process = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", "0"])
             .stdout(Stdio::null())
@@ -70,7 +70,7 @@ impl Peer {
         panic!("moto's server ended");
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         match self {
             Self::Sandbox { server, .. } => server.url(),
             Self::Moto { url, .. } => url.clone(),

@@ -16,7 +16,7 @@ use lambda_runtime::LambdaEvent;
 use shared::aws;
 use shared::bot_platform::{Answer, BotPlatform, DELIVERY_TIMEOUT};
 use shared::clock::UnixTime;
-use shared::config::Environment;
+use shared::config::{BotPlatformConfig, ConfigError, Environment, ExactUrl};
 use shared::http::client;
 use shared::queue::{DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent};
 use shared::secrets::SecretsManager;
@@ -37,6 +37,28 @@ const RESERVE: Duration = Duration::from_secs(8);
 /// 5 minutes, which finds a bot platform soon after an outage of hours.
 const WAIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(300);
 
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    bot: BotPlatformConfig,
+    queue_url: ExactUrl,
+    dead_letter_queue_url: ExactUrl,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            bot: environment.bot_platform()?,
+            queue_url: environment.event_queue_url()?,
+            dead_letter_queue_url: environment.dead_letter_queue_url()?,
+        })
+    }
+}
+
 /// What the function holds between invocations.
 #[derive(Debug)]
 pub struct DeliverMessage {
@@ -55,25 +77,22 @@ enum Outcome {
 }
 
 impl DeliverMessage {
-    /// Reads the configuration and opens the connections that the first event will need.
+    /// Opens the connections that the first event will need.
     ///
     /// # Errors
-    /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
-        let config = environment.bot_platform()?;
-        let queue_url = environment.event_queue_url()?;
-        let dead_letter_queue_url = environment.dead_letter_queue_url()?;
+    /// An HTTP client that cannot be built.
+    pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let client = client()?;
         let sdk = aws::sdk_config(&client).await;
         let secrets = SecretsManager::new(&sdk);
-        let bot = BotPlatform::new(client, &config.endpoint, secrets.secret(config.secret_id));
-        let bot = KeptToken::new(secrets.secret(config.token_secret_id), bot);
+        let bot = BotPlatform::new(client, &config.bot.endpoint, secrets.secret(config.bot.secret_id));
+        let bot = KeptToken::new(secrets.secret(config.bot.token_secret_id), bot);
         let now = UnixTime::now();
         tokio::join!(bot.issuer().warm_up(now), bot.warm_up(now));
         Ok(Self {
             bot,
-            queue: EventQueue::new(&sdk, &queue_url),
-            dead_letters: DeadLetterQueue::new(&sdk, &dead_letter_queue_url),
+            queue: EventQueue::new(&sdk, &config.queue_url),
+            dead_letters: DeadLetterQueue::new(&sdk, &config.dead_letter_queue_url),
         })
     }
 

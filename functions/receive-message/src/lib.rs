@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, Response};
 use shared::aws;
 use shared::clock::UnixTime;
-use shared::config::{CallbackAuthentication, Environment};
+use shared::config::{CallbackAuthentication, ConfigError, ContactCenterConfig, Environment, ExactUrl};
 use shared::contact_center::event::Event;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature::{self, SignatureError, Signed};
@@ -28,6 +28,24 @@ const BODY_LIMIT: usize = 512 * 1024;
 /// Events of no conversation share one group, and so keep their order among themselves.
 const NO_CONVERSATION: &str = "no-conversation";
 
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    contact_center: ContactCenterConfig,
+    queue_url: ExactUrl,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        let CallbackAuthentication::Signature = environment.callback_authentication()?;
+        Ok(Self { contact_center: environment.contact_center()?, queue_url: environment.event_queue_url()? })
+    }
+}
+
 /// What the function holds between invocations.
 #[derive(Debug)]
 pub struct ReceiveMessage {
@@ -37,14 +55,12 @@ pub struct ReceiveMessage {
 }
 
 impl ReceiveMessage {
-    /// Reads the configuration and opens the connections that the first event will need.
+    /// Opens the connections that the first event will need.
     ///
     /// # Errors
-    /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
-        let contact_center = environment.contact_center()?;
-        let queue_url = environment.event_queue_url()?;
-        let CallbackAuthentication::Signature = environment.callback_authentication()?;
+    /// An HTTP client that cannot be built.
+    pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
+        let Config { contact_center, queue_url } = config;
         let client = client()?;
         let sdk = aws::sdk_config(&client).await;
         tokio::join!(warm_up(&client, contact_center.key_endpoint.url()), warm_up(&client, queue_url.url()),);

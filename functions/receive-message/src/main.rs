@@ -1,12 +1,12 @@
 //! The cold start of receive-message.
 
-use receive_message::ReceiveMessage;
+use receive_message::{Config, ReceiveMessage};
 use shared::config::Environment;
 use shared::telemetry;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
-    let function = ReceiveMessage::start(&Environment::of_process()).await?;
+    let function = ReceiveMessage::start(Config::read(&Environment::of_process())?).await?;
     telemetry::run_http(|request| function.handle(request)).await
 }

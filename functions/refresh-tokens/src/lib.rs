@@ -6,12 +6,43 @@ use serde::Serialize;
 use shared::aws;
 use shared::bot_platform::BotPlatform;
 use shared::clock::UnixTime;
-use shared::config::{ContactCenterAuthentication, Environment};
+use shared::config::{
+    BotPlatformConfig, ConfigError, ContactCenterAuthentication, ContactCenterTokenConfig, Environment,
+};
 use shared::contact_center::authentication::ContactCenterIssuer;
 use shared::http::client;
 use shared::secrets::SecretsManager;
 use shared::telemetry;
 use shared::token::{KeptToken, Refresh, TokenError, TokenIssuer};
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    bot: BotPlatformConfig,
+    contact_center: Option<ContactCenterToken>,
+}
+
+#[derive(Debug)]
+struct ContactCenterToken {
+    config: ContactCenterTokenConfig,
+    credentials_id: String,
+}
+
+impl Config {
+    /// Reads the environment. 8x8's credentials are needed only where they are traded for a token.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        let contact_center = match environment.contact_center_authentication()? {
+            ContactCenterAuthentication::ApiKey => None,
+            ContactCenterAuthentication::Token(config) => {
+                Some(ContactCenterToken { config, credentials_id: environment.contact_center_secret_id()? })
+            }
+        };
+        Ok(Self { bot: environment.bot_platform()?, contact_center })
+    }
+}
 
 /// What the function holds between invocations.
 #[derive(Debug)]
@@ -39,23 +70,19 @@ struct Failed {
 }
 
 impl RefreshTokens {
-    /// Reads the configuration.
+    /// Prepares the clients.
     ///
     /// # Errors
-    /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
-        let bot = environment.bot_platform()?;
-        let authentication = environment.contact_center_authentication()?;
+    /// An HTTP client that cannot be built.
+    pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
+        let Config { bot, contact_center } = config;
         let client = client()?;
         let secrets = SecretsManager::new(&aws::sdk_config(&client).await);
-        let contact_center = match authentication {
-            ContactCenterAuthentication::ApiKey => None,
-            ContactCenterAuthentication::Token(token) => {
-                let credentials = secrets.secret(environment.contact_center_secret_id()?);
-                let issuer = ContactCenterIssuer::new(client.clone(), &token, credentials.into());
-                Some(KeptToken::new(secrets.secret(token.secret_id), issuer))
-            }
-        };
+        let contact_center = contact_center.map(|ContactCenterToken { config, credentials_id }| {
+            let credentials = secrets.secret(credentials_id).into();
+            let issuer = ContactCenterIssuer::new(client.clone(), &config, credentials);
+            KeptToken::new(secrets.secret(config.secret_id), issuer)
+        });
         let issuer = BotPlatform::new(client, &bot.endpoint, secrets.secret(bot.secret_id));
         Ok(Self { contact_center, bot: KeptToken::new(secrets.secret(bot.token_secret_id), issuer) })
     }

@@ -12,7 +12,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
 use shared::aws;
 use shared::clock::UnixTime;
-use shared::config::Environment;
+use shared::config::{ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment, ExactUrl};
 use shared::contact_center::authentication::Access;
 use shared::contact_center::client::{ContactCenter, ContactCenterError};
 use shared::http::client;
@@ -21,6 +21,34 @@ use shared::secrets::{Secret, SecretError, SecretsManager};
 use crate::custom_resource::CustomResource;
 use crate::operation::Operation;
 use crate::saved::SavedChannel;
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    integration_name: String,
+    callback_url: ExactUrl,
+    contact_center: ContactCenterConfig,
+    authentication: ContactCenterAuthentication,
+    credentials_id: String,
+    channel_secret_id: String,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            integration_name: environment.integration_name()?,
+            callback_url: environment.callback_url()?,
+            contact_center: environment.contact_center()?,
+            authentication: environment.contact_center_authentication()?,
+            credentials_id: environment.contact_center_secret_id()?,
+            channel_secret_id: environment.channel_secret_id()?,
+        })
+    }
+}
 
 /// What the function holds between invocations.
 #[derive(Debug)]
@@ -58,22 +86,21 @@ enum Error {
 }
 
 impl RegisterChannel {
-    /// Reads the configuration.
+    /// Prepares the clients.
     ///
     /// # Errors
-    /// A variable that is missing or malformed.
-    pub async fn start(environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
-        let name = format!("live-agent-{}", environment.integration_name()?);
-        let callback_url = environment.callback_url()?.as_str().to_owned();
-        let config = environment.contact_center()?;
-        let authentication = environment.contact_center_authentication()?;
-        let credentials_id = environment.contact_center_secret_id()?;
-        let saved_id = environment.channel_secret_id()?;
+    /// An HTTP client that cannot be built.
+    pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let client = client()?;
         let secrets = SecretsManager::new(&aws::sdk_config(&client).await);
-        let access = Access::new(client.clone(), &secrets, authentication, credentials_id);
-        let contact_center = ContactCenter::new(client.clone(), config, access);
-        Ok(Self { name, callback_url, client, contact_center, saved: secrets.secret(saved_id) })
+        let access = Access::new(client.clone(), &secrets, config.authentication, config.credentials_id);
+        Ok(Self {
+            name: format!("live-agent-{}", config.integration_name),
+            callback_url: config.callback_url.as_str().to_owned(),
+            contact_center: ContactCenter::new(client.clone(), config.contact_center, access),
+            saved: secrets.secret(config.channel_secret_id),
+            client,
+        })
     }
 
     /// Carries out an operation and answers with what it did or found.

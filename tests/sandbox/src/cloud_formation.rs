@@ -52,6 +52,14 @@ impl CloudFormation {
         physical_id: Option<&str>,
         properties: Value,
     ) -> Option<Value> {
+        let request = self.prepare(request_type, physical_id, properties);
+        // CloudFormation invokes asynchronously and does not look at the function's own answer.
+        let _ = function.invoke(request.event()).await;
+        request.answer()
+    }
+
+    /// A request that someone else hands to the function.
+    pub fn prepare(&self, request_type: &str, physical_id: Option<&str>, properties: Value) -> CustomResourceRequest {
         let request_id = crate::id::uuid();
         let mut event = json!({
             "RequestType": request_type,
@@ -66,11 +74,28 @@ impl CloudFormation {
         if let Some(physical_id) = physical_id {
             event["PhysicalResourceId"] = physical_id.into();
         }
-        let (sender, mut answer) = oneshot::channel();
+        let (sender, answer) = oneshot::channel();
         self.state.awaited.lock().expect("no holder panics").insert(request_id, sender);
-        // CloudFormation invokes asynchronously and does not look at the function's own answer.
-        let _ = function.invoke(&event).await;
-        answer.try_recv().ok()
+        CustomResourceRequest { event, answer }
+    }
+}
+
+/// A request to a custom resource's function.
+#[derive(Debug)]
+pub struct CustomResourceRequest {
+    event: Value,
+    answer: oneshot::Receiver<Value>,
+}
+
+impl CustomResourceRequest {
+    /// What the function is invoked with.
+    pub fn event(&self) -> &Value {
+        &self.event
+    }
+
+    /// What it has put to the pre-signed URL, if it has.
+    pub fn answer(mut self) -> Option<Value> {
+        self.answer.try_recv().ok()
     }
 }
 

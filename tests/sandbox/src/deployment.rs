@@ -122,60 +122,72 @@ pub fn deploy(
         Authentication::ClientCredentials => "client-credentials",
         Authentication::Password => "password",
     };
-    let the_contact_center = [
-        ("CONTACT_CENTER_ENDPOINT", around.contact_center_endpoint),
-        ("CONTACT_CENTER_API", api),
-        ("CONTACT_CENTER_TENANT_ID", &contact_center.tenant_id),
-    ];
-    let mut login =
-        vec![("CONTACT_CENTER_AUTHENTICATION", authentication), ("CONTACT_CENTER_SECRET_ID", CONTACT_CENTER_SECRET)];
-    if contact_center.authentication != Authentication::ApiKey {
-        login.push(("CONTACT_CENTER_ACCESS_TOKEN_URL", around.access_token_url));
-        login.push(("CONTACT_CENTER_TOKEN_SECRET_ID", CONTACT_CENTER_TOKEN_SECRET));
-    }
-    let bot = [
-        ("BOT_ENDPOINT", around.bot_endpoint),
-        ("BOT_SECRET_ID", BOT_SECRET),
-        ("BOT_TOKEN_SECRET_ID", BOT_TOKEN_SECRET),
-    ];
-    let (event_queue, dead_letter_queue) = (cloud.queue_url(EVENT_QUEUE), cloud.queue_url(DEAD_LETTER_QUEUE));
-    let event_queue = ("EVENT_QUEUE_URL", event_queue.as_str());
-    let dead_letter_queue = ("DEAD_LETTER_QUEUE_URL", dead_letter_queue.as_str());
-
-    let function = |name, timeout, concurrency, killed_by, variables: &[&[(&str, &str)]]| {
-        let aws = [("AWS_ENDPOINT_URL", around.cloud_url)];
-        let variables = variables.iter().copied().flatten().chain(&aws);
-        let variables: BTreeMap<_, _> =
-            variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let timeout = Duration::from_secs(timeout);
+    let values = BTreeMap::from([
+        ("INTEGRATION_NAME", "sandbox".to_owned()),
+        ("CONTACT_CENTER_ENDPOINT", around.contact_center_endpoint.to_owned()),
+        ("CONTACT_CENTER_API", api.to_owned()),
+        ("CONTACT_CENTER_TENANT_ID", contact_center.tenant_id.clone()),
+        ("CONTACT_CENTER_AUTHENTICATION", authentication.to_owned()),
+        ("CONTACT_CENTER_SECRET_ID", CONTACT_CENTER_SECRET.to_owned()),
+        ("CONTACT_CENTER_ACCESS_TOKEN_URL", around.access_token_url.to_owned()),
+        ("CONTACT_CENTER_TOKEN_SECRET_ID", CONTACT_CENTER_TOKEN_SECRET.to_owned()),
+        ("BOT_ENDPOINT", around.bot_endpoint.to_owned()),
+        ("BOT_SECRET_ID", BOT_SECRET.to_owned()),
+        ("BOT_TOKEN_SECRET_ID", BOT_TOKEN_SECRET.to_owned()),
+        ("CALLBACK_URL", around.callback_url.to_owned()),
+        ("CALLBACK_AUTHENTICATION", "signature".to_owned()),
+        ("EVENT_QUEUE_URL", cloud.queue_url(EVENT_QUEUE)),
+        ("DEAD_LETTER_QUEUE_URL", cloud.queue_url(DEAD_LETTER_QUEUE)),
+        ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
+        ("AWS_ENDPOINT_URL", around.cloud_url.to_owned()),
+    ]);
+    let function = |name, seconds, concurrency, killed_by, groups: &[&[&str]]| {
+        let names = groups.iter().copied().flatten().chain(&["AWS_ENDPOINT_URL"]);
+        let variables = names.map(|name| ((*name).to_owned(), values[name].clone())).collect();
+        let timeout = Duration::from_secs(seconds);
         let settings =
             FunctionSettings { name, binary: binaries.join(name), variables, timeout, concurrency, killed_by };
         Function::new(settings, Arc::clone(faults), logs.clone())
     };
-    let name = [("INTEGRATION_NAME", "sandbox")];
-    let channel = [("CALLBACK_URL", around.callback_url), ("CHANNEL_SECRET_ID", CHANNEL_SECRET)];
+    let has_token = contact_center.authentication != Authentication::ApiKey;
+    let if_token = |names: &'static [&'static str]| if has_token { names } else { &[] };
+
+    let the_contact_center: &[_] = &["CONTACT_CENTER_ENDPOINT", "CONTACT_CENTER_API", "CONTACT_CENTER_TENANT_ID"];
+    let the_bot: &[_] = &["BOT_ENDPOINT", "BOT_SECRET_ID", "BOT_TOKEN_SECRET_ID"];
+    let token = if_token(&["CONTACT_CENTER_ACCESS_TOKEN_URL", "CONTACT_CENTER_TOKEN_SECRET_ID"]);
     Functions {
         receive_message: function(
             "receive-message",
             15,
             settings.concurrency,
             Fault::KillReceive,
-            &[&the_contact_center, &[event_queue, ("CALLBACK_AUTHENTICATION", "signature")]],
+            &[the_contact_center, &["CALLBACK_AUTHENTICATION", "EVENT_QUEUE_URL"]],
         ),
         deliver_message: function(
             "deliver-message",
             30,
             settings.concurrency,
             Fault::KillDeliver,
-            &[&bot, &[event_queue, dead_letter_queue]],
+            &[the_bot, &["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"]],
         ),
-        refresh_tokens: function("refresh-tokens", 60, 1, Fault::KillRefresh, &[&bot, &login]),
+        refresh_tokens: function(
+            "refresh-tokens",
+            90,
+            1,
+            Fault::KillRefresh,
+            &[the_bot, &["CONTACT_CENTER_AUTHENTICATION"], token, if_token(&["CONTACT_CENTER_SECRET_ID"])],
+        ),
         register_channel: function(
             "register-channel",
             120,
             1,
             Fault::KillRegister,
-            &[&name, &the_contact_center, &login, &channel],
+            &[
+                the_contact_center,
+                &["CONTACT_CENTER_AUTHENTICATION", "CONTACT_CENTER_SECRET_ID"],
+                token,
+                &["INTEGRATION_NAME", "CALLBACK_URL", "CHANNEL_SECRET_ID"],
+            ],
         ),
     }
 }

@@ -15,7 +15,7 @@ use crate::journal::Journal;
 use crate::lambda::Function;
 
 /// A batch is one message, so that a slow delivery holds up no other conversation.
-const BATCH_SIZE: usize = 1;
+pub const BATCH_SIZE: usize = 1;
 
 /// Polls `queue` for `function`, up to `concurrency` batches at a time, until the handle is aborted.
 pub fn start(

@@ -53,7 +53,7 @@ use deployment::{Functions, Queues, Surroundings};
 use faults::{Fault, Faults, When};
 use http_api::Route;
 use journal::Journal;
-use lambda::{InvokeError, LogLine};
+use lambda::{Function, InvokeError, LogLine};
 use server::Server;
 
 /// The path of our public route.
@@ -213,6 +213,12 @@ impl Sandbox {
     pub async fn register(&self, queue_id: &str) -> Result<String, InvokeError> {
         let answer = self.invoke_register(json!({ "operation": "register", "queue_id": queue_id })).await?;
         Ok(answer["channel_id"].as_str().expect("a registration has a channel").to_owned())
+    }
+
+    /// The functions, all of them.
+    pub fn all_functions(&self) -> [&Arc<Function>; 4] {
+        let Functions { receive_message, deliver_message, refresh_tokens, register_channel } = &self.functions;
+        [receive_message, deliver_message, refresh_tokens, register_channel]
     }
 
     /// Invokes register-channel.

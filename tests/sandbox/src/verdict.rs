@@ -56,13 +56,6 @@ impl Verdict {
             }
             sandbox.bot.received()
         });
-        let functions = &sandbox.functions;
-        let all = [
-            &functions.receive_message,
-            &functions.deliver_message,
-            &functions.refresh_tokens,
-            &functions.register_channel,
-        ];
         Self {
             accepted: accepted.values().map(Vec::len).sum(),
             received,
@@ -70,7 +63,7 @@ impl Verdict {
             dead_letters,
             struck: sandbox.faults.struck(),
             latencies: sandbox.journal.latencies(),
-            processes: all.iter().map(|function| function.started()).sum(),
+            processes: sandbox.all_functions().iter().map(|function| function.started()).sum(),
             failures,
         }
     }

@@ -120,6 +120,11 @@ impl FifoQueue {
         Arc::new(Self { settings, state: Mutex::default(), changed: Notify::new() })
     }
 
+    /// How it was created.
+    pub fn settings(&self) -> &QueueSettings {
+        &self.settings
+    }
+
     /// SendMessage. An id that was seen within five minutes is confirmed and dropped.
     pub fn send(&self, body: String, attributes: Value, group: &str, deduplication_id: &str) -> Sent {
         let now = Instant::now();

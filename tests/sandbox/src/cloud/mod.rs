@@ -5,7 +5,8 @@ pub mod fifo;
 pub mod secrets_manager;
 pub mod sqs;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -33,6 +34,18 @@ pub struct Cloud {
     base: String,
     faults: Arc<Faults>,
     journal: Arc<Journal>,
+    calls: Mutex<BTreeSet<Call>>,
+}
+
+/// A call that somebody made, as a policy would allow it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// The function that made it.
+    pub function: String,
+    /// `sqs:SendMessage`
+    pub action: String,
+    /// The name of the queue or the secret.
+    pub resource: String,
 }
 
 /// An error as AWS's JSON protocols write it.
@@ -70,7 +83,14 @@ impl Cloud {
     pub async fn start(faults: Arc<Faults>, journal: Arc<Journal>) -> (Arc<Self>, Server) {
         let listener = Server::listener().await;
         let base = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
-        let cloud = Arc::new(Self { secrets: SecretsManager::default(), sqs: Sqs::default(), base, faults, journal });
+        let cloud = Arc::new(Self {
+            secrets: SecretsManager::default(),
+            sqs: Sqs::default(),
+            base,
+            faults,
+            journal,
+            calls: Mutex::default(),
+        });
         // A queue message may have 1 MiB and arrives as JSON within JSON.
         let router = Router::new().fallback(answer).with_state(Arc::clone(&cloud));
         let router = router.layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024));
@@ -98,6 +118,7 @@ impl Cloud {
         }
         let input = serde_json::from_slice(body)
             .map_err(|_| AwsError::invalid("SerializationException", "the body is not JSON"))?;
+        self.record(caller(header("authorization")), service, operation, &input);
         if service == "sqs" {
             if self.faults.strikes(Fault::QueueDown) {
                 return Err(AwsError::down());
@@ -121,6 +142,23 @@ impl Cloud {
             }
             answer
         }
+    }
+}
+
+impl Cloud {
+    /// Every kind of call that the functions have made.
+    pub fn calls(&self) -> BTreeSet<Call> {
+        self.calls.lock().expect("no holder panics").clone()
+    }
+
+    fn record(&self, function: &str, service: &str, operation: &str, input: &Value) {
+        let name = ["SecretId", "QueueUrl"].iter().find_map(|field| input.get(field)?.as_str()).unwrap_or_default();
+        let call = Call {
+            function: function.to_owned(),
+            action: format!("{service}:{operation}"),
+            resource: name.rsplit('/').next().unwrap_or_default().to_owned(),
+        };
+        self.calls.lock().expect("no holder panics").insert(call);
     }
 }
 

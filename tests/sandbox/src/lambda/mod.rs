@@ -83,6 +83,11 @@ impl Function {
         self.settings.name
     }
 
+    /// How it is deployed.
+    pub fn settings(&self) -> &FunctionSettings {
+        &self.settings
+    }
+
     /// How many processes have been started.
     pub fn started(&self) -> usize {
         self.started.load(Ordering::Relaxed)

@@ -1,0 +1,255 @@
+//! The release binaries under AWS's own Runtime Interface Emulator, with moto as AWS: none of what is around them here was
+//! written by us, but for 8x8 and the bot platform.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use bytes::Bytes;
+use http::Request;
+use sandbox::client::Client;
+use sandbox::cloud_formation::CloudFormation;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use crate::conformance::{Peer, sdk_config};
+use crate::support::{Bench, message, received};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn fixture(name: &str) -> Value {
+    let text = std::fs::read_to_string(root().join("tests/it/fixtures").join(name)).expect("the fixture exists");
+    serde_json::from_str(&text).expect("a fixture is JSON")
+}
+
+/// A port that was free a moment ago: the emulator wants to be told its ports.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// The emulator as it comes with the SAM CLI.
+fn emulator() -> PathBuf {
+    let packages = std::fs::read_dir(root().join("target/python/sam/lib")).expect("`make python` installs it");
+    let python = packages.map(|folder| folder.unwrap().path()).next().expect("a Python");
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    python.join(format!("site-packages/samcli/local/rapid/aws-lambda-rie-{architecture}"))
+}
+
+/// One execution environment under the emulator.
+struct Emulated {
+    _process: Child,
+    url: String,
+    client: Client,
+}
+
+impl Emulated {
+    async fn start(function: &str, cloud: &Peer, variables: &[(&str, &str)]) -> Self {
+        let (port, runtime_api) = (free_port(), free_port());
+        let process = Command::new(emulator())
+            .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
+            .args(["--runtime-api-address", &format!("127.0.0.1:{runtime_api}")])
+            .arg(root().join("target/release").join(function).canonicalize().expect("`make release` builds it"))
+            .env_clear()
+            .envs(BTreeMap::from([
+                ("AWS_LAMBDA_FUNCTION_NAME", function),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+                ("AWS_LAMBDA_FUNCTION_TIMEOUT", "60"),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("AWS_ENDPOINT_URL", &cloud.url()),
+            ]))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the emulator starts");
+        let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/function/invocations");
+        Self { _process: process, url, client: Client::new() }
+    }
+
+    /// Invokes the function; the emulator needs a moment until it listens.
+    async fn invoke(&self, event: &Value) -> Value {
+        for _ in 0..500 {
+            let request = Request::post(&self.url).body(Bytes::from(event.to_string())).unwrap();
+            match self.client.send(request).await {
+                Some(answer) => return serde_json::from_slice(answer.body()).unwrap_or_default(),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        panic!("the emulator does not listen on {}", self.url);
+    }
+}
+
+/// moto with the queues and secrets of a deployment.
+struct Deployment {
+    bench: Bench,
+    cloud: Peer,
+    sqs: aws_sdk_sqs::Client,
+    event_queue: String,
+    dead_letter_queue: String,
+    secrets: aws_sdk_secretsmanager::Client,
+}
+
+impl Deployment {
+    async fn start() -> Self {
+        // 8x8 and the bot platform.
+        let bench = Bench::start().await;
+        let cloud = Peer::moto().await;
+        let config = sdk_config(&cloud.url());
+        let (sqs, secrets) = (aws_sdk_sqs::Client::new(&config), aws_sdk_secretsmanager::Client::new(&config));
+        let queue = async |name: &str| {
+            let queue = sqs.create_queue().queue_name(name).attributes(QueueAttributeName::FifoQueue, "true");
+            queue.send().await.expect("a queue").queue_url.expect("a queue has a URL")
+        };
+        let (event_queue, dead_letter_queue) = (queue("events.fifo").await, queue("dead-letters.fifo").await);
+        let bot = bench.bot.settings();
+        for (name, value) in [
+            ("contact-center", json!({ "api_key": bench.contact_center.settings().credentials.api_key })),
+            ("bot", json!({ "app_token": bot.app_token, "username": bot.username, "password": bot.password })),
+            ("bot-token", json!({})),
+            ("channel", json!({})),
+        ] {
+            secrets.create_secret().name(name).secret_string(value.to_string()).send().await.expect("a secret");
+        }
+        Self { bench, cloud, sqs, event_queue, dead_letter_queue, secrets }
+    }
+
+    fn address(&self, part: &str) -> &str {
+        &self.bench.addresses.iter().find(|(name, _)| *name == part).expect("the sandbox has it").1
+    }
+
+    async fn function(&self, name: &str) -> Emulated {
+        let variables = [
+            ("INTEGRATION_NAME", "emulated"),
+            ("CONTACT_CENTER_ENDPOINT", self.address("8x8")),
+            ("CONTACT_CENTER_SECRET_ID", "contact-center"),
+            ("BOT_ENDPOINT", self.address("bot platform")),
+            ("BOT_SECRET_ID", "bot"),
+            ("BOT_TOKEN_SECRET_ID", "bot-token"),
+            ("CHANNEL_SECRET_ID", "channel"),
+            ("CALLBACK_URL", self.bench.callback_url()),
+            ("EVENT_QUEUE_URL", &self.event_queue),
+            ("DEAD_LETTER_QUEUE_URL", &self.dead_letter_queue),
+        ];
+        Emulated::start(name, &self.cloud, &variables).await
+    }
+
+    async fn secret(&self, name: &str) -> Value {
+        let secret = self.secrets.get_secret_value().secret_id(name).send().await.expect("the secret exists");
+        serde_json::from_str(secret.secret_string().expect("it has a value")).expect("it holds JSON")
+    }
+
+    /// The event file of a genuine event.
+    fn event(&self, body: &str) -> Value {
+        let mut event = fixture("http-api.json");
+        for (name, value) in self.bench.signed(body.as_bytes()) {
+            event["headers"][name] = value.into();
+        }
+        event["body"] = body.into();
+        event
+    }
+
+    /// Takes the next message from the queue, as an event for deliver-message.
+    async fn next_message(&self) -> Value {
+        let receive = self.sqs.receive_message().queue_url(&self.event_queue).max_number_of_messages(1);
+        let received = receive.message_system_attribute_names(MessageSystemAttributeName::All).send().await;
+        let message = received.expect("the queue answers").messages.expect("there is a message").remove(0);
+        let mut event = fixture("sqs.json");
+        let record = &mut event["Records"][0];
+        record["messageId"] = message.message_id().into();
+        record["receiptHandle"] = message.receipt_handle().into();
+        record["body"] = message.body().into();
+        for (name, value) in message.attributes().expect("all were asked for") {
+            record["attributes"][name.as_str()] = value.as_str().into();
+        }
+        event
+    }
+}
+
+#[tokio::test]
+async fn an_event_goes_through_receive_message_the_queue_and_deliver_message() {
+    let deployment = Deployment::start().await;
+    let (receive, deliver) =
+        tokio::join!(deployment.function("receive-message"), deployment.function("deliver-message"));
+
+    let body = message("c");
+    let answer = receive.invoke(&deployment.event(&body)).await;
+    assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(200), &json!("")));
+    let answer = receive.invoke(&fixture("http-api.json")).await;
+    assert_eq!(answer["statusCode"], 401);
+
+    let answer = deliver.invoke(&deployment.next_message().await).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    assert_eq!(received(&deployment.bench, "c").len(), 1);
+    assert_eq!(deployment.bench.bot.receipts()["c"][0].body, body);
+    // There was no token yet; the first event has logged in.
+    assert!(deployment.secret("bot-token").await["access_token"].is_string());
+
+    // One that has to wait is reported back and hidden, one that is refused goes to the dead letters.
+    deployment.bench.bot.refuse_conversation("d", 503, Some(60));
+    assert_eq!(receive.invoke(&deployment.event(&message("d"))).await["statusCode"], 200);
+    let event = deployment.next_message().await;
+    let answer = deliver.invoke(&event).await;
+    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": event["Records"][0]["messageId"] }] }));
+    deployment.bench.bot.refuse_conversation("d", 400, None);
+    assert_eq!(deliver.invoke(&event).await, json!({ "batchItemFailures": [] }));
+    let dead = deployment.sqs.receive_message().queue_url(&deployment.dead_letter_queue).message_attribute_names("All");
+    let dead = dead.send().await.unwrap().messages.expect("a dead letter").remove(0);
+    assert_eq!(dead.message_attributes().unwrap()["status"].string_value(), Some("400"));
+    deployment.bench.check();
+}
+
+#[tokio::test]
+async fn a_schedule_refreshes_the_token() {
+    let deployment = Deployment::start().await;
+    let refresh = deployment.function("refresh-tokens").await;
+    let report = |refreshed: &[&str], fresh: &[&str]| json!({ "refreshed": refreshed, "fresh": fresh, "failed": [] });
+    assert_eq!(refresh.invoke(&fixture("schedule.json")).await, report(&["bot"], &[]));
+    assert!(deployment.secret("bot-token").await["refresh_token"].is_string());
+    assert_eq!(refresh.invoke(&fixture("schedule.json")).await, report(&[], &["bot"]));
+
+    deployment.secrets.put_secret_value().secret_id("bot").secret_string("{}").send().await.expect("a new value");
+    let old = json!({ "access_token": "a", "refresh_token": null, "token_type": "bearer", "expires_at": 1 });
+    let put = deployment.secrets.put_secret_value().secret_id("bot-token");
+    put.secret_string(old.to_string()).send().await.expect("a new value");
+    let error = refresh.invoke(&fixture("schedule.json")).await;
+    assert_eq!(error["errorType"], "TokensNotRefreshed");
+    assert!(error["errorMessage"].as_str().unwrap().contains("app_token"), "{error}");
+    deployment.bench.check();
+}
+
+#[tokio::test]
+async fn a_channel_is_registered_directly_and_by_cloudformation() {
+    let deployment = Deployment::start().await;
+    let register = deployment.function("register-channel").await;
+    let answer = register.invoke(&json!({ "operation": "register", "queue_id": "101" })).await;
+    assert_eq!(answer["changes"], json!(["webhook created", "channel created"]));
+    assert_eq!(deployment.secret("channel").await["channel_id"], answer["channel_id"]);
+    assert_eq!(register.invoke(&json!({ "operation": "review" })).await["in_sync"], true);
+    let error = register.invoke(&json!({ "operation": "update", "queue_id": "999" })).await;
+    assert!(error["errorMessage"].as_str().unwrap().contains("Queue ID 999 is invalid."), "{error}");
+
+    let cloud_formation = CloudFormation::start().await;
+    for (request_type, queue_id, status) in [
+        ("Create", "101", "SUCCESS"),
+        ("Update", "999", "FAILED"),
+        ("Update", "102", "SUCCESS"),
+        ("Delete", "102", "SUCCESS"),
+    ] {
+        let properties = json!({ "QueueId": queue_id, "CallbackUrl": deployment.bench.callback_url() });
+        let request = cloud_formation.prepare(request_type, Some("live-agent-emulated"), properties);
+        register.invoke(request.event()).await;
+        let answer = request.answer().expect("CloudFormation gets an answer");
+        assert_eq!(answer["Status"], status, "{request_type}: {answer}");
+    }
+    assert_eq!(deployment.secret("channel").await, json!({}));
+    deployment.bench.check();
+}

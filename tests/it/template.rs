@@ -1,0 +1,350 @@
+//! The template: it is valid, complete and fits the code; no function may do more than it does, and no secret leaves its
+//! place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{LazyLock, Mutex};
+
+use sandbox::SandboxSettings;
+use sandbox::cloud::Call;
+use sandbox::contact_center::{Authentication, ContactCenterSettings};
+use sandbox::deployment::{BOT_TOKEN_SECRET, CHANNEL_SECRET};
+use serde_json::{Value, json};
+use shared::config::{ConfigError, Environment};
+
+use crate::support::{Bench, PATIENCE};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
+}
+
+/// A program of one of the Python environments that `make python` installs.
+fn python(environment: &str, program: &str) -> Command {
+    let mut command = Command::new(root().join("target/python").join(environment).join("bin").join(program));
+    command.current_dir(root()).env("SAM_CLI_TELEMETRY", "0").env("AWS_DEFAULT_REGION", "us-east-1");
+    command
+}
+
+fn output(mut command: Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: `make python` installs it"));
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The template, as it is written and as SAM translates it.
+static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
+    let mut translate = python("sam", "python");
+    translate.args(["tests/it/template/translate.py", "template.yaml"]);
+    serde_json::from_str(&output(translate)).expect("it prints JSON")
+});
+
+fn resources(kind: &str) -> impl Iterator<Item = (&'static String, &'static Value)> {
+    let resources = TEMPLATE["translated"]["Resources"].as_object().expect("there are resources");
+    resources.iter().filter(move |(_, resource)| resource["Type"] == kind)
+}
+
+fn property(resource: &str, pointer: &str) -> &'static Value {
+    TEMPLATE["translated"]["Resources"][resource]["Properties"].pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// `ReceiveMessageFunction` → `receive-message`
+fn folder_of(function: &str) -> String {
+    let name = function.strip_suffix("Function").expect("functions are named after their folders");
+    name.chars().fold(String::new(), |folder, letter| match letter {
+        'A'..='Z' if !folder.is_empty() => format!("{folder}-{}", letter.to_ascii_lowercase()),
+        _ => format!("{folder}{}", letter.to_ascii_lowercase()),
+    })
+}
+
+/// Every string within a value.
+fn strings(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(strings).collect(),
+        Value::Object(fields) => fields.values().flat_map(strings).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn sam_and_cfn_lint_find_nothing() {
+    let mut lint = python("sam", "cfn-lint");
+    lint.arg("template.yaml");
+    assert_eq!(output(lint), "");
+    let mut validate = python("sam", "sam");
+    validate.args(["validate", "--lint", "--template", "template.yaml", "--region", "us-east-1"]);
+    assert!(output(validate).contains("is a valid SAM Template"));
+}
+
+#[test]
+fn every_folder_of_functions_is_in_the_template_and_the_other_way_round() {
+    let folders: BTreeSet<String> = std::fs::read_dir(root().join("functions"))
+        .unwrap()
+        .map(|folder| folder.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let functions: BTreeSet<String> = resources("AWS::Lambda::Function").map(|(name, _)| folder_of(name)).collect();
+    assert_eq!(functions, folders);
+    for function in resources("AWS::Lambda::Function").map(|(name, _)| name) {
+        let written = &TEMPLATE["written"]["Resources"][function];
+        assert_eq!(written["Properties"]["CodeUri"], format!("functions/{}", folder_of(function)));
+        assert_eq!(written["Metadata"]["BuildMethod"], "rust-cargolambda");
+    }
+}
+
+/// Reads a function's configuration from `variables` and gives the names that it asked for.
+fn names_read(function: &str, variables: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let asked = Mutex::new(BTreeSet::new());
+    let look_up = |name: &str| {
+        asked.lock().unwrap().insert(name.to_owned());
+        variables.get(name).cloned()
+    };
+    let environment = Environment::new(&look_up);
+    let read: Result<(), ConfigError> = match function {
+        "receive-message" => receive_message::Config::read(&environment).map(drop),
+        "deliver-message" => deliver_message::Config::read(&environment).map(drop),
+        "refresh-tokens" => refresh_tokens::Config::read(&environment).map(drop),
+        "register-channel" => register_channel::Config::read(&environment).map(drop),
+        unknown => panic!("how is {unknown} configured?"),
+    };
+    read.unwrap_or_else(|error| panic!("{function}: {error}"));
+    asked.into_inner().unwrap()
+}
+
+/// The names of the variables that the template sets, with a condition or without.
+fn names_set(function: &str, has_token: bool) -> BTreeSet<String> {
+    let variables = property(function, "/Environment/Variables").as_object().expect("every function has variables");
+    let is_set = |value: &Value| match value.pointer("/Fn::If/0") {
+        Some(condition) if condition == "HasToken" => has_token,
+        Some(_) | None => true,
+    };
+    variables.iter().filter(|(_, value)| is_set(value)).map(|(name, _)| name.clone()).collect()
+}
+
+#[tokio::test]
+async fn every_variable_that_a_function_reads_is_set_for_it_and_no_other() {
+    for authentication in [Authentication::ApiKey, Authentication::ClientCredentials, Authentication::Password] {
+        let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
+        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        let has_token = authentication != Authentication::ApiKey;
+        for function in bench.all_functions() {
+            let logical_id = resources("AWS::Lambda::Function").find(|(id, _)| folder_of(id) == function.name());
+            let (logical_id, _) = logical_id.expect("the sandbox has the template's functions");
+            let set = names_set(logical_id, has_token);
+            let mut variables = function.settings().variables.clone();
+            // Set by Lambda, not by the template.
+            variables.remove("AWS_ENDPOINT_URL");
+            assert_eq!(names_read(function.name(), &variables), set, "{} reads what is set", function.name());
+            let sandboxed: BTreeSet<String> = variables.into_keys().collect();
+            assert_eq!(sandboxed, set, "the sandbox starts {} as the template does", function.name());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_sandbox_deploys_with_the_templates_numbers() {
+    let bench = Bench::start().await;
+    for function in bench.all_functions() {
+        let (id, _) = resources("AWS::Lambda::Function").find(|(id, _)| folder_of(id) == function.name()).unwrap();
+        assert_eq!(*property(id, "/Timeout"), function.settings().timeout.as_secs(), "{id}");
+    }
+    let queue = bench.queues.events.settings();
+    assert_eq!(*property("EventQueue", "/VisibilityTimeout"), queue.visibility_timeout.as_secs());
+    assert_eq!(*property("EventQueue", "/RedrivePolicy/maxReceiveCount"), queue.redrive.as_ref().unwrap().0);
+    assert_eq!(*property("DeliverMessageFunctionEventQueue", "/BatchSize"), sandbox::event_source::BATCH_SIZE);
+    assert_eq!(
+        *property("DeliverMessageFunctionEventQueue", "/FunctionResponseTypes"),
+        json!(["ReportBatchItemFailures"])
+    );
+    assert_eq!(*property("RefreshTokensFunction", "/ReservedConcurrentExecutions"), 1);
+    for queue in ["EventQueue", "DeadLetterQueue"] {
+        assert_eq!(*property(queue, "/FifoThroughputLimit"), "perMessageGroupId");
+        assert_eq!(*property(queue, "/DeduplicationScope"), "messageGroup");
+        assert_eq!(*property(queue, "/MessageRetentionPeriod"), 14 * 24 * 3600);
+    }
+    for schedule in ["RefreshTokensFunctionEveryFiveMinutes", "RegisterChannelFunctionDailyReview"] {
+        assert!(property(schedule, "/Name").is_null(), "two integrations of an account need two names");
+        assert_eq!(*property(schedule, "/Target/DeadLetterConfig/Arn/Fn::GetAtt/0"), "ScheduleDeadLetterQueue");
+    }
+}
+
+/// What a policy of the template allows: action and logical id, as the sandbox names the resource.
+fn allowed(function: &str) -> BTreeSet<(String, String)> {
+    let sandboxed = |resource: &str| match resource {
+        "EventQueue" => "events.fifo",
+        "DeadLetterQueue" => "dead-letters.fifo",
+        "ContactCenterSecret" => "contact-center",
+        "ContactCenterTokenSecret" => "contact-center-token",
+        "BotSecret" => "bot",
+        "BotTokenSecret" => "bot-token",
+        "ChannelSecret" => "channel",
+        other => panic!("what is {other} in the sandbox?"),
+    };
+    let role = property(function, "/Role/Fn::GetAtt/0").as_str().expect("a role of its own");
+    let statements = property(role, "/Policies/0/PolicyDocument/Statement").as_array().expect("statements");
+    let mut allowed = BTreeSet::new();
+    for statement in statements.iter().map(|statement| statement.pointer("/Fn::If/1").unwrap_or(statement)) {
+        assert_eq!(statement["Effect"], "Allow");
+        for action in strings(&statement["Action"]) {
+            let resources = match &statement["Resource"] {
+                Value::Array(resources) => resources.clone(),
+                one => vec![one.clone()],
+            };
+            for resource in &resources {
+                let id = resource["Ref"].as_str().or_else(|| resource["Fn::GetAtt"][0].as_str());
+                let id = id.unwrap_or_else(|| panic!("{role}: {resource} names no resource of the template"));
+                // What Lambda does with the role, and not our code: logs, polling, runs that failed for good.
+                let is_lambdas = action.starts_with("logs:")
+                    || ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"].contains(&action)
+                    || id == "ScheduleDeadLetterQueue";
+                if !is_lambdas {
+                    allowed.insert((action.to_owned(), sandboxed(id).to_owned()));
+                }
+            }
+        }
+    }
+    allowed
+}
+
+#[tokio::test]
+async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
+    let contact_center =
+        ContactCenterSettings { authentication: Authentication::ClientCredentials, ..ContactCenterSettings::default() };
+    let bench = Bench::with(SandboxSettings { contact_center, haste: 60, ..SandboxSettings::default() }).await;
+    // Everything that makes a function call AWS: a refresh of both tokens, an event that is delivered, one that waits, one
+    // that is refused, a token that is replaced, a channel that is removed and registered.
+    for token in [BOT_TOKEN_SECRET, sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET] {
+        bench.cloud.secrets.set(token, &json!({}));
+    }
+    bench.refresh_tokens().await.expect("a refresh");
+    bench.functions.register_channel.recycle();
+    bench.bot.revoke_access_tokens();
+    bench.contact_center.revoke_tokens();
+    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    conversation.queued();
+    assert!(bench.settle(PATIENCE).await);
+    bench.bot.refuse_conversation(conversation.id(), 503, Some(60));
+    conversation.joined("agent");
+    while bench.logged("tried again") == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    bench.bot.refuse_conversation(conversation.id(), 400, None);
+    assert!(bench.settle(PATIENCE).await);
+    bench.invoke_register(json!({ "operation": "deregister" })).await.expect("a removal");
+    assert_eq!(bench.cloud.secrets.current(CHANNEL_SECRET), json!({}));
+
+    for (function, _) in resources("AWS::Lambda::Function") {
+        let folder = folder_of(function);
+        let calls = bench.cloud.calls().into_iter().filter(|call| call.function == folder);
+        let made: BTreeSet<(String, String)> = calls.map(|Call { action, resource, .. }| (action, resource)).collect();
+        assert_eq!(made, allowed(function), "{function}");
+    }
+}
+
+#[test]
+fn each_function_has_a_role_of_its_own_and_no_policy_names_every_resource() {
+    let mut roles = BTreeSet::new();
+    for (function, _) in resources("AWS::Lambda::Function") {
+        let role = property(function, "/Role/Fn::GetAtt/0").as_str().unwrap();
+        assert!(roles.insert(role), "{role} is shared");
+        let managed = property(role, "/ManagedPolicyArns");
+        assert_eq!(managed["Fn::If"][0], "InVpc", "AWS's own policy only where a network interface is needed");
+    }
+    for (role, definition) in resources("AWS::IAM::Role") {
+        for policy in definition["Properties"]["Policies"].as_array().unwrap() {
+            for text in strings(&policy["PolicyDocument"]["Statement"]) {
+                assert!(!text.contains('*'), "{role}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn secrets_are_hidden_parameters_that_go_into_secrets_and_nowhere_else() {
+    let hidden: BTreeSet<&str> = TEMPLATE["written"]["Parameters"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, parameter)| parameter["NoEcho"] == true)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(hidden, ["ApiKey", "ApiSecret", "AppToken", "BotPassword", "Password"].into());
+    let mentions = |value: &Value| strings(value).into_iter().any(|text| hidden.iter().any(|name| text.contains(name)));
+    for (name, resource) in TEMPLATE["written"]["Resources"].as_object().unwrap() {
+        if resource["Type"] != "AWS::SecretsManager::Secret" {
+            let references = strings(resource).into_iter().filter(|text| hidden.contains(text)).count();
+            assert_eq!(references, 0, "{name} holds a secret");
+        }
+    }
+    assert!(!mentions(&TEMPLATE["written"]["Outputs"]), "an output holds a secret");
+}
+
+#[test]
+fn every_alarm_reaches_the_topic_and_is_in_the_runbook() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for (alarm, definition) in resources("AWS::CloudWatch::Alarm") {
+        assert_eq!(definition["Properties"]["AlarmActions"]["Fn::If"][0], "HasAlarmTopic", "{alarm}");
+        let name = alarm.strip_suffix("Alarm").expect("alarms are named so");
+        assert!(readme.contains(&format!("| `{name}` |")), "the README's runbook says nothing of {name}");
+    }
+}
+
+#[test]
+fn alarms_and_dashboard_use_metrics_that_the_functions_write() {
+    let telemetry = std::fs::read_to_string(root().join("shared/src/telemetry.rs")).unwrap();
+    let names: BTreeSet<&str> = resources("AWS::CloudWatch::Alarm")
+        .filter(|(_, alarm)| alarm["Properties"]["Namespace"] == "LiveAgentBridge")
+        .filter_map(|(_, alarm)| alarm["Properties"]["MetricName"].as_str())
+        .collect();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        assert!(telemetry.contains(&format!("!(\"{name}\"")), "nobody writes {name}");
+    }
+}
+
+#[test]
+fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
+    let mut create = python("moto", "python");
+    create
+        .arg("tests/it/template/create_on_moto.py")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut process = create.spawn().expect("`make python` installs it");
+    serde_json::to_writer(process.stdin.take().unwrap(), &TEMPLATE["translated"]).unwrap();
+    let output = process.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let stack: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(stack["status"], "CREATE_COMPLETE");
+    assert_eq!(
+        stack["created"],
+        json!([
+            "AWS::CloudWatch::Dashboard",
+            "AWS::IAM::Role",
+            "AWS::Lambda::EventSourceMapping",
+            "AWS::Lambda::Function",
+            "AWS::Lambda::Permission",
+            "AWS::Logs::LogGroup",
+            "AWS::SQS::Queue",
+        ])
+    );
+    // What moto's CloudFormation does not know; cfn-lint has checked these against AWS's own schemas.
+    assert_eq!(
+        stack["unknown"],
+        json!([
+            "AWS::ApiGatewayV2::Api",
+            "AWS::ApiGatewayV2::ApiMapping",
+            "AWS::ApiGatewayV2::DomainName",
+            "AWS::ApiGatewayV2::Stage",
+            "AWS::CloudWatch::Alarm",
+            "AWS::Lambda::EventInvokeConfig",
+            "AWS::Scheduler::Schedule",
+            "AWS::SecretsManager::Secret",
+            "Custom::LiveAgentChannel",
+        ])
+    );
+    let redrive = stack["outputs"]["RedriveCommand"].as_str().unwrap();
+    assert!(redrive.contains("live-agent-dead-letters-") && redrive.contains("live-agent-events-"), "{redrive}");
+    assert_eq!(stack["queues"].as_array().unwrap().len(), 3);
+}
