@@ -77,11 +77,7 @@ impl BotPlatform {
 
     /// Opens the connections that the first event will need, while a function starts.
     pub async fn warm_up(&self, now: UnixTime) {
-        let (_, credentials) =
-            tokio::join!(warm_up(&self.client, self.receive_message_url.clone()), self.credentials.get(now));
-        if let Err(error) = credentials {
-            tracing::debug!(%error, "no credentials at the start");
-        }
+        tokio::join!(warm_up(&self.client, self.receive_message_url.clone()), self.credentials.warm_up(now));
     }
 
     /// Posts an event once: its bytes, its content type, its `x-8x8-*` headers, our two headers, and nothing else.

@@ -49,11 +49,15 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
 }
 
 /// Opens a connection to `url` while a function starts, when Lambda gives it a whole vCPU: the TLS handshake of the first
-/// event is then already paid. Whatever the server says is ignored, and so is a failure: the first real call reports it.
+/// event is then already paid. Whatever the server says is ignored, and so is a failure: the first real call reports it. A
+/// loopback host needs no handshake and is left alone.
 pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
     /// Init may take 10 s in all; a peer that does not answer within two will not be any quicker later.
     const WARM_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
+    if url.scheme() != "https" {
+        return;
+    }
     if let Err(error) = client.head(url).timeout(WARM_UP_TIMEOUT).send().await {
         tracing::debug!(reason = failure(&error), "no connection at the start");
     }

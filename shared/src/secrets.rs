@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::retry::RetryConfig;
+use aws_sdk_secretsmanager::config::{Builder as ConfigBuilder, Config};
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -70,6 +72,7 @@ pub enum Replaced {
 #[derive(Debug)]
 pub struct Secret<T> {
     client: Client,
+    is_on_loopback: bool,
     id: String,
     kept: Mutex<Option<Kept<T>>>,
 }
@@ -82,17 +85,21 @@ struct Kept<T> {
 
 /// AWS Secrets Manager.
 #[derive(Debug, Clone)]
-pub struct SecretsManager(Client);
+pub struct SecretsManager {
+    client: Client,
+    is_on_loopback: bool,
+}
 
 impl SecretsManager {
     /// The Secrets Manager of that configuration's region.
     pub fn new(config: &SdkConfig) -> Self {
-        Self(Client::new(config))
+        let is_on_loopback = config.endpoint_url().is_some_and(|url| url.starts_with("http:"));
+        Self { client: Client::new(config), is_on_loopback }
     }
 
     /// The secret of that name or ARN. Nothing is read yet.
     pub fn secret<T: SecretContent>(&self, id: String) -> Secret<T> {
-        Secret { client: self.0.clone(), id, kept: Mutex::new(None) }
+        Secret { client: self.client.clone(), is_on_loopback: self.is_on_loopback, id, kept: Mutex::new(None) }
     }
 }
 
@@ -104,7 +111,7 @@ impl<T: SecretContent> Secret<T> {
         if let Some(kept) = kept.as_ref().filter(|kept| now.since(kept.read_at) < KEPT_FOR) {
             return Ok(Arc::clone(&kept.version));
         }
-        match (self.fetch().await, kept.as_ref()) {
+        match (self.fetch(None).await, kept.as_ref()) {
             (Ok(version), _) => {
                 *kept = Some(Kept { version: Arc::clone(&version), read_at: now });
                 Ok(version)
@@ -117,15 +124,33 @@ impl<T: SecretContent> Secret<T> {
         }
     }
 
+    /// Reads the secret while a function starts, when Lambda gives it a whole vCPU: the TLS handshake is paid by then, and
+    /// the first event finds the secret. One try; a failure is left to the first event. On loopback there is nothing to
+    /// gain.
+    pub async fn warm_up(&self, now: UnixTime) {
+        if self.is_on_loopback {
+            return;
+        }
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        match self.fetch(Some(once)).await {
+            Ok(version) => *self.kept.lock().await = Some(Kept { version, read_at: now }),
+            Err(error) => tracing::debug!(%error, "a secret is not read at the start"),
+        }
+    }
+
     /// The secret as it is now, past what is kept.
     pub async fn read(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
-        let version = self.fetch().await?;
+        let version = self.fetch(None).await?;
         *self.kept.lock().await = Some(Kept { version: Arc::clone(&version), read_at: now });
         Ok(version)
     }
 
-    async fn fetch(&self) -> Result<Arc<Version<T>>, SecretError> {
-        let answer = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT).send().await;
+    async fn fetch(&self, changed: Option<ConfigBuilder>) -> Result<Arc<Version<T>>, SecretError> {
+        let operation = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT);
+        let answer = match changed {
+            None => operation.send().await,
+            Some(changed) => operation.customize().config_override(changed).send().await,
+        };
         let mut answer = answer.map_err(|error| self.unavailable(aws::failure(&error)))?;
         let id = answer.version_id.take().ok_or_else(|| self.unavailable("an answer without a version".to_owned()))?;
         let value = SecretString::from(answer.secret_string.take().ok_or_else(|| self.malformed())?);

@@ -276,12 +276,9 @@ impl<I: TokenIssuer> KeptToken<I> {
         &self.issuer
     }
 
-    /// Reads the secret while a function starts, so that the first call finds it, and the connection to Secrets Manager is
-    /// open. A failure is left to the first call.
+    /// Reads the token while a function starts.
     pub async fn warm_up(&self, now: UnixTime) {
-        if let Err(error) = self.secret.get(now).await {
-            tracing::debug!(%error, "no token at the start");
-        }
+        self.secret.warm_up(now).await;
     }
 
     /// Sends what `send` makes with a live access token. If the answer `is_refusal`, the secret is read again past what

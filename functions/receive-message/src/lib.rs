@@ -63,7 +63,7 @@ impl ReceiveMessage {
         let Config { contact_center, queue_url } = config;
         let client = client()?;
         let sdk = aws::sdk_config(&client).await;
-        tokio::join!(warm_up(&client, contact_center.key_endpoint.url()), warm_up(&client, queue_url.url()),);
+        tokio::join!(warm_up(&client, contact_center.key_endpoint.url()), warm_up(&client, queue_url.url()));
         Ok(Self {
             keys: PublicKeys::new(client, contact_center.key_endpoint),
             tenant_id: contact_center.tenant_id,
