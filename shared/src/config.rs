@@ -2,6 +2,7 @@
 //! else; a function asks for the groups that it uses.
 
 use std::fmt;
+use std::time::Duration;
 
 use url::{Host, Url};
 
@@ -138,13 +139,38 @@ impl<'l> Environment<'l> {
         })
     }
 
-    /// `CALLBACK_AUTHENTICATION`: how 8x8's events prove that they are genuine. By their signature, so far.
+    /// `CALLBACK_AUTHENTICATION`: how 8x8's events prove that they are genuine; and those who may call us, where they do.
     pub fn callback_authentication(&self) -> Result<CallbackAuthentication, ConfigError> {
         let name = "CALLBACK_AUTHENTICATION";
         match self.optional(name).as_deref() {
             None | Some("signature") => Ok(CallbackAuthentication::Signature),
-            Some(_) => Err(ConfigError::Malformed { name, expected: "signature" }),
+            Some("headers") => self.callers().map(CallbackAuthentication::Headers),
+            Some("either") => self.callers().map(CallbackAuthentication::Either),
+            Some("both") => self.callers().map(CallbackAuthentication::Both),
+            Some(_) => Err(ConfigError::Malformed { name, expected: "signature, headers, either or both" }),
         }
+    }
+
+    /// Those who may call us: `INTEGRATION_NAME`, `CALLER_SECRET_ID`.
+    pub fn callers(&self) -> Result<CallersConfig, ConfigError> {
+        Ok(CallersConfig { integration_name: self.integration_name()?, secret_id: self.caller_secret_id()? })
+    }
+
+    /// `CALLER_SECRET_ID`: the secret `{"app_token","username","password","signing_key"}` by which callers are known.
+    pub fn caller_secret_id(&self) -> Result<String, ConfigError> {
+        self.secret_id("CALLER_SECRET_ID")
+    }
+
+    /// `REFRESH_TOKEN_DAYS`: how long the refresh tokens live that we issue; 30 days unless it is set.
+    pub fn refresh_token_life(&self) -> Result<Duration, ConfigError> {
+        let name = "REFRESH_TOKEN_DAYS";
+        let days = match self.optional(name) {
+            None => Some(30),
+            // Signing keys are kept that long; a year is as many as anyone should keep.
+            Some(text) => text.parse().ok().filter(|days| (1..=365).contains(days)),
+        };
+        let days = days.ok_or(ConfigError::Malformed { name, expected: "a number of days from 1 to 365" })?;
+        Ok(Duration::from_secs(days * 24 * 3600))
     }
 
     /// `EVENT_QUEUE_URL`: the SQS FIFO queue between receive-message and deliver-message.
@@ -220,10 +246,25 @@ pub enum ContactCenterGrant {
 }
 
 /// How an event proves that it is 8x8's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallbackAuthentication {
-    /// 8x8's own signature.
+    /// By 8x8's own signature.
     Signature,
+    /// By the two headers that a load balancer of 8x8's adds.
+    Headers(CallersConfig),
+    /// By one of them.
+    Either(CallersConfig),
+    /// By both.
+    Both(CallersConfig),
+}
+
+/// Those who may call us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallersConfig {
+    /// The integration that their tokens are of.
+    pub integration_name: String,
+    /// The secret by which they are known.
+    pub secret_id: String,
 }
 
 /// Where the bot platform is and what we are known by there.

@@ -5,6 +5,7 @@
 //! | [`config`] | the environment of the functions |
 //! | [`contact_center`] | 8x8: its signature, its events, its API and how one logs in there |
 //! | [`bot_platform`] | the bot's side: its token endpoint and its `receiveMessage` |
+//! | [`caller`] | those who call us with an app token and a bearer token of ours |
 //! | [`token`] | access tokens: when one is fresh, and the one way to refresh and store it |
 //! | [`secrets`] | AWS Secrets Manager |
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
@@ -15,6 +16,7 @@
 
 pub mod aws;
 pub mod bot_platform;
+pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod contact_center;

@@ -14,6 +14,7 @@
 //! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens: after its run |
 //! | `TokenLifeLeft` | percent | `Token` | refresh-tokens: the same as a share of the token's whole life |
 //! | `ChannelDifferences` | count | | register-channel: what a review found |
+//! | `TokensRefused` | count | none, and `Reason` | issue-token |
 //!
 //! Nothing of a message, a person, a header or a secret is in any of them.
 
@@ -47,7 +48,15 @@ pub fn init() {
         Ok(level) => level.parse().unwrap_or(Level::INFO),
         Err(_) => Level::INFO,
     };
-    let ours = ["shared", "receive_message", "deliver_message", "refresh_tokens", "register_channel"];
+    let ours = [
+        "shared",
+        "receive_message",
+        "deliver_message",
+        "refresh_tokens",
+        "register_channel",
+        "issue_token",
+        "rotate_signing_key",
+    ];
     let filter = Targets::new()
         .with_default(Level::WARN.min(level))
         .with_targets(ours.map(|target| (target, level)))
@@ -63,7 +72,7 @@ pub fn init() {
     if let Ok(collector) = metrics.init() {
         let _ = COLLECTOR.set(collector);
     }
-    for name in ["EventsReceived", "EventsUndocumented", "EventsRepeated", "EventsRefused"] {
+    for name in ["EventsReceived", "EventsUndocumented", "EventsRepeated", "EventsRefused", "TokensRefused"] {
         describe_counter!(name, Unit::Count, "");
     }
     for name in ["EventsDelivered", "EventsRetried", "EventsDeadLettered"] {
@@ -112,6 +121,12 @@ pub fn event_dead_lettered() {
 pub fn token_left(token: &'static str, left: Duration, share: f64) {
     gauge!("TokenSecondsLeft", "Token" => token).set(left.as_secs() as f64);
     gauge!("TokenLifeLeft", "Token" => token).set(share * 100.0);
+}
+
+/// A caller got no tokens, for one of OAuth's reasons.
+pub fn token_refused(reason: &'static str) {
+    counter!("TokensRefused").increment(1);
+    counter!("TokensRefused", "Reason" => reason).increment(1);
 }
 
 /// A review found so many differences between what was registered and what is.

@@ -1,9 +1,11 @@
 //! The sentences of the contract, each shown to hold on the real binaries.
 
+mod callers;
 mod configuration;
 mod conformance;
 mod custom_resource;
 mod deliver_message;
+mod issue_token;
 mod real_runtime;
 mod receive_message;
 mod refresh_tokens;

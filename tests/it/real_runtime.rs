@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Request;
 use sandbox::client::Client;
@@ -27,9 +30,12 @@ fn fixture(name: &str) -> Value {
     serde_json::from_str(&text).expect("a fixture is JSON")
 }
 
-/// A port that was free a moment ago: the emulator wants to be told its ports.
+/// A free port: the emulator wants to be told its ports. Below those that systems give out, and each only once.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 8000).expect("it is small");
+    let candidates = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
+    candidates.take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// The emulator as it comes with the SAM CLI.
@@ -127,6 +133,10 @@ impl Deployment {
     }
 
     async fn function(&self, name: &str) -> Emulated {
+        self.function_with(name, &[]).await
+    }
+
+    async fn function_with(&self, name: &str, more: &[(&str, &str)]) -> Emulated {
         let variables = [
             ("INTEGRATION_NAME", "emulated"),
             ("CONTACT_CENTER_ENDPOINT", self.address("8x8")),
@@ -138,12 +148,21 @@ impl Deployment {
             ("CALLBACK_URL", self.bench.callback_url()),
             ("EVENT_QUEUE_URL", &self.event_queue),
             ("DEAD_LETTER_QUEUE_URL", &self.dead_letter_queue),
+            ("CALLER_SECRET_ID", "caller"),
         ];
+        let variables: Vec<_> = variables.into_iter().chain(more.iter().copied()).collect();
         Emulated::start(name, &self.cloud, &variables).await
     }
 
     async fn secret(&self, name: &str) -> Value {
-        let secret = self.secrets.get_secret_value().secret_id(name).send().await.expect("the secret exists");
+        let secret = self
+            .secrets
+            .get_secret_value()
+            .secret_id(name)
+            .version_stage("AWSCURRENT")
+            .send()
+            .await
+            .expect("the secret exists");
         serde_json::from_str(secret.secret_string().expect("it has a value")).expect("it holds JSON")
     }
 
@@ -223,6 +242,58 @@ async fn a_schedule_refreshes_the_token() {
     let error = refresh.invoke(&fixture("schedule.json")).await;
     assert_eq!(error["errorType"], "TokensNotRefreshed");
     assert!(error["errorMessage"].as_str().unwrap().contains("app_token"), "{error}");
+    deployment.bench.check();
+}
+
+#[tokio::test]
+async fn a_caller_gets_a_token_and_its_callbacks_are_taken_through_a_rotation() {
+    let deployment = Deployment::start().await;
+    let caller = json!({ "app_token": "app", "username": "user", "password": "password", "signing_key": "key-1" });
+    let secrets = &deployment.secrets;
+    secrets.create_secret().name("caller").secret_string(caller.to_string()).send().await.expect("a secret");
+    let (issue, rotate) = tokio::join!(deployment.function("issue-token"), deployment.function("rotate-signing-key"));
+    let receive = deployment.function_with("receive-message", &[("CALLBACK_AUTHENTICATION", "headers")]).await;
+
+    let mut request = fixture("http-api.json");
+    request["routeKey"] = "POST /tenant-users/oauth2/token".into();
+    request["headers"]["content-type"] = "application/x-www-form-urlencoded".into();
+    let form = "grant_type=password&username=user&password=password&clientid=app";
+    request["body"] = STANDARD.encode(form).into();
+    request["isBase64Encoded"] = true.into();
+    let tokens = async |function: &Emulated| {
+        let answer = function.invoke(&request).await;
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+        serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap()
+    };
+    let callback = |tokens: &Value| {
+        let mut event = deployment.event(&message("c"));
+        event["headers"]["x-app-token"] = "app".into();
+        event["headers"]["authorization"] = format!("Bearer {}", tokens["access_token"].as_str().unwrap()).into();
+        event
+    };
+    let before = tokens(&issue).await;
+    assert_eq!(before["expires_in"], 3600);
+    assert_eq!(receive.invoke(&callback(&before)).await["statusCode"], 200);
+
+    // Secrets Manager's four steps. moto does not invoke rotation functions by itself, nor label a version without a
+    // value, so that the version is made here.
+    let version = "0123456789abcdef0123456789abcdef";
+    let step = |step: &str| json!({ "Step": step, "SecretId": "caller", "ClientRequestToken": version });
+    let refused = rotate.invoke(&step("createSecret")).await;
+    assert!(refused["errorMessage"].as_str().unwrap().contains("no rotation"), "{refused}");
+    let rotated = json!({
+        "app_token": "app", "username": "user", "password": "password", "signing_key": "key-2",
+        "superseded": [{ "signing_key": "key-1", "until": 4_000_000_000_u64 }],
+    });
+    let put = secrets.put_secret_value().secret_id("caller").client_request_token(version);
+    put.version_stages("AWSPENDING").secret_string(rotated.to_string()).send().await.expect("a pending version");
+    for name in ["createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"] {
+        assert_eq!(rotate.invoke(&step(name)).await, Value::Null, "{name}");
+    }
+    assert_eq!(deployment.secret("caller").await["signing_key"], "key-2");
+    assert_eq!(receive.invoke(&callback(&before)).await["statusCode"], 200);
+    let issue = deployment.function("issue-token").await;
+    assert_eq!(receive.invoke(&callback(&tokens(&issue).await)).await["statusCode"], 200);
     deployment.bench.check();
 }
 

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex};
 use sandbox::SandboxSettings;
 use sandbox::cloud::Call;
 use sandbox::contact_center::{Authentication, ContactCenterSettings};
-use sandbox::deployment::{BOT_TOKEN_SECRET, CHANNEL_SECRET};
+use sandbox::deployment::{BOT_TOKEN_SECRET, CHANNEL_SECRET, CallbackAuthentication};
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 
@@ -106,17 +106,21 @@ fn names_read(function: &str, variables: &BTreeMap<String, String>) -> BTreeSet<
         "deliver-message" => deliver_message::Config::read(&environment).map(drop),
         "refresh-tokens" => refresh_tokens::Config::read(&environment).map(drop),
         "register-channel" => register_channel::Config::read(&environment).map(drop),
+        "issue-token" => issue_token::Config::read(&environment).map(drop),
+        "rotate-signing-key" => rotate_signing_key::Config::read(&environment).map(drop),
         unknown => panic!("how is {unknown} configured?"),
     };
     read.unwrap_or_else(|error| panic!("{function}: {error}"));
     asked.into_inner().unwrap()
 }
 
-/// The names of the variables that the template sets, with a condition or without.
-fn names_set(function: &str, has_token: bool) -> BTreeSet<String> {
+/// The names of the variables that the template sets where these of its conditions hold.
+fn names_set(function: &str, conditions: &[&str]) -> BTreeSet<String> {
     let variables = property(function, "/Environment/Variables").as_object().expect("every function has variables");
-    let is_set = |value: &Value| match value.pointer("/Fn::If/0") {
-        Some(condition) if condition == "HasToken" => has_token,
+    let is_set = |value: &Value| match value.pointer("/Fn::If") {
+        Some(choice) if choice[2] == json!({ "Ref": "AWS::NoValue" }) => {
+            conditions.iter().any(|condition| choice[0] == *condition)
+        }
         Some(_) | None => true,
     };
     variables.iter().filter(|(_, value)| is_set(value)).map(|(name, _)| name.clone()).collect()
@@ -124,14 +128,19 @@ fn names_set(function: &str, has_token: bool) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn every_variable_that_a_function_reads_is_set_for_it_and_no_other() {
-    for authentication in [Authentication::ApiKey, Authentication::ClientCredentials, Authentication::Password] {
+    for (authentication, callback_authentication, conditions) in [
+        (Authentication::ApiKey, CallbackAuthentication::Signature, &[][..]),
+        (Authentication::ClientCredentials, CallbackAuthentication::Headers, &["HasToken", "KnowsCallers"]),
+        (Authentication::Password, CallbackAuthentication::Either, &["HasToken", "KnowsCallers"]),
+        (Authentication::ApiKey, CallbackAuthentication::Both, &["KnowsCallers"]),
+    ] {
         let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
-        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
-        let has_token = authentication != Authentication::ApiKey;
+        let settings = SandboxSettings { contact_center, callback_authentication, ..SandboxSettings::default() };
+        let bench = Bench::with(settings).await;
         for function in bench.all_functions() {
             let logical_id = resources("AWS::Lambda::Function").find(|(id, _)| folder_of(id) == function.name());
             let (logical_id, _) = logical_id.expect("the sandbox has the template's functions");
-            let set = names_set(logical_id, has_token);
+            let set = names_set(logical_id, conditions);
             let mut variables = function.settings().variables.clone();
             // Set by Lambda, not by the template.
             variables.remove("AWS_ENDPOINT_URL");
@@ -179,6 +188,7 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
         "BotSecret" => "bot",
         "BotTokenSecret" => "bot-token",
         "ChannelSecret" => "channel",
+        "CallerSecret" => "caller",
         other => panic!("what is {other} in the sandbox?"),
     };
     let role = property(function, "/Role/Fn::GetAtt/0").as_str().expect("a role of its own");
@@ -211,9 +221,12 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
 async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     let contact_center =
         ContactCenterSettings { authentication: Authentication::ClientCredentials, ..ContactCenterSettings::default() };
-    let bench = Bench::with(SandboxSettings { contact_center, haste: 60, ..SandboxSettings::default() }).await;
+    let callback_authentication = CallbackAuthentication::Both;
+    let settings = SandboxSettings { contact_center, callback_authentication, haste: 60, ..SandboxSettings::default() };
+    let bench = Bench::with(settings).await;
     // Everything that makes a function call AWS: a refresh of both tokens, an event that is delivered, one that waits, one
-    // that is refused, a token that is replaced, a channel that is removed and registered.
+    // that is refused, a token that is replaced, a channel that is registered and removed. The load balancer has got a
+    // token, and the first rotation has filled the caller secret in.
     for token in [BOT_TOKEN_SECRET, sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET] {
         bench.cloud.secrets.set(token, &json!({}));
     }
@@ -236,7 +249,7 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
 
     for (function, _) in resources("AWS::Lambda::Function") {
         let folder = folder_of(function);
-        let calls = bench.cloud.calls().into_iter().filter(|call| call.function == folder);
+        let calls = bench.cloud.calls().into_keys().filter(|call| call.function == folder);
         let made: BTreeSet<(String, String)> = calls.map(|Call { action, resource, .. }| (action, resource)).collect();
         assert_eq!(made, allowed(function), "{function}");
     }
@@ -340,6 +353,7 @@ fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
             "AWS::CloudWatch::Alarm",
             "AWS::Lambda::EventInvokeConfig",
             "AWS::Scheduler::Schedule",
+            "AWS::SecretsManager::RotationSchedule",
             "AWS::SecretsManager::Secret",
             "Custom::LiveAgentChannel",
         ])

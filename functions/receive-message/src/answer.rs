@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use lambda_http::{Body, Response};
+use shared::caller::CallerError;
 use shared::contact_center::event::NotAnEvent;
 use shared::contact_center::signature::SignatureError;
 use shared::queue::QueueError;
@@ -21,8 +22,12 @@ pub(crate) enum Refusal {
     TooLarge,
     #[error(transparent)]
     NotAnEvent(#[from] NotAnEvent),
+    #[error("it carries no credentials, or not all that are asked for")]
+    Unproven,
     #[error("{0}")]
     Signature(#[from] SignatureError),
+    #[error("{0}")]
+    Caller(#[from] CallerError),
     #[error("the event is of another tenant of 8x8's")]
     ForeignTenant,
     #[error(transparent)]
@@ -30,14 +35,23 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it is not the sender's fault.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.outcome().0.is_server_error()
+    }
+
     /// The status, and the metric's reason.
     fn outcome(&self) -> (StatusCode, &'static str) {
         match self {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             Self::NotAnEvent(NotAnEvent) => (StatusCode::BAD_REQUEST, "not-an-event"),
+            Self::Unproven => (StatusCode::UNAUTHORIZED, "no-credentials"),
+            Self::Caller(CallerError::Refused) => (StatusCode::UNAUTHORIZED, "unknown-caller"),
+            Self::Caller(CallerError::Secret(_)) => (StatusCode::SERVICE_UNAVAILABLE, "secret-unavailable"),
             Self::Signature(error) => match error {
-                SignatureError::Missing(_) => (StatusCode::UNAUTHORIZED, "unsigned"),
-                SignatureError::Malformed(_) => (StatusCode::UNAUTHORIZED, "malformed-signature"),
+                SignatureError::Missing(_) | SignatureError::Malformed(_) => {
+                    (StatusCode::UNAUTHORIZED, "malformed-signature")
+                }
                 SignatureError::Stale | SignatureError::Early => (StatusCode::UNAUTHORIZED, "stale"),
                 SignatureError::UnknownKey => (StatusCode::UNAUTHORIZED, "unknown-key"),
                 SignatureError::Forged => (StatusCode::UNAUTHORIZED, "forged"),

@@ -1,8 +1,9 @@
-//! `POST /v1/liveAgent/receiveMessage`: takes an event of 8x8, proves that it is genuine, queues it, answers.
+//! `POST /v1/liveAgent/receiveMessage`: takes an event of 8x8, has it proven genuine, queues it, answers.
 //!
 //! 8x8 sends an event again until it gets a 2xx, so a 2xx is said only when SQS has the event.
 
 mod answer;
+mod authentication;
 
 use std::collections::BTreeMap;
 
@@ -11,16 +12,19 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, Response};
 use shared::aws;
+use shared::caller::Callers;
 use shared::clock::UnixTime;
 use shared::config::{CallbackAuthentication, ConfigError, ContactCenterConfig, Environment, ExactUrl};
 use shared::contact_center::event::Event;
 use shared::contact_center::keys::PublicKeys;
-use shared::contact_center::signature::{self, SignatureError, Signed};
+use shared::digest::sha256_hex;
 use shared::http::{client, warm_up};
 use shared::queue::{EventQueue, QueuedEvent};
+use shared::secrets::SecretsManager;
 use shared::telemetry;
 
 use crate::answer::{Refusal, answer};
+use crate::authentication::{Authentication, Proof};
 
 /// The largest body that is taken, in bytes: in base64 it is two thirds of what fits into a queue message.
 const BODY_LIMIT: usize = 512 * 1024;
@@ -32,6 +36,7 @@ const NO_CONVERSATION: &str = "no-conversation";
 #[derive(Debug)]
 pub struct Config {
     contact_center: ContactCenterConfig,
+    authentication: CallbackAuthentication,
     queue_url: ExactUrl,
 }
 
@@ -41,15 +46,18 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
-        let CallbackAuthentication::Signature = environment.callback_authentication()?;
-        Ok(Self { contact_center: environment.contact_center()?, queue_url: environment.event_queue_url()? })
+        Ok(Self {
+            contact_center: environment.contact_center()?,
+            authentication: environment.callback_authentication()?,
+            queue_url: environment.event_queue_url()?,
+        })
     }
 }
 
 /// What the function holds between invocations.
 #[derive(Debug)]
 pub struct ReceiveMessage {
-    keys: PublicKeys,
+    authentication: Authentication,
     tenant_id: Option<String>,
     queue: EventQueue,
 }
@@ -60,14 +68,21 @@ impl ReceiveMessage {
     /// # Errors
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
-        let Config { contact_center, queue_url } = config;
         let client = client()?;
         let sdk = aws::sdk_config(&client).await;
-        tokio::join!(warm_up(&client, contact_center.key_endpoint.url()), warm_up(&client, queue_url.url()));
+        let keys = || PublicKeys::new(client.clone(), config.contact_center.key_endpoint.clone());
+        let callers = |config| Callers::new(config, &SecretsManager::new(&sdk));
+        let authentication = match config.authentication {
+            CallbackAuthentication::Signature => Authentication::Signature(keys()),
+            CallbackAuthentication::Headers(config) => Authentication::Headers(callers(config)),
+            CallbackAuthentication::Either(config) => Authentication::Either(keys(), callers(config)),
+            CallbackAuthentication::Both(config) => Authentication::Both(keys(), callers(config)),
+        };
+        tokio::join!(authentication.warm_up(UnixTime::now()), warm_up(&client, config.queue_url.url()));
         Ok(Self {
-            keys: PublicKeys::new(client, contact_center.key_endpoint),
-            tenant_id: contact_center.tenant_id,
-            queue: EventQueue::new(&sdk, &queue_url),
+            authentication,
+            tenant_id: config.contact_center.tenant_id,
+            queue: EventQueue::new(&sdk, &config.queue_url),
         })
     }
 
@@ -77,75 +92,71 @@ impl ReceiveMessage {
     }
 
     async fn receive(&self, request: &Request, now: UnixTime) -> Result<(), Refusal> {
-        let (headers, body) = (request.headers(), bytes_of(request.body()));
+        let (headers, body) = (request.headers(), Bytes::copy_from_slice(request.body()));
         if body.len() > BODY_LIMIT {
             return Err(Refusal::TooLarge);
         }
-        if !signature::is_present(headers) {
-            return unsigned(&body);
+        if self.authentication.prove(headers, &body, now).await? == Proof::Incomplete {
+            return unproven(&body);
         }
-        let signed = signature::verify(&self.keys, headers, &body, now).await?;
-        self.check_tenant(&signed)?;
         let event = Event::parse(&body)?;
+        self.check_tenant(&event, headers)?;
         if event.is_web_hook_verify() {
             tracing::info!(event_type = event.name(), "the webhook can be reached");
             return Ok(());
         }
-        self.enqueue(&event, &signed, headers, body, now).await
+        self.enqueue(&event, headers, body, now).await
     }
 
-    fn check_tenant(&self, signed: &Signed<'_>) -> Result<(), Refusal> {
-        match &self.tenant_id {
-            Some(tenant_id) if tenant_id != signed.tenant_id() => Err(Refusal::ForeignTenant),
-            Some(_) | None => Ok(()),
-        }
+    /// Every event is of a tenant; a verification, which a load balancer vouches for, need not be.
+    fn check_tenant(&self, event: &Event, headers: &HeaderMap) -> Result<(), Refusal> {
+        let is_ours = match (&self.tenant_id, text(headers, "x-8x8-tenant-id")) {
+            (None, _) => true,
+            (Some(ours), Some(tenant_id)) => ours == tenant_id,
+            (Some(_), None) => event.is_web_hook_verify(),
+        };
+        if is_ours { Ok(()) } else { Err(Refusal::ForeignTenant) }
     }
 
-    async fn enqueue(
-        &self,
-        event: &Event,
-        signed: &Signed<'_>,
-        headers: &HeaderMap,
-        body: Bytes,
-        now: UnixTime,
-    ) -> Result<(), Refusal> {
+    async fn enqueue(&self, event: &Event, headers: &HeaderMap, body: Bytes, now: UnixTime) -> Result<(), Refusal> {
+        // Under a signature the id is there and genuine. A load balancer may leave it out.
+        let event_id = match text(headers, "x-8x8-event-id") {
+            Some(event_id) => event_id.to_owned(),
+            None => sha256_hex(&body),
+        };
         let queued = QueuedEvent {
             body,
-            content_type: text(headers, CONTENT_TYPE.as_str()),
+            content_type: text(headers, CONTENT_TYPE.as_str()).map(str::to_owned),
             headers: headers_of_8x8(headers),
             received_at: now,
         };
         let group = event.conversation_id.as_deref().unwrap_or(NO_CONVERSATION);
-        self.queue.send(&queued, group, signed.event_id()).await?;
-        let retry = signed.retry();
+        self.queue.send(&queued, group, &event_id).await?;
+        let retry = text(headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).unwrap_or(0);
         telemetry::event_received(event.is_documented(), retry > 0);
-        tracing::info!(event_type = event.name(), event_id = signed.event_id(), conversation = group, retry, "queued");
+        tracing::info!(event_type = event.name(), event_id, conversation = group, retry, "queued");
         Ok(())
     }
 }
 
-/// 8x8 does not say whether it signs the event that it verifies a webhook with, so that one passes unsigned: nothing
-/// follows from it. No other does.
-fn unsigned(body: &[u8]) -> Result<(), Refusal> {
+/// 8x8 does not say whether it signs the event that it verifies a webhook with, so that one passes without credentials:
+/// nothing follows from it. No other does.
+fn unproven(body: &[u8]) -> Result<(), Refusal> {
     match Event::parse(body) {
         Ok(event) if event.is_web_hook_verify() => {
             tracing::info!(event_type = event.name(), "the webhook can be reached");
             Ok(())
         }
-        Ok(_) | Err(_) => Err(SignatureError::Missing(signature::SIGNATURE).into()),
+        Ok(_) | Err(_) => Err(Refusal::Unproven),
     }
-}
-
-fn bytes_of(body: &Body) -> Bytes {
-    Bytes::copy_from_slice(body)
 }
 
 fn headers_of_8x8(headers: &HeaderMap) -> BTreeMap<String, String> {
     let names = headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-8x8-"));
-    names.filter_map(|name| Some((name.to_owned(), text(headers, name)?))).collect()
+    names.filter_map(|name| Some((name.to_owned(), text(headers, name)?.to_owned()))).collect()
 }
 
-/// The header's value, if it has only characters that a header is meant to have.
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
+/// The header's value, if it has one with only the characters that a header is meant to have.
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
 }

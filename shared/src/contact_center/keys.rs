@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::UnixTime;
 use crate::config::Endpoint;
-use crate::http::{failure, read_body};
+use crate::http::{failure, read_body, warm_up};
 
 /// How long a key is used without asking again: so long does it take until a key that 8x8 withdraws is refused.
 const KEY_KEPT_FOR: Duration = Duration::from_secs(3600);
@@ -78,6 +78,11 @@ impl PublicKeys {
     /// Keys that lie at `{endpoint}/jwk/{kid}/public`.
     pub fn new(client: reqwest::Client, endpoint: Endpoint) -> Self {
         Self { client, endpoint, known: Mutex::default() }
+    }
+
+    /// Opens a connection while a function starts.
+    pub async fn warm_up(&self) {
+        warm_up(&self.client, self.endpoint.url()).await;
     }
 
     /// The key of that id, fetched if it has not been within the hour. If 8x8 cannot be asked, a key that it gave before

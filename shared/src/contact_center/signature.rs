@@ -29,37 +29,6 @@ pub const AGE: Duration = Duration::from_secs(240);
 /// How far 8x8's clock may be ahead of ours. See [`AGE`].
 pub const AHEAD: Duration = Duration::from_secs(60);
 
-/// What an event's headers say, after [`verify`] has found it to be 8x8's. There is no other way to get one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signed<'h> {
-    event_id: &'h str,
-    tenant_id: &'h str,
-    retry: u64,
-    transmitted_at: UnixTime,
-}
-
-impl<'h> Signed<'h> {
-    /// `x-8x8-event-id`: the same at every retry.
-    pub fn event_id(&self) -> &'h str {
-        self.event_id
-    }
-
-    /// `x-8x8-tenant-id`.
-    pub fn tenant_id(&self) -> &'h str {
-        self.tenant_id
-    }
-
-    /// `x-8x8-retry`: how often 8x8 has sent the event before.
-    pub fn retry(&self) -> u64 {
-        self.retry
-    }
-
-    /// `x-8x8-transmission-time`: new at every retry.
-    pub fn transmitted_at(&self) -> UnixTime {
-        self.transmitted_at
-    }
-}
-
 /// Why an event is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
@@ -86,8 +55,7 @@ pub enum SignatureError {
     KeyUnavailable(String),
 }
 
-/// The header that holds the signature.
-pub const SIGNATURE: &str = "x-8x8-signature";
+const SIGNATURE: &str = "x-8x8-signature";
 const TENANT_ID: &str = "x-8x8-tenant-id";
 const CUSTOMER_ID: &str = "x-8x8-customer-id";
 const EVENT_ID: &str = "x-8x8-event-id";
@@ -101,14 +69,11 @@ pub fn is_present(headers: &HeaderMap) -> bool {
 
 /// Proves that 8x8 sent `body` with `headers`, not long before `now`. What costs nothing is checked first: no key is
 /// fetched for a request that cannot be genuine.
-pub async fn verify<'h>(
-    keys: &PublicKeys,
-    headers: &'h HeaderMap,
-    body: &[u8],
-    now: UnixTime,
-) -> Result<Signed<'h>, SignatureError> {
+///
+/// From then on the headers that the signature covers are genuine: `x-8x8-tenant-id`, `x-8x8-customer-id`,
+/// `x-8x8-event-id` (the same at every retry), `x-8x8-retry` and `x-8x8-transmission-time` (new at every retry).
+pub async fn verify(keys: &PublicKeys, headers: &HeaderMap, body: &[u8], now: UnixTime) -> Result<(), SignatureError> {
     let claims = Claims::read(headers)?;
-    let retry = number(claims.retry, RETRY)?;
     let transmitted_at = UnixTime::from_millis(number(claims.transmission_time, TRANSMISSION_TIME)?);
     if now > transmitted_at + AGE {
         return Err(SignatureError::Stale);
@@ -121,8 +86,7 @@ pub async fn verify<'h>(
         KeyError::Unknown => SignatureError::UnknownKey,
         KeyError::Unavailable(reason) => SignatureError::KeyUnavailable(reason),
     })?;
-    key.verify_sig(&claims.signing_input(jws.header, body), &jws.signature).map_err(|_| SignatureError::Forged)?;
-    Ok(Signed { event_id: claims.event_id, tenant_id: claims.tenant_id, retry, transmitted_at })
+    key.verify_sig(&claims.signing_input(jws.header, body), &jws.signature).map_err(|_| SignatureError::Forged)
 }
 
 /// The headers that the signature covers, and the signature, each present exactly once.
@@ -147,14 +111,16 @@ impl<'h> Claims<'h> {
                 (_, Some(_)) => Err(SignatureError::Malformed(name)),
             }
         };
-        Ok(Self {
+        let claims = Self {
             signature: header(SIGNATURE)?,
             tenant_id: header(TENANT_ID)?,
             customer_id: header(CUSTOMER_ID)?,
             event_id: header(EVENT_ID)?,
             retry: header(RETRY)?,
             transmission_time: header(TRANSMISSION_TIME)?,
-        })
+        };
+        number(claims.retry, RETRY)?;
+        Ok(claims)
     }
 
     fn signing_input(&self, jws_header: &str, body: &[u8]) -> Vec<u8> {

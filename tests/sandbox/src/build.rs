@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-const FUNCTIONS: [&str; 4] = ["receive-message", "deliver-message", "refresh-tokens", "register-channel"];
+const FUNCTIONS: [&str; 6] =
+    ["receive-message", "deliver-message", "refresh-tokens", "register-channel", "issue-token", "rotate-signing-key"];
 
 /// Builds what is not up to date, once a process, and gives the folder of the binaries.
 ///

@@ -28,6 +28,8 @@ pub const BOT_SECRET: &str = "bot";
 pub const BOT_TOKEN_SECRET: &str = "bot-token";
 /// See [`CONTACT_CENTER_SECRET`].
 pub const CHANNEL_SECRET: &str = "channel";
+/// See [`CONTACT_CENTER_SECRET`].
+pub const CALLER_SECRET: &str = "caller";
 
 /// Six times deliver-message's time-out, as AWS advises.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
@@ -35,6 +37,31 @@ const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
 /// A message is received eight times in the first ten minutes and every five minutes after that: 250 receives are twenty
 /// hours, three times the outage that has to lose nothing.
 const MAX_RECEIVE_COUNT: u32 = 250;
+
+/// `CALLBACK_AUTHENTICATION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum CallbackAuthentication {
+    /// By 8x8's signature.
+    #[default]
+    Signature,
+    /// By the two headers of a load balancer in front.
+    Headers,
+    /// By one of them.
+    Either,
+    /// By both.
+    Both,
+}
+
+impl CallbackAuthentication {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::Headers => "headers",
+            Self::Either => "either",
+            Self::Both => "both",
+        }
+    }
+}
 
 /// The event queue and its dead-letter queue.
 #[derive(Debug)]
@@ -56,6 +83,10 @@ pub struct Functions {
     pub refresh_tokens: Arc<Function>,
     /// Direct invokes.
     pub register_channel: Arc<Function>,
+    /// `POST /tenant-users/oauth2/token`.
+    pub issue_token: Arc<Function>,
+    /// Secrets Manager's rotation.
+    pub rotate_signing_key: Arc<Function>,
 }
 
 /// Where the parts of the set find what is around them.
@@ -98,6 +129,8 @@ pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot
     cloud.secrets.set(CONTACT_CENTER_SECRET, &credentials);
     let bot = json!({ "app_token": bot.app_token, "username": bot.username, "password": bot.password });
     cloud.secrets.set(BOT_SECRET, &bot);
+    // As the template generates it: the first rotation fills in the rest.
+    cloud.secrets.set(CALLER_SECRET, &json!({ "username": "sandbox-caller", "signing_key": crate::id::base64() }));
     for name in [CONTACT_CENTER_TOKEN_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET] {
         cloud.secrets.set(name, &json!({}));
     }
@@ -135,7 +168,9 @@ pub fn deploy(
         ("BOT_SECRET_ID", BOT_SECRET.to_owned()),
         ("BOT_TOKEN_SECRET_ID", BOT_TOKEN_SECRET.to_owned()),
         ("CALLBACK_URL", around.callback_url.to_owned()),
-        ("CALLBACK_AUTHENTICATION", "signature".to_owned()),
+        ("CALLBACK_AUTHENTICATION", settings.callback_authentication.name().to_owned()),
+        ("CALLER_SECRET_ID", CALLER_SECRET.to_owned()),
+        ("REFRESH_TOKEN_DAYS", "30".to_owned()),
         ("EVENT_QUEUE_URL", cloud.queue_url(EVENT_QUEUE)),
         ("DEAD_LETTER_QUEUE_URL", cloud.queue_url(DEAD_LETTER_QUEUE)),
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
@@ -154,6 +189,9 @@ pub fn deploy(
 
     let the_contact_center: &[_] = &["CONTACT_CENTER_ENDPOINT", "CONTACT_CENTER_API", "CONTACT_CENTER_TENANT_ID"];
     let the_bot: &[_] = &["BOT_ENDPOINT", "BOT_SECRET_ID", "BOT_TOKEN_SECRET_ID"];
+    let the_callers: &[_] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
+    let callers_if_asked =
+        if settings.callback_authentication == CallbackAuthentication::Signature { &[] } else { the_callers };
     let token = if_token(&["CONTACT_CENTER_ACCESS_TOKEN_URL", "CONTACT_CENTER_TOKEN_SECRET_ID"]);
     Functions {
         receive_message: function(
@@ -161,7 +199,7 @@ pub fn deploy(
             15,
             settings.concurrency,
             Fault::KillReceive,
-            &[the_contact_center, &["CALLBACK_AUTHENTICATION", "EVENT_QUEUE_URL"]],
+            &[the_contact_center, &["CALLBACK_AUTHENTICATION", "EVENT_QUEUE_URL"], callers_if_asked],
         ),
         deliver_message: function(
             "deliver-message",
@@ -188,6 +226,20 @@ pub fn deploy(
                 token,
                 &["INTEGRATION_NAME", "CALLBACK_URL", "CHANNEL_SECRET_ID"],
             ],
+        ),
+        issue_token: function(
+            "issue-token",
+            15,
+            settings.concurrency,
+            Fault::KillIssue,
+            &[the_callers, &["REFRESH_TOKEN_DAYS"]],
+        ),
+        rotate_signing_key: function(
+            "rotate-signing-key",
+            60,
+            1,
+            Fault::KillRotate,
+            &[&["CALLER_SECRET_ID", "REFRESH_TOKEN_DAYS"]],
         ),
     }
 }

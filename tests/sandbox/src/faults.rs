@@ -43,11 +43,15 @@ pub enum Fault {
     KillRefresh,
     /// The process of register-channel is killed in the middle of an operation.
     KillRegister,
+    /// The process of issue-token is killed in the middle of a request.
+    KillIssue,
+    /// The process of rotate-signing-key is killed in the middle of a step.
+    KillRotate,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Bot500,
         Self::Bot429,
         Self::Bot401,
@@ -65,6 +69,8 @@ impl Fault {
         Self::KillDeliver,
         Self::KillRefresh,
         Self::KillRegister,
+        Self::KillIssue,
+        Self::KillRotate,
     ];
 
     fn name(self) -> &'static str {
@@ -86,6 +92,8 @@ impl Fault {
             Self::KillDeliver => "kill-deliver",
             Self::KillRefresh => "kill-refresh",
             Self::KillRegister => "kill-register",
+            Self::KillIssue => "kill-issue",
+            Self::KillRotate => "kill-rotate",
         }
     }
 }

@@ -65,11 +65,9 @@ fn event(route: &Route, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Value {
         let value = String::from_utf8_lossy(value.as_bytes());
         joined.entry(name.as_str()).and_modify(|all| *all = format!("{all},{value}")).or_insert(value.into_owned());
     }
-    // Text goes as text, everything else in base64.
+    // Text goes as text; everything else, forms among it, in base64.
     let content_type = joined.get("content-type").map_or("", String::as_str);
-    let is_text = content_type.starts_with("text/")
-        || content_type.starts_with("application/json")
-        || content_type.starts_with("application/x-www-form-urlencoded");
+    let is_text = content_type.starts_with("text/") || content_type.starts_with("application/json");
     let text = is_text.then(|| std::str::from_utf8(body).ok()).flatten();
     let route_key = format!("{} {}", route.method, route.path);
     json!({

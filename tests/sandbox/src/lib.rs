@@ -11,6 +11,7 @@
 //! | [`cloud`] | Secrets Manager and SQS |
 //! | [`cloud_formation`] | CloudFormation's protocol for a custom resource |
 //! | [`contact_center`] | 8x8 |
+//! | [`load_balancer`] | what 8x8's administrators put in front of us, where they do |
 //! | [`bot_platform`] | an Aisera tenant |
 //! | [`deployment`] | the template: which function gets what |
 //! | [`faults`] | what goes wrong |
@@ -32,6 +33,7 @@ pub mod http_api;
 mod id;
 pub mod journal;
 pub mod lambda;
+pub mod load_balancer;
 pub mod scheduler;
 pub mod server;
 pub mod soak;
@@ -49,15 +51,18 @@ use tokio::task::JoinHandle;
 use bot_platform::{BotPlatform, BotPlatformSettings};
 use cloud::Cloud;
 use contact_center::{ContactCenter, ContactCenterSettings};
-use deployment::{Functions, Queues, Surroundings};
+use deployment::{CALLER_SECRET, CallbackAuthentication, Functions, Queues, Surroundings};
 use faults::{Fault, Faults, When};
 use http_api::Route;
 use journal::Journal;
 use lambda::{Function, InvokeError, LogLine};
+use load_balancer::{LoadBalancer, Login};
 use server::Server;
 
 /// The path of our public route.
 pub const RECEIVE_MESSAGE: &str = "/v1/liveAgent/receiveMessage";
+/// The path of our token endpoint.
+pub const TOKEN: &str = "/tenant-users/oauth2/token";
 
 /// How a sandbox is set up.
 #[derive(Debug, Clone)]
@@ -74,6 +79,8 @@ pub struct SandboxSettings {
     pub bot_endpoint: Option<String>,
     /// The URL under which a contact center outside this machine reaches `receiveMessage`.
     pub callback_url: Option<String>,
+    /// How 8x8's events prove that they are genuine. With anything but the signature a load balancer stands in front.
+    pub callback_authentication: CallbackAuthentication,
     /// Whether every hop is printed.
     pub is_shown: bool,
     /// At most so many processes of receive-message and of deliver-message.
@@ -93,6 +100,7 @@ impl Default for SandboxSettings {
             access_token_url: None,
             bot_endpoint: None,
             callback_url: None,
+            callback_authentication: CallbackAuthentication::default(),
             is_shown: false,
             concurrency: 8,
             haste: 1,
@@ -118,6 +126,8 @@ pub struct Sandbox {
     pub bot: Arc<BotPlatform>,
     /// The functions.
     pub functions: Functions,
+    /// The load balancer in front of us, which adds the caller's headers.
+    pub load_balancer: Arc<LoadBalancer>,
     /// Where the parts listen: name and URL.
     pub addresses: Vec<(&'static str, String)>,
     callback_url: String,
@@ -152,7 +162,15 @@ impl Sandbox {
         let access_token_url =
             or(&settings.access_token_url, format!("{}/oauth/v2/token", contact_center_server.url()));
         let bot_endpoint = or(&settings.bot_endpoint, bot_server.url());
-        let callback_url = or(&settings.callback_url, format!("{api_url}{RECEIVE_MESSAGE}"));
+        let (load_balancer, load_balancer_server) =
+            LoadBalancer::start(&api_url, RECEIVE_MESSAGE, Arc::clone(&journal)).await;
+        let own_callback_url = match settings.callback_authentication {
+            CallbackAuthentication::Signature => format!("{api_url}{RECEIVE_MESSAGE}"),
+            CallbackAuthentication::Headers | CallbackAuthentication::Either | CallbackAuthentication::Both => {
+                format!("{}/callbacks", load_balancer_server.url())
+            }
+        };
+        let callback_url = or(&settings.callback_url, own_callback_url);
         let around = Surroundings {
             contact_center_endpoint: &contact_center_endpoint,
             access_token_url: &access_token_url,
@@ -160,15 +178,14 @@ impl Sandbox {
             callback_url: &callback_url,
             cloud_url: &cloud_server.url(),
         };
+        contact_center.aim_forgers_at(format!("{api_url}{RECEIVE_MESSAGE}"));
         let logs = Arc::new(Mutex::new(Vec::new()));
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
         let functions = deployment::deploy(&settings, &around, &cloud, &binaries, &faults, &log_sender);
 
-        let routes = vec![Route {
-            method: Method::POST,
-            path: RECEIVE_MESSAGE,
-            function: Arc::clone(&functions.receive_message),
-        }];
+        let route =
+            |path, function: &Arc<Function>| Route { method: Method::POST, path, function: Arc::clone(function) };
+        let routes = vec![route(RECEIVE_MESSAGE, &functions.receive_message), route(TOKEN, &functions.issue_token)];
         let api = http_api::start(api_listener, routes);
         let tasks = vec![
             log_task,
@@ -183,11 +200,12 @@ impl Sandbox {
         let addresses = vec![
             ("8x8", contact_center_endpoint.clone()),
             ("bot platform", bot_endpoint.clone()),
+            ("our API", api_url),
             ("our callback URL", callback_url.clone()),
             ("Secrets Manager and SQS", cloud_server.url()),
         ];
-        let servers = vec![cloud_server, contact_center_server, bot_server, api];
-        Self {
+        let servers = vec![cloud_server, contact_center_server, bot_server, load_balancer_server, api];
+        let sandbox = Self {
             faults,
             journal,
             cloud,
@@ -195,13 +213,40 @@ impl Sandbox {
             contact_center,
             bot,
             functions,
+            load_balancer,
             addresses,
             callback_url,
             plays_bot: settings.bot_endpoint.is_none(),
             logs,
             _servers: servers,
             tasks,
+        };
+        sandbox.rotate_signing_key().await.expect("the first rotation fills the caller secret in");
+        sandbox.load_balancer.configure(sandbox.caller_login()).await;
+        sandbox
+    }
+
+    /// What a caller logs in with, as an administrator finds it in the secret.
+    pub fn caller_login(&self) -> Login {
+        let secret = self.cloud.secrets.current(CALLER_SECRET);
+        let text = |field: &str| secret[field].as_str().expect("the secret is filled in").to_owned();
+        Login { app_token: text("app_token"), username: text("username"), password: text("password") }
+    }
+
+    /// Rotates the caller secret, as Secrets Manager does on its schedule.
+    pub async fn rotate_signing_key(&self) -> Result<(), InvokeError> {
+        let token = self.cloud.secrets.begin_rotation(CALLER_SECRET);
+        for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
+            let event = json!({ "Step": step, "SecretId": CALLER_SECRET, "ClientRequestToken": token });
+            self.functions.rotate_signing_key.invoke(&event).await?;
         }
+        Ok(())
+    }
+
+    /// The URL of a path of our API.
+    pub fn api_url(&self, path: &str) -> String {
+        let api = self.addresses.iter().find(|(name, _)| *name == "our API").expect("it is listed");
+        format!("{}{path}", api.1)
     }
 
     /// Our public `receiveMessage`.
@@ -216,9 +261,16 @@ impl Sandbox {
     }
 
     /// The functions, all of them.
-    pub fn all_functions(&self) -> [&Arc<Function>; 4] {
-        let Functions { receive_message, deliver_message, refresh_tokens, register_channel } = &self.functions;
-        [receive_message, deliver_message, refresh_tokens, register_channel]
+    pub fn all_functions(&self) -> [&Arc<Function>; 6] {
+        let Functions {
+            receive_message,
+            deliver_message,
+            refresh_tokens,
+            register_channel,
+            issue_token,
+            rotate_signing_key,
+        } = &self.functions;
+        [receive_message, deliver_message, refresh_tokens, register_channel, issue_token, rotate_signing_key]
     }
 
     /// Invokes register-channel.
@@ -246,16 +298,18 @@ impl Sandbox {
 
         let known = &self.contact_center.settings().credentials;
         let bot = self.bot.settings();
+        let caller = self.cloud.secrets.current(CALLER_SECRET);
+        let caller = ["app_token", "password", "signing_key"].map(|field| caller[field].as_str().unwrap_or("none"));
         let secrets = [
-            &known.api_key,
-            &known.api_secret,
-            &known.username,
-            &known.password,
-            &bot.app_token,
-            &bot.username,
-            &bot.password,
+            &*known.api_key,
+            &*known.api_secret,
+            &*known.username,
+            &*known.password,
+            &*bot.app_token,
+            &*bot.username,
+            &*bot.password,
         ];
-        let planted: Vec<&str> = PLANTED.into_iter().chain(secrets.into_iter().map(String::as_str)).collect();
+        let planted: Vec<&str> = PLANTED.into_iter().chain(secrets).chain(caller).collect();
         let logs = self.logs.lock().expect("no holder panics");
         let leaking = logs.iter().filter(|line| planted.iter().any(|secret| line.text.contains(secret)));
         leaking.map(|line| format!("{}: {}", line.function, line.text)).collect()

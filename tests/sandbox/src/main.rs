@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use sandbox::bot_platform::BotPlatformSettings;
 use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Credentials};
+use sandbox::deployment::CallbackAuthentication;
 use sandbox::faults::PlannedFault;
 use sandbox::soak::{self, Load};
 use sandbox::verdict::Verdict;
@@ -42,6 +43,11 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     contact_center_api: ContactCenterApi,
 
+    /// How 8x8's events prove that they are genuine. With anything but signature, a load balancer that adds the caller's
+    /// headers is played in front of us.
+    #[arg(long, value_enum, default_value_t)]
+    callback_authentication: CallbackAuthentication,
+
     /// How to log in at the contact center.
     #[arg(long, value_enum, default_value_t)]
     contact_center_authentication: Authentication,
@@ -62,8 +68,8 @@ struct Options {
     secrets: Secrets,
 
     /// Let something go wrong: bot-500, bot-429, bot-401, bot-hangs, bot-drops, duplicate, late, reorder, forged,
-    /// keys-down, token-revoked, secrets-down, queue-down, kill-receive, kill-deliver, kill-refresh, kill-register. As FAULT=3
-    /// the next three times, as FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several
+    /// keys-down, token-revoked, secrets-down, queue-down, kill-receive, kill-deliver, kill-refresh, kill-register,
+    /// kill-issue, kill-rotate. As FAULT=3 the next three times, as FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several
     /// times.
     #[arg(long, value_name = "FAULT[=WHEN]")]
     fault: Vec<PlannedFault>,
@@ -206,6 +212,7 @@ fn settings(options: &Options) -> SandboxSettings {
         access_token_url: options.contact_center_access_token_url.clone(),
         bot_endpoint: options.bot_endpoint.clone(),
         callback_url: options.callback_url.clone(),
+        callback_authentication: options.callback_authentication,
         is_shown: true,
         logs: Some(options.logs.clone()),
         ..SandboxSettings::default()

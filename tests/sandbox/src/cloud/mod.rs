@@ -5,7 +5,7 @@ pub mod fifo;
 pub mod secrets_manager;
 pub mod sqs;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -34,7 +34,7 @@ pub struct Cloud {
     base: String,
     faults: Arc<Faults>,
     journal: Arc<Journal>,
-    calls: Mutex<BTreeSet<Call>>,
+    calls: Mutex<BTreeMap<Call, usize>>,
 }
 
 /// A call that somebody made, as a policy would allow it.
@@ -146,9 +146,15 @@ impl Cloud {
 }
 
 impl Cloud {
-    /// Every kind of call that the functions have made.
-    pub fn calls(&self) -> BTreeSet<Call> {
+    /// Every kind of call that the functions have made, and how often.
+    pub fn calls(&self) -> BTreeMap<Call, usize> {
         self.calls.lock().expect("no holder panics").clone()
+    }
+
+    /// How many calls a function has made to Secrets Manager or SQS.
+    pub fn calls_of(&self, function: &str, service: &str) -> usize {
+        let is_asked = |call: &Call| call.function == function && call.action.starts_with(service);
+        self.calls().iter().filter(|(call, _)| is_asked(call)).map(|(_, times)| times).sum()
     }
 
     fn record(&self, function: &str, service: &str, operation: &str, input: &Value) {
@@ -158,7 +164,7 @@ impl Cloud {
             action: format!("{service}:{operation}"),
             resource: name.rsplit('/').next().unwrap_or_default().to_owned(),
         };
-        self.calls.lock().expect("no holder panics").insert(call);
+        *self.calls.lock().expect("no holder panics").entry(call).or_default() += 1;
     }
 }
 

@@ -4,14 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::AwsError;
 
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
+const PENDING: &str = "AWSPENDING";
 
 /// The secrets of an account.
 #[derive(Debug, Default)]
@@ -29,7 +30,8 @@ struct Secret {
 #[derive(Debug)]
 struct Version {
     id: String,
-    value: String,
+    /// None while a rotation has begun and not made it yet.
+    value: Option<String>,
     stages: Vec<String>,
     created: f64,
 }
@@ -62,15 +64,34 @@ impl SecretsManager {
         let mut secrets = self.secrets();
         let secret = secrets.entry(name.to_owned()).or_insert_with(|| Secret::new(name));
         let id = crate::id::uuid();
-        secret.versions.push(Version::new(&id, value.to_string()));
+        secret.versions.push(Version::new(&id, Some(value.to_string())));
         secret.stage(&id, CURRENT);
+    }
+
+    /// Begins a rotation, as RotateSecret does: a version without a value is labelled AWSPENDING. Gives its id.
+    pub fn begin_rotation(&self, name: &str) -> String {
+        let mut secrets = self.secrets();
+        let secret = secrets.get_mut(name).expect("the secret exists");
+        let id = crate::id::uuid();
+        secret.versions.push(Version::new(&id, None));
+        secret.stage(&id, PENDING);
+        id
+    }
+
+    /// Makes all versions of a secret older than they are.
+    pub fn age(&self, name: &str, by: Duration) {
+        let mut secrets = self.secrets();
+        for version in &mut secrets.get_mut(name).expect("the secret exists").versions {
+            version.created -= by.as_secs_f64();
+        }
     }
 
     /// The current value, past the wire.
     pub fn current(&self, name: &str) -> Value {
         let secrets = self.secrets();
         let version = secrets.get(name).and_then(|secret| secret.staged(CURRENT)).expect("the secret exists");
-        serde_json::from_str(&version.value).expect("secrets hold JSON")
+        let value = version.value.as_deref().expect("a current version has a value");
+        serde_json::from_str(value).expect("secrets hold JSON")
     }
 
     /// How many versions a secret has had.
@@ -84,6 +105,7 @@ impl SecretsManager {
             "CreateSecret" => self.create_secret(input),
             "GetSecretValue" => self.get_secret_value(input),
             "PutSecretValue" => self.put_secret_value(input),
+            "DescribeSecret" => self.describe_secret(input),
             "UpdateSecretVersionStage" => self.update_secret_version_stage(input),
             unknown => Err(AwsError::unknown_operation(unknown)),
         }
@@ -99,7 +121,7 @@ impl SecretsManager {
         let mut answer = json!({ "ARN": secret.arn, "Name": name });
         if let Some(value) = input.get("SecretString").and_then(Value::as_str) {
             let id = version_id(input)?;
-            secret.versions.push(Version::new(&id, value.to_owned()));
+            secret.versions.push(Version::new(&id, Some(value.to_owned())));
             secret.stage(&id, CURRENT);
             answer["VersionId"] = id.into();
         }
@@ -114,7 +136,7 @@ impl SecretsManager {
             (Some(id), _) => secret.versions.iter().find(|version| version.id == id),
             (None, stage) => secret.staged(stage.and_then(Value::as_str).unwrap_or(CURRENT)),
         };
-        let version = version.ok_or_else(|| {
+        let version = version.filter(|version| version.value.is_some()).ok_or_else(|| {
             not_found("Secrets Manager can't find the specified secret value for that version or staging label")
         })?;
         Ok(json!({
@@ -133,8 +155,9 @@ impl SecretsManager {
         let mut secrets = self.secrets();
         let name = find(&secrets, input)?.0.to_owned();
         let secret = secrets.get_mut(&name).expect("it was found");
-        match secret.versions.iter().find(|version| version.id == id) {
-            Some(version) if version.value != value => {
+        match secret.versions.iter_mut().find(|version| version.id == id) {
+            Some(version) if version.value.is_none() => version.value = Some(value.to_owned()),
+            Some(version) if version.value.as_deref() != Some(value) => {
                 return Err(exists(format!(
                     "You can't use ClientRequestToken {id} because that value is already in use for a version of secret {name}."
                 )));
@@ -142,7 +165,7 @@ impl SecretsManager {
             // The same value under the same id is a no-op.
             Some(_) => {}
             None => {
-                secret.versions.push(Version::new(&id, value.to_owned()));
+                secret.versions.push(Version::new(&id, Some(value.to_owned())));
                 match input.get("VersionStages").and_then(Value::as_array) {
                     Some(stages) => {
                         for stage in stages.iter().filter_map(Value::as_str) {
@@ -155,6 +178,14 @@ impl SecretsManager {
         }
         let stages = &secret.versions.iter().find(|version| version.id == id).expect("it was put").stages;
         Ok(json!({ "ARN": secret.arn, "Name": name, "VersionId": id, "VersionStages": stages }))
+    }
+
+    fn describe_secret(&self, input: &Value) -> Result<Value, AwsError> {
+        let secrets = self.secrets();
+        let (name, secret) = find(&secrets, input)?;
+        let staged = secret.versions.iter().filter(|version| !version.stages.is_empty());
+        let stages: Map<String, Value> = staged.map(|version| (version.id.clone(), json!(version.stages))).collect();
+        Ok(json!({ "ARN": secret.arn, "Name": name, "RotationEnabled": true, "VersionIdsToStages": stages }))
     }
 
     fn update_secret_version_stage(&self, input: &Value) -> Result<Value, AwsError> {
@@ -187,7 +218,7 @@ impl Secret {
 }
 
 impl Version {
-    fn new(id: &str, value: String) -> Self {
+    fn new(id: &str, value: Option<String>) -> Self {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs_f64();
         Self { id: id.to_owned(), value, stages: Vec::new(), created }
     }

@@ -8,7 +8,7 @@ mod schema;
 pub mod signer;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -100,6 +100,7 @@ pub struct ContactCenter {
     faults: Arc<Faults>,
     journal: Arc<Journal>,
     client: Client,
+    forged_target: OnceLock<String>,
     state: Mutex<State>,
 }
 
@@ -113,6 +114,7 @@ struct State {
     /// Event ids that got a 2xx, in that order, by conversation.
     accepted: BTreeMap<String, Vec<String>>,
     unanswered: usize,
+    retries: usize,
     violations: Vec<String>,
     /// The next calls of this method and path are answered with 500, or not at all.
     failures: Vec<PlannedFailure>,
@@ -153,6 +155,7 @@ impl ContactCenter {
             faults,
             journal,
             client: Client::new(),
+            forged_target: OnceLock::new(),
             state: Mutex::default(),
         });
         let server = Server::start(api::router(Arc::clone(&contact_center))).await;
@@ -165,6 +168,11 @@ impl ContactCenter {
             ContactCenterApi::ChatGatewayV1 => format!("{origin}/chat-gateway/v1/"),
             ContactCenterApi::ChatApiV2 => format!("{origin}/vcc/us/chat/v2/tenant/{}/", settings.tenant_id),
         }
+    }
+
+    /// Where forged events go, if not to the webhook.
+    pub(crate) fn aim_forgers_at(&self, url: String) {
+        let _ = self.forged_target.set(url);
     }
 
     /// What signs its events.
@@ -185,6 +193,11 @@ impl ContactCenter {
     /// How many events still wait for a 2xx.
     pub fn unanswered(&self) -> usize {
         self.state().unanswered
+    }
+
+    /// How often an event had to be sent again.
+    pub fn retries(&self) -> usize {
+        self.state().retries
     }
 
     /// What should never have happened: a forged event that was accepted.

@@ -1,28 +1,29 @@
 //! AWS Secrets Manager: read a secret, keep it for a while, replace it without overwriting what someone else wrote.
 
+mod kept;
+pub mod rotation;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::{Builder as ConfigBuilder, Config};
+use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 
 use crate::aws;
 use crate::clock::UnixTime;
 use crate::digest::sha256_hex;
-
-/// How long a secret is used without looking again. Long enough that reading costs next to nothing ($0.05 for 10,000
-/// reads), short enough that what an administrator changes is in use after a coffee; a refused token or key is looked
-/// up again at once.
-const KEPT_FOR: Duration = Duration::from_secs(300);
+pub use kept::{KEPT_FOR, Kept};
 
 /// The staging label of the version in force.
 const CURRENT: &str = "AWSCURRENT";
+
+/// The staging label of the version before that.
+const PREVIOUS: &str = "AWSPREVIOUS";
 
 /// A secret that cannot be used. Nothing of its value is ever in the text.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub trait SecretContent: DeserializeOwned + Send + Sync + 'static {
 pub struct Version<T> {
     /// What it holds.
     pub content: T,
+    /// When it was written.
+    pub written_at: UnixTime,
     id: String,
 }
 
@@ -74,13 +77,7 @@ pub struct Secret<T> {
     client: Client,
     is_on_loopback: bool,
     id: String,
-    kept: Mutex<Option<Kept<T>>>,
-}
-
-#[derive(Debug)]
-struct Kept<T> {
-    version: Arc<Version<T>>,
-    read_at: UnixTime,
+    kept: Kept<Version<T>>,
 }
 
 /// AWS Secrets Manager.
@@ -99,29 +96,19 @@ impl SecretsManager {
 
     /// The secret of that name or ARN. Nothing is read yet.
     pub fn secret<T: SecretContent>(&self, id: String) -> Secret<T> {
-        Secret { client: self.client.clone(), is_on_loopback: self.is_on_loopback, id, kept: Mutex::new(None) }
+        Secret { client: self.client.clone(), is_on_loopback: self.is_on_loopback, id, kept: Kept::default() }
     }
 }
 
 impl<T: SecretContent> Secret<T> {
-    /// The secret as it was at most five minutes ago. While Secrets Manager fails, the version that was read last stays
-    /// in use: an outage there must not stop what works without it.
+    /// The secret as it was at most five minutes ago.
     pub async fn get(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
-        let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| now.since(kept.read_at) < KEPT_FOR) {
-            return Ok(Arc::clone(&kept.version));
-        }
-        match (self.fetch(None).await, kept.as_ref()) {
-            (Ok(version), _) => {
-                *kept = Some(Kept { version: Arc::clone(&version), read_at: now });
-                Ok(version)
-            }
-            (Err(error), Some(kept)) => {
-                tracing::warn!(%error, "using the secret as it was read last");
-                Ok(Arc::clone(&kept.version))
-            }
-            (Err(error), None) => Err(error),
-        }
+        self.kept.get(now, self.fetch(None)).await
+    }
+
+    /// The secret as it is now, past what is kept.
+    pub async fn read(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
+        self.kept.renew(now, self.fetch(None)).await
     }
 
     /// Reads the secret while a function starts, when Lambda gives it a whole vCPU: the TLS handshake is paid by then, and
@@ -132,17 +119,19 @@ impl<T: SecretContent> Secret<T> {
             return;
         }
         let once = Config::builder().retry_config(RetryConfig::disabled());
-        match self.fetch(Some(once)).await {
-            Ok(version) => *self.kept.lock().await = Some(Kept { version, read_at: now }),
-            Err(error) => tracing::debug!(%error, "a secret is not read at the start"),
+        if let Err(error) = self.kept.renew(now, self.fetch(Some(once))).await {
+            tracing::debug!(%error, "a secret is not read at the start");
         }
     }
 
-    /// The secret as it is now, past what is kept.
-    pub async fn read(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
-        let version = self.fetch(None).await?;
-        *self.kept.lock().await = Some(Kept { version: Arc::clone(&version), read_at: now });
-        Ok(version)
+    /// Whether Secrets Manager is simulated on this machine.
+    pub fn is_on_loopback(&self) -> bool {
+        self.is_on_loopback
+    }
+
+    /// The version that the current one has replaced, if there is one.
+    pub async fn read_previous(&self) -> Result<Option<Version<T>>, SecretError> {
+        self.read_stage(PREVIOUS).await
     }
 
     async fn fetch(&self, changed: Option<ConfigBuilder>) -> Result<Arc<Version<T>>, SecretError> {
@@ -151,12 +140,26 @@ impl<T: SecretContent> Secret<T> {
             None => operation.send().await,
             Some(changed) => operation.customize().config_override(changed).send().await,
         };
-        let mut answer = answer.map_err(|error| self.unavailable(aws::failure(&error)))?;
+        self.version(answer.map_err(|error| self.unavailable(aws::failure(&error)))?).map(Arc::new)
+    }
+
+    async fn read_stage(&self, stage: &str) -> Result<Option<Version<T>>, SecretError> {
+        match self.client.get_secret_value().secret_id(&self.id).version_stage(stage).send().await {
+            Ok(answer) => self.version(answer).map(Some),
+            Err(error) => match error.as_service_error() {
+                Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
+                Some(_) | None => Err(self.unavailable(aws::failure(&error))),
+            },
+        }
+    }
+
+    fn version(&self, mut answer: GetSecretValueOutput) -> Result<Version<T>, SecretError> {
         let id = answer.version_id.take().ok_or_else(|| self.unavailable("an answer without a version".to_owned()))?;
+        let written_at = answer.created_date.and_then(|date| u64::try_from(date.to_millis().ok()?).ok());
         let value = SecretString::from(answer.secret_string.take().ok_or_else(|| self.malformed())?);
         // serde's own error may quote the value.
         let content = serde_json::from_str(value.expose_secret()).map_err(|_| self.malformed())?;
-        Ok(Arc::new(Version { content, id }))
+        Ok(Version { content, written_at: UnixTime::from_millis(written_at.unwrap_or(0)), id })
     }
 
     /// Makes `value` the current version, unless someone else has replaced `read` meanwhile.
@@ -178,7 +181,7 @@ impl<T: SecretContent> Secret<T> {
                 .secret_string(value.expose_secret());
             match put.send().await {
                 Ok(_) => {
-                    *self.kept.lock().await = None;
+                    self.kept.forget().await;
                     return Ok(Replaced::Stored);
                 }
                 Err(error) => match error.as_service_error() {

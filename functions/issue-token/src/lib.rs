@@ -1,0 +1,77 @@
+//! `POST /tenant-users/oauth2/token`: the OAuth 2.0 token endpoint (RFC 6749) for those who call us, as an Aisera tenant has
+//! one. Grants `password` and `refresh_token`.
+
+mod answer;
+mod grant;
+
+use std::time::Duration;
+
+use lambda_http::{Body, Request, Response};
+use shared::aws;
+use shared::caller::{CallerError, Callers, IssuedTokens};
+use shared::clock::UnixTime;
+use shared::config::{CallersConfig, ConfigError, Environment};
+use shared::http::client;
+use shared::secrets::SecretsManager;
+
+use crate::answer::{Refusal, answer};
+use crate::grant::{Grant, TokenRequest};
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    callers: CallersConfig,
+    refresh_life: Duration,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self { callers: environment.callers()?, refresh_life: environment.refresh_token_life()? })
+    }
+}
+
+/// What the function holds between invocations.
+#[derive(Debug)]
+pub struct IssueToken {
+    callers: Callers,
+    refresh_life: Duration,
+}
+
+impl IssueToken {
+    /// Reads the secret that the first request will need.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be built.
+    pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
+        let secrets = SecretsManager::new(&aws::sdk_config(&client()?).await);
+        let callers = Callers::new(config.callers, &secrets);
+        callers.warm_up(UnixTime::now()).await;
+        Ok(Self { callers, refresh_life: config.refresh_life })
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        answer(self.issue(&request, UnixTime::now()).await)
+    }
+
+    async fn issue(&self, request: &Request, now: UnixTime) -> Result<IssuedTokens, Refusal> {
+        let request = TokenRequest::read(request.headers(), request.body())?;
+        let (grant, client_id) = (request.grant()?, request.client_id()?);
+        self.callers.check_client(client_id, now).await.map_err(|error| Refusal::of(error, Refusal::InvalidClient))?;
+        let issued = match grant {
+            Grant::Password { username, password } => {
+                self.callers.issue_for_password(client_id, username, password, self.refresh_life, now).await
+            }
+            Grant::RefreshToken(refresh_token) => {
+                self.callers.issue_for_refresh_token(client_id, refresh_token, self.refresh_life, now).await
+            }
+        };
+        let issued = issued.map_err(|error: CallerError| Refusal::of(error, Refusal::InvalidGrant))?;
+        tracing::info!("issued tokens");
+        Ok(issued)
+    }
+}

@@ -1,0 +1,136 @@
+//! Invoked by Secrets Manager in four steps: gives the caller secret a new signing key. The old one stays in the secret as
+//! long as a token lives that it has signed, so that no caller notices.
+
+use std::time::Duration;
+
+use lambda_runtime::Diagnostic;
+use serde::Deserialize;
+use serde_json::Value;
+use shared::aws;
+use shared::caller::CallerContent;
+use shared::clock::UnixTime;
+use shared::config::{ConfigError, Environment};
+use shared::http::client;
+use shared::secrets::rotation::{Rotation, Stage};
+use shared::secrets::{Secret, SecretError, SecretsManager};
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    secret_id: String,
+    refresh_life: Duration,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self { secret_id: environment.caller_secret_id()?, refresh_life: environment.refresh_token_life()? })
+    }
+}
+
+/// What the function holds between invocations.
+#[derive(Debug)]
+pub struct RotateSigningKey {
+    secret: Secret<CallerContent>,
+    refresh_life: Duration,
+}
+
+/// Secrets Manager's event.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Event {
+    step: Step,
+    client_request_token: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum Step {
+    #[serde(rename = "createSecret")]
+    Create,
+    #[serde(rename = "setSecret")]
+    Set,
+    #[serde(rename = "testSecret")]
+    Test,
+    #[serde(rename = "finishSecret")]
+    Finish,
+}
+
+/// Why a step failed. Secrets Manager repeats it.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(r#"the event must be Secrets Manager's: {{"Step","SecretId","ClientRequestToken"}}"#)]
+    NotAStep,
+    #[error("Secrets Manager knows no rotation of that ClientRequestToken")]
+    NoRotation,
+    #[error("there is no random number for a new key")]
+    NoRandomNumber,
+    #[error("the new version was not made")]
+    NotMade,
+    #[error("the new version does not take the tokens that it must take")]
+    Unfit,
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl RotateSigningKey {
+    /// Prepares the client.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be built.
+    pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
+        let secrets = SecretsManager::new(&aws::sdk_config(&client()?).await);
+        Ok(Self { secret: secrets.secret(config.secret_id), refresh_life: config.refresh_life })
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// An event that is none, and everything that keeps Secrets Manager from doing its part.
+    pub async fn handle(&self, event: &Value) -> Result<(), Diagnostic> {
+        self.step(event, UnixTime::now())
+            .await
+            .map_err(|error| Diagnostic { error_type: "RotationFailed".to_owned(), error_message: error.to_string() })
+    }
+
+    async fn step(&self, event: &Value, now: UnixTime) -> Result<(), Error> {
+        let event = Event::deserialize(event).map_err(|_| Error::NotAStep)?;
+        let rotation = Rotation::new(&self.secret, event.client_request_token);
+        match rotation.stage().await? {
+            Stage::Unknown => return Err(Error::NoRotation),
+            Stage::Finished => return Ok(()),
+            Stage::Pending => {}
+        }
+        match event.step {
+            Step::Create => self.create(&rotation, now).await,
+            // There is no other system that has to be told.
+            Step::Set => Ok(()),
+            Step::Test => self.test(&rotation, now).await,
+            Step::Finish => {
+                rotation.finish(&*self.secret.read(now).await?).await?;
+                tracing::info!("the signing key is rotated");
+                Ok(())
+            }
+        }
+    }
+
+    async fn create(&self, rotation: &Rotation<'_, CallerContent>, now: UnixTime) -> Result<(), Error> {
+        if rotation.pending().await?.is_some() {
+            return Ok(());
+        }
+        let current = self.secret.read(now).await?;
+        let previous = self.secret.read_previous().await?;
+        let previous = previous.as_ref().map(|previous| &previous.content);
+        let rotated = current.content.rotated(previous, current.written_at, self.refresh_life, now);
+        Ok(rotation.make(&rotated.map_err(|_| Error::NoRandomNumber)?).await?)
+    }
+
+    /// What the current version takes, the new one must take too.
+    async fn test(&self, rotation: &Rotation<'_, CallerContent>, now: UnixTime) -> Result<(), Error> {
+        let current = self.secret.read(now).await?;
+        let pending = rotation.pending().await?.ok_or(Error::NotMade)?;
+        if pending.content.succeeds(&current.content, now) { Ok(()) } else { Err(Error::Unfit) }
+    }
+}

@@ -1,0 +1,69 @@
+//! A rotation by Secrets Manager: a new version is made under `AWSPENDING`, tested, and made the current one.
+//!
+//! <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html>
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{CURRENT, Secret, SecretContent, SecretError, Version};
+use crate::aws;
+
+const PENDING: &str = "AWSPENDING";
+
+/// One rotation of a secret. Each step may be repeated.
+#[derive(Debug)]
+pub struct Rotation<'s, T> {
+    secret: &'s Secret<T>,
+    /// The id of the new version.
+    token: String,
+}
+
+/// How far a rotation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Secrets Manager knows nothing of it.
+    Unknown,
+    /// It has begun.
+    Pending,
+    /// It is over: the new version is the current one.
+    Finished,
+}
+
+impl<'s, T: SecretContent> Rotation<'s, T> {
+    /// The rotation that makes the version `token`, as the event's `ClientRequestToken` names it.
+    pub fn new(secret: &'s Secret<T>, token: String) -> Self {
+        Self { secret, token }
+    }
+
+    /// How far it is.
+    pub async fn stage(&self) -> Result<Stage, SecretError> {
+        let described = self.secret.client.describe_secret().secret_id(&self.secret.id).send().await;
+        let described = described.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
+        let stages = described.version_ids_to_stages().and_then(|versions| versions.get(&self.token));
+        Ok(match stages {
+            None => Stage::Unknown,
+            Some(stages) if stages.iter().any(|stage| stage == CURRENT) => Stage::Finished,
+            Some(_) => Stage::Pending,
+        })
+    }
+
+    /// The new version, if it has been made.
+    pub async fn pending(&self) -> Result<Option<Version<T>>, SecretError> {
+        self.secret.read_stage(PENDING).await.map(|version| version.filter(|version| version.id == self.token))
+    }
+
+    /// Makes the new version.
+    pub async fn make(&self, value: &SecretString) -> Result<(), SecretError> {
+        let put = self.secret.client.put_secret_value().secret_id(&self.secret.id).client_request_token(&self.token);
+        let put = put.version_stages(PENDING).secret_string(value.expose_secret());
+        put.send().await.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
+        Ok(())
+    }
+
+    /// Makes the new version the current one, in the place of `current`.
+    pub async fn finish(&self, current: &Version<T>) -> Result<(), SecretError> {
+        let update = self.secret.client.update_secret_version_stage().secret_id(&self.secret.id).version_stage(CURRENT);
+        let update = update.move_to_version_id(&self.token).remove_from_version_id(&current.id);
+        update.send().await.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,298 @@
+//! receive-message for callers with two headers: the modes `headers`, `either` and `both`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use sandbox::SandboxSettings;
+use sandbox::client::Client;
+use sandbox::contact_center::signer::Signer;
+use sandbox::deployment::{CALLER_SECRET, CallbackAuthentication};
+use sandbox::faults::{Fault, When};
+use sandbox::load_balancer::Login;
+use sandbox::soak::{self, Load};
+use serde_json::{Value, json};
+
+use crate::support::{Bench, Headers, PATIENCE, message, received};
+
+async fn bench(callback_authentication: CallbackAuthentication) -> Bench {
+    Bench::with(SandboxSettings { callback_authentication, ..SandboxSettings::default() }).await
+}
+
+/// Posts past the load balancer.
+async fn post(bench: &Bench, headers: &Headers, body: &str) -> StatusCode {
+    let request = Request::post(bench.api_url(sandbox::RECEIVE_MESSAGE));
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+    let request = request.body(Bytes::from(body.to_owned())).unwrap();
+    Client::new().send(request).await.expect("receive-message answers").status()
+}
+
+/// Tokens for a caller that logs in with `login`.
+async fn tokens(bench: &Bench, login: &Login) -> Value {
+    let body = json!({
+        "grant_type": "password", "username": login.username, "password": login.password, "clientid": login.app_token,
+    });
+    let request = Request::post(bench.api_url(sandbox::TOKEN)).header("content-type", "application/json");
+    let answer = Client::new().send(request.body(body.to_string().into()).unwrap()).await.expect("issue-token answers");
+    serde_json::from_slice(answer.body()).expect("answers are JSON")
+}
+
+/// What a load balancer adds to 8x8's own headers.
+async fn callers_headers(bench: &Bench) -> Headers {
+    let login = bench.caller_login();
+    let access_token = tokens(bench, &login).await["access_token"].as_str().expect("a token").to_owned();
+    vec![("x-app-token", login.app_token), ("authorization", format!("Bearer {access_token}"))]
+}
+
+/// 8x8's headers but for the signature.
+fn of_8x8(bench: &Bench, body: &str) -> Headers {
+    bench.signed(body.as_bytes()).into_iter().filter(|(name, _)| *name != "x-8x8-signature").collect()
+}
+
+fn joined(one: &Headers, other: &Headers) -> Headers {
+    one.iter().chain(other).cloned().collect()
+}
+
+/// What each mode makes of what a request proves: signature and headers, each missing, right or wrong.
+#[tokio::test]
+async fn every_mode_asks_for_what_it_says() {
+    use CallbackAuthentication::{Both, Either, Headers as ByHeaders};
+    let (yes, no) = (StatusCode::OK, StatusCode::UNAUTHORIZED);
+    //                     signature: missing          right          wrong
+    //                       headers: miss right wrong  …              …
+    for (mode, expected) in [
+        (ByHeaders, [no, yes, no, no, yes, no, no, yes, no]),
+        (Either, [no, yes, no, yes, yes, yes, no, yes, no]),
+        (Both, [no, no, no, no, yes, no, no, no, no]),
+    ] {
+        let bench = bench(mode).await;
+        let right_headers = callers_headers(&bench).await;
+        let wrong_headers = vec![right_headers[0].clone(), ("authorization", "Bearer x".to_owned())];
+        let mut expected = expected.into_iter();
+        for signature in ["missing", "right", "wrong"] {
+            for headers in ["missing", "right", "wrong"] {
+                let body = message("c");
+                let of_8x8 = match signature {
+                    "missing" => of_8x8(&bench, &body),
+                    "right" => bench.signed(body.as_bytes()),
+                    _ => Signer::new().headers(body.as_bytes(), &bench.claims()),
+                };
+                let of_caller = match headers {
+                    "missing" => vec![],
+                    "right" => right_headers.clone(),
+                    _ => wrong_headers.clone(),
+                };
+                let status = post(&bench, &joined(&of_8x8, &of_caller), &body).await;
+                assert_eq!(status, expected.next().unwrap(), "{mode:?}: signature {signature}, headers {headers}");
+            }
+        }
+        bench.finish().await;
+    }
+}
+
+/// A verification needs no credential, and none that it carries may be wrong.
+#[tokio::test]
+async fn a_webhook_verification_passes_unless_a_credential_is_wrong() {
+    use CallbackAuthentication::{Both, Either, Headers as ByHeaders};
+    let body = r#"{"notificationVersion":"Chat Gateway v1.0","eventType":"WEB_HOOK_VERIFY"}"#;
+    for mode in [ByHeaders, Either, Both] {
+        let bench = bench(mode).await;
+        let right_headers = callers_headers(&bench).await;
+        let sent = bench.queues.events.sent();
+        let plain = vec![("content-type", "application/json".to_owned())];
+        for headers in [plain.clone(), joined(&bench.signed(body.as_bytes()), &right_headers)] {
+            assert_eq!(post(&bench, &headers, body).await, StatusCode::OK, "{mode:?}");
+        }
+        let wrong_headers = joined(&plain, &vec![("x-app-token", "x".to_owned())]);
+        assert_eq!(post(&bench, &wrong_headers, body).await, StatusCode::UNAUTHORIZED, "{mode:?}");
+        if mode != ByHeaders {
+            let wrong_signature = Signer::new().headers(body.as_bytes(), &bench.claims());
+            assert_eq!(post(&bench, &wrong_signature, body).await, StatusCode::UNAUTHORIZED, "{mode:?}");
+        }
+        assert_eq!(bench.queues.events.sent(), sent);
+        bench.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn every_wrong_header_is_refused() {
+    let bench = bench(CallbackAuthentication::Headers).await;
+    let login = bench.caller_login();
+    let tokens = tokens(&bench, &login).await;
+    let bearer = |token: &str| format!("Bearer {token}");
+    let (access, refresh) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
+    let body = message("c");
+    for (what, app_token, authorization) in [
+        ("no app token", None, Some(bearer(access))),
+        ("no bearer token", Some(&*login.app_token), None),
+        ("another app token", Some("x"), Some(bearer(access))),
+        ("an empty app token", Some(""), Some(bearer(access))),
+        ("a refresh token", Some(&*login.app_token), Some(bearer(refresh))),
+        ("another scheme", Some(&*login.app_token), Some(format!("Basic {access}"))),
+        ("the token alone", Some(&*login.app_token), Some(access.to_owned())),
+        ("an altered token", Some(&*login.app_token), Some(bearer(&access.replace('.', "..")))),
+        ("a cut token", Some(&*login.app_token), Some(bearer(&access[..access.len() - 1]))),
+    ] {
+        let mut headers = of_8x8(&bench, &body);
+        headers.extend(app_token.map(|value| ("x-app-token", value.to_owned())));
+        headers.extend(authorization.map(|value| ("authorization", value)));
+        assert_eq!(post(&bench, &headers, &body).await, StatusCode::UNAUTHORIZED, "{what}");
+    }
+    assert_eq!(bench.queues.events.sent(), 0);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_token_of_another_integration_is_refused() {
+    let (one, other) = (bench(CallbackAuthentication::Headers).await, bench(CallbackAuthentication::Headers).await);
+    let (headers, body) = (callers_headers(&other).await, message("c"));
+    assert_eq!(post(&one, &joined(&of_8x8(&one, &body), &headers), &body).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(post(&other, &joined(&of_8x8(&other, &body), &headers), &body).await, StatusCode::OK);
+    one.finish().await;
+    other.finish().await;
+}
+
+#[tokio::test]
+async fn the_callers_own_headers_are_not_passed_on() {
+    let bench = bench(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&bench).await, message("c"));
+    assert_eq!(post(&bench, &joined(&of_8x8(&bench, &body), &headers), &body).await, StatusCode::OK);
+    assert!(bench.settle(PATIENCE).await);
+    let receipts = bench.bot.receipts();
+    assert_eq!(receipts["c"][0].headers["x-app-token"], *bench.bot.settings().app_token);
+    assert!(receipts["c"][0].headers["authorization"].to_str().unwrap().starts_with("Bearer bot-access-"));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_without_an_id_is_known_by_its_body() {
+    let bench = bench(CallbackAuthentication::Headers).await;
+    let mut headers = callers_headers(&bench).await;
+    headers.push(("x-8x8-tenant-id", bench.contact_center.settings().tenant_id.clone()));
+    let (one, other) = (message("c"), message("c").replace("timestamp\":1", "timestamp\":2"));
+    for body in [&one, &one, &other] {
+        assert_eq!(post(&bench, &headers, body).await, StatusCode::OK);
+    }
+    assert_eq!(bench.queues.events.sent(), 2);
+    assert_eq!(bench.queues.events.len(), 2, "the bot platform here wants an id, and gets none");
+}
+
+#[tokio::test]
+async fn a_foreign_tenant_is_refused_by_its_header_too() {
+    let bench = bench(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&bench).await, message("c"));
+    assert_eq!(post(&bench, &headers, &body).await, StatusCode::UNAUTHORIZED);
+    let foreign = joined(&headers, &vec![("x-8x8-tenant-id", "another".to_owned())]);
+    assert_eq!(post(&bench, &foreign, &body).await, StatusCode::UNAUTHORIZED);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_out_of_reach_is_no_refusal() {
+    let bench = bench(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&bench).await, message("c"));
+    bench.functions.receive_message.recycle();
+    bench.fault(Fault::SecretsDown, When::Share(1.0));
+    let headers = joined(&of_8x8(&bench, &body), &headers);
+    assert_eq!(post(&bench, &headers, &body).await, StatusCode::SERVICE_UNAVAILABLE);
+    bench.faults.clear();
+    assert_eq!(post(&bench, &headers, &body).await, StatusCode::OK);
+    // From now on it is known, and an outage changes nothing.
+    bench.fault(Fault::SecretsDown, When::Share(1.0));
+    assert_eq!(post(&bench, &headers, &body).await, StatusCode::OK);
+    bench.faults.clear();
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn after_the_start_a_check_needs_no_call() {
+    let bench = bench(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&bench).await, message("c"));
+    assert_eq!(post(&bench, &joined(&of_8x8(&bench, &body), &headers), &body).await, StatusCode::OK);
+    let calls = || bench.cloud.calls_of("receive-message", "secretsmanager");
+    let before = calls();
+    for _ in 0..20 {
+        let body = message("c");
+        assert_eq!(post(&bench, &joined(&of_8x8(&bench, &body), &headers), &body).await, StatusCode::OK);
+    }
+    assert_eq!(calls(), before);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_replaced_app_token_and_password_leave_no_gap() {
+    let bench = bench(CallbackAuthentication::Headers).await;
+    let old = bench.caller_login();
+    let headers_of = async |login: &Login| {
+        let tokens = tokens(&bench, login).await;
+        let access_token = tokens["access_token"].as_str().unwrap_or("none").to_owned();
+        vec![("x-app-token", login.app_token.clone()), ("authorization", format!("Bearer {access_token}"))]
+    };
+    let status = async |headers: &Headers| {
+        let body = message("c");
+        post(&bench, &joined(&of_8x8(&bench, &body), headers), &body).await
+    };
+    let before = headers_of(&old).await;
+    assert_eq!(status(&before).await, StatusCode::OK);
+
+    // A person puts others into the secret; the functions still hold the old ones in memory.
+    let mut secret = bench.cloud.secrets.current(CALLER_SECRET);
+    (secret["app_token"], secret["password"]) = (json!("new-app-token"), json!("new-password"));
+    bench.cloud.secrets.set(CALLER_SECRET, &secret);
+    let new = bench.caller_login();
+    assert_eq!(status(&before).await, StatusCode::OK, "the old ones");
+    assert_eq!(status(&headers_of(&new).await).await, StatusCode::OK, "the new ones");
+    assert_eq!(status(&headers_of(&old).await).await, StatusCode::OK, "a new token for the old ones");
+
+    // A day later.
+    bench.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(24 * 3600));
+    bench.functions.receive_message.recycle();
+    bench.functions.issue_token.recycle();
+    assert_eq!(status(&before).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(tokens(&bench, &old).await["error"], "invalid_client");
+    assert_eq!(status(&headers_of(&new).await).await, StatusCode::OK);
+    bench.finish().await;
+}
+
+/// Ten thousand callbacks through the load balancer. In their middle the key is rotated, signs at once, and the load
+/// balancer gets tokens of it, while most processes of receive-message still hold the secret as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_in_the_middle_of_ten_thousand_requests_refuses_none() {
+    let bench = Bench::with(SandboxSettings {
+        callback_authentication: CallbackAuthentication::Headers,
+        concurrency: 4,
+        ..SandboxSettings::default()
+    })
+    .await;
+    let load = Load { conversations: 1000, events: 10, patience: PATIENCE * 5, rate: None };
+    let rotations = async {
+        for rotation in 1..=3 {
+            while bench.bot.received() < rotation * 2500 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            bench.rotate_signing_key().await.expect("a rotation");
+            bench.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(3600));
+            bench.functions.issue_token.recycle();
+            bench.load_balancer.forget_tokens().await;
+        }
+    };
+    let (verdict, ()) = tokio::join!(soak::play(&bench, &bench.channel_id, load), rotations);
+    assert!(verdict.is_good(), "{verdict}");
+    assert_eq!(verdict.accepted, 10_000);
+    assert_eq!(bench.logged(r#""EventsRefused""#), 0);
+    assert_eq!(bench.contact_center.retries(), 0);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_load_balancer_that_refreshes_in_time_carries_a_hand_over() {
+    let bench = bench(CallbackAuthentication::Both).await;
+    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    for _ in 0..3 {
+        bench.load_balancer.refresh_now().await;
+        conversation.writes("agent", "confidential");
+        assert!(bench.settle(PATIENCE).await);
+    }
+    assert_eq!(received(&bench, conversation.id()).len(), 3);
+    bench.finish().await;
+}
