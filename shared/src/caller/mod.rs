@@ -6,7 +6,7 @@
 //! - a token is good until it expires, whichever of our keys has signed it since;
 //! - app token, user name and password are good for a day after others have replaced them ([`GRACE`]);
 //! - what is not known is looked for in the secret as it is now before it is refused;
-//! - a new key signs nothing before every function must have seen it ([`SETTLED`]).
+//! - a new key signs nothing before every function must have seen it (`SETTLED`).
 
 mod content;
 mod token;
