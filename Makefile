@@ -52,7 +52,7 @@ deploy: target/python/cargo-lambda/.installed target/python/sam/.installed
 		--parameter-overrides Architecture=$(ARCH)
 
 # Every package is pinned, so that no resolver has to choose.
-python: target/python/moto/.installed target/python/sam/.installed
+python: target/python/moto/.installed target/python/sam/.installed target/python/openapi/.installed
 target/python/%/.installed: requirements/%.txt
 	rm -rf target/python/$*
 	$(PYTHON) -m venv target/python/$*

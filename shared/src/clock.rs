@@ -3,6 +3,8 @@
 use std::ops::{Add, Sub};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since the Unix epoch, UTC: the unit of 8x8's `x-8x8-transmission-time`.
@@ -36,6 +38,22 @@ impl UnixTime {
         self.0 / 1000
     }
 
+    /// From a date and time of ISO 8601 with its offset, as RFC 3339 profiles it: 8x8's `createdAt`.
+    pub fn from_iso8601(text: &str) -> Option<Self> {
+        let time = DateTime::from_str(text, Format::DateTimeWithOffset).ok()?;
+        time.to_millis().ok()?.try_into().ok().map(Self)
+    }
+
+    /// As ISO 8601 in UTC, for times that the format has: those before the year 10000.
+    pub fn to_iso8601(self) -> Option<String> {
+        DateTime::from_millis(i64::try_from(self.0).ok()?).fmt(Format::DateTime).ok()
+    }
+
+    /// From the date of an HTTP header (RFC 9110 §5.6.7).
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        httpdate::parse_http_date(text).ok().map(Self::from)
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -62,5 +80,19 @@ impl Sub<Duration> for UnixTime {
 
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_8x8s_times() {
+        let time = UnixTime::from_millis(1_611_995_400_000);
+        assert_eq!(UnixTime::from_iso8601("2021-01-30T08:30:00Z"), Some(time));
+        assert_eq!(UnixTime::from_iso8601("2021-01-30T10:30:00.250+02:00"), Some(time + Duration::from_millis(250)));
+        assert_eq!(time.to_iso8601().as_deref(), Some("2021-01-30T08:30:00Z"));
+        assert_eq!(UnixTime::from_iso8601("yesterday"), None);
     }
 }

@@ -188,6 +188,11 @@ impl<'l> Environment<'l> {
         self.exact_url("CALLBACK_URL")
     }
 
+    /// `IDEMPOTENCY_TABLE`: the DynamoDB table that remembers answers by their `Idempotency-Key`.
+    pub fn idempotency_table(&self) -> Result<String, ConfigError> {
+        self.required("IDEMPOTENCY_TABLE")
+    }
+
     /// `CHANNEL_SECRET_ID`: the secret that remembers webhook and channel.
     pub fn channel_secret_id(&self) -> Result<String, ConfigError> {
         self.secret_id("CHANNEL_SECRET_ID")
@@ -306,15 +311,19 @@ impl Endpoint {
         url
     }
 
-    fn above_tenant(&self) -> Option<Self> {
+    /// The base without the last segments of its path, which must be `tail`; `None` if they are not.
+    pub fn above(&self, tail: &[&str]) -> Option<Self> {
         let mut segments: Vec<&str> = self.0.path_segments()?.collect();
         segments.pop_if(|last| last.is_empty());
-        let tenant_id = segments.pop()?;
-        (segments.pop() == Some("tenant") && !tenant_id.is_empty()).then(|| {
-            let mut url = self.0.clone();
-            url.set_path(&segments.join("/"));
-            Self(url)
-        })
+        let above = segments.strip_suffix(tail)?.join("/");
+        let mut url = self.0.clone();
+        url.set_path(&above);
+        Some(Self(url))
+    }
+
+    fn above_tenant(&self) -> Option<Self> {
+        let mut segments = self.0.path_segments()?.rev().skip_while(|segment| segment.is_empty());
+        self.above(&["tenant", segments.next()?])
     }
 }
 

@@ -106,8 +106,7 @@ pub fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(UnixTime::from(date).since(now))
+    UnixTime::from_http_date(value).map(|date| date.since(now))
 }
 
 #[cfg(test)]

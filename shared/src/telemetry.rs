@@ -55,6 +55,7 @@ pub fn init() {
         "refresh_tokens",
         "register_channel",
         "issue_token",
+        "converse",
         "rotate_signing_key",
     ];
     let filter = Targets::new()
@@ -76,6 +77,9 @@ pub fn init() {
         describe_counter!(name, Unit::Count, "");
     }
     for name in ["EventsDelivered", "EventsRetried", "EventsDeadLettered"] {
+        describe_counter!(name, Unit::Count, "");
+    }
+    for name in ["ConversationCalls", "OutcomesInDoubt", "OutcomesUnknown"] {
         describe_counter!(name, Unit::Count, "");
     }
     describe_histogram!("EventAge", Unit::Milliseconds, "");
@@ -127,6 +131,28 @@ pub fn token_left(token: &'static str, left: Duration, share: f64) {
 pub fn token_refused(reason: &'static str) {
     counter!("TokensRefused").increment(1);
     counter!("TokensRefused", "Reason" => reason).increment(1);
+}
+
+/// A caller got an answer to an operation on a conversation.
+pub fn conversation_call(status: u16) {
+    let outcome = match status {
+        200..300 => "done",
+        501 => "unsupported",
+        500.. => "failed",
+        _ => "refused",
+    };
+    counter!("ConversationCalls").increment(1);
+    counter!("ConversationCalls", "Outcome" => outcome).increment(1);
+}
+
+/// 8x8 has not said whether it carried an operation out.
+pub fn outcome_in_doubt() {
+    counter!("OutcomesInDoubt").increment(1);
+}
+
+/// It could not be found out either.
+pub fn outcome_unknown() {
+    counter!("OutcomesUnknown").increment(1);
 }
 
 /// A review found so many differences between what was registered and what is.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use sandbox::SandboxSettings;
+use sandbox::caller::Login;
 use sandbox::client::Client;
 use sandbox::contact_center::signer::Signer;
 use sandbox::deployment::{CALLER_SECRET, CallbackAuthentication};
 use sandbox::faults::{Fault, When};
-use sandbox::load_balancer::Login;
 use sandbox::soak::{self, Load};
 use serde_json::{Value, json};
 
@@ -273,7 +273,7 @@ async fn a_rotation_in_the_middle_of_ten_thousand_requests_refuses_none() {
             bench.rotate_signing_key().await.expect("a rotation");
             bench.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(3600));
             bench.functions.issue_token.recycle();
-            bench.load_balancer.forget_tokens().await;
+            bench.load_balancer.caller.forget_tokens().await;
         }
     };
     let (verdict, ()) = tokio::join!(soak::play(&bench, &bench.channel_id, load), rotations);
@@ -289,7 +289,7 @@ async fn a_load_balancer_that_refreshes_in_time_carries_a_hand_over() {
     let bench = bench(CallbackAuthentication::Both).await;
     let conversation = bench.contact_center.open_conversation(&bench.channel_id);
     for _ in 0..3 {
-        bench.load_balancer.refresh_now().await;
+        bench.load_balancer.caller.refresh_now().await;
         conversation.writes("agent", "confidential");
         assert!(bench.settle(PATIENCE).await);
     }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 /// What each function cannot do without, with a value that it takes.
-const REQUIRED: [(&str, &[(&str, &str)]); 6] = [
+const REQUIRED: [(&str, &[(&str, &str)]); 7] = [
     (
         "receive-message",
         &[
@@ -48,6 +48,17 @@ const REQUIRED: [(&str, &[(&str, &str)]); 6] = [
     ),
     ("issue-token", &[("INTEGRATION_NAME", "acme"), ("CALLER_SECRET_ID", "caller")]),
     ("rotate-signing-key", &[("CALLER_SECRET_ID", "caller")]),
+    (
+        "converse",
+        &[
+            ("INTEGRATION_NAME", "acme"),
+            ("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/chat-gateway/v1/"),
+            ("CONTACT_CENTER_SECRET_ID", "contact-center"),
+            ("CALLER_SECRET_ID", "caller"),
+            ("CHANNEL_SECRET_ID", "channel"),
+            ("IDEMPOTENCY_TABLE", "idempotency"),
+        ],
+    ),
 ];
 
 /// Values that no function takes.

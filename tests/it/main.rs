@@ -3,8 +3,10 @@
 mod callers;
 mod configuration;
 mod conformance;
+mod converse;
 mod custom_resource;
 mod deliver_message;
+mod documentation;
 mod issue_token;
 mod real_runtime;
 mod receive_message;

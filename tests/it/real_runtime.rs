@@ -15,10 +15,12 @@ use bytes::Bytes;
 use http::Request;
 use sandbox::client::Client;
 use sandbox::cloud_formation::CloudFormation;
+use sandbox::contact_center::FailureKind;
+use sandbox::faults::{Fault, When};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use crate::conformance::{Peer, sdk_config};
+use crate::conformance::{Peer, create_table, sdk_config};
 use crate::support::{Bench, message, received};
 
 fn root() -> PathBuf {
@@ -152,6 +154,10 @@ impl Deployment {
         ];
         let variables: Vec<_> = variables.into_iter().chain(more.iter().copied()).collect();
         Emulated::start(name, &self.cloud, &variables).await
+    }
+
+    async fn create_table(&self, name: &str) {
+        create_table(&aws_sdk_dynamodb::Client::new(&sdk_config(&self.cloud.url())), name).await;
     }
 
     async fn secret(&self, name: &str) -> Value {
@@ -294,6 +300,64 @@ async fn a_caller_gets_a_token_and_its_callbacks_are_taken_through_a_rotation() 
     assert_eq!(receive.invoke(&callback(&before)).await["statusCode"], 200);
     let issue = deployment.function("issue-token").await;
     assert_eq!(receive.invoke(&callback(&tokens(&issue).await)).await["statusCode"], 200);
+    deployment.bench.check();
+}
+
+#[tokio::test]
+async fn a_bot_opens_a_conversation_and_speaks_once_under_a_key() {
+    let deployment = Deployment::start().await;
+    let caller = json!({ "app_token": "app", "username": "user", "password": "password", "signing_key": "key-1" });
+    let create = deployment.secrets.create_secret().name("caller").secret_string(caller.to_string());
+    create.send().await.expect("a secret");
+    deployment.create_table("idempotency").await;
+    let registered = deployment.bench.cloud.secrets.current(sandbox::deployment::CHANNEL_SECRET);
+    let put = deployment.secrets.put_secret_value().secret_id("channel").secret_string(registered.to_string());
+    put.send().await.expect("a new value");
+    let (issue, converse) = tokio::join!(
+        deployment.function("issue-token"),
+        deployment.function_with("converse", &[("IDEMPOTENCY_TABLE", "idempotency")]),
+    );
+    let request = |path: &str, content_type: &str, body: &str| {
+        let mut request = fixture("http-api.json");
+        request["rawPath"] = path.into();
+        request["requestContext"]["http"]["path"] = path.into();
+        request["headers"]["content-type"] = content_type.into();
+        request["headers"]["x-app-token"] = "app".into();
+        request["body"] = body.into();
+        request
+    };
+    let form = "grant_type=password&username=user&password=password&clientid=app";
+    let tokens = issue.invoke(&request(sandbox::TOKEN, "application/x-www-form-urlencoded", form)).await;
+    let tokens: Value = serde_json::from_str(tokens["body"].as_str().unwrap()).unwrap();
+    let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap());
+    let call = |path: &str, body: Value, key: &str| {
+        let mut request = request(&format!("{}{path}", sandbox::CONVERSATIONS), "application/json", &body.to_string());
+        request["headers"]["authorization"] = bearer.clone().into();
+        request["headers"]["idempotency-key"] = key.into();
+        request
+    };
+
+    let created = converse.invoke(&call("", json!({ "user": {} }), "creation")).await;
+    assert_eq!(created["statusCode"], 202, "{created}");
+    let conversation: Value = serde_json::from_str(created["body"].as_str().unwrap()).unwrap();
+    let conversation = conversation["conversationId"].as_str().unwrap();
+    let line = json!({ "authorType": "user", "text": "confidential" });
+    let path = format!("/{conversation}/messages");
+    for replayed in [Value::Null, "true".into(), "true".into()] {
+        let answer = converse.invoke(&call(&path, line.clone(), "line")).await;
+        assert_eq!((&answer["statusCode"], &answer["headers"]["idempotent-replayed"]), (&json!(202), &replayed));
+    }
+    let other = converse.invoke(&call(&path, json!({ "authorType": "user", "text": "other" }), "line")).await;
+    assert_eq!(other["statusCode"], 422);
+    // What this process has not done another one does.
+    deployment.bench.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    deployment.bench.fault(Fault::ContactCenter500, When::For(Duration::from_secs(60)));
+    let again = json!({ "authorType": "user", "text": "confidential: again" });
+    assert_eq!(converse.invoke(&call(&path, again.clone(), "again")).await["statusCode"], 504);
+    deployment.bench.faults.clear();
+    assert_eq!(converse.invoke(&call(&path, again, "again")).await["statusCode"], 202);
+    let said: Vec<_> = deployment.bench.contact_center.said(conversation).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(said, ["confidential", "confidential: again"]);
     deployment.bench.check();
 }
 

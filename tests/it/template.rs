@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 
+use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
 use sandbox::cloud::Call;
-use sandbox::contact_center::{Authentication, ContactCenterSettings};
+use sandbox::contact_center::{Authentication, ContactCenterSettings, FailureKind};
 use sandbox::deployment::{BOT_TOKEN_SECRET, CHANNEL_SECRET, CallbackAuthentication};
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
@@ -108,6 +109,7 @@ fn names_read(function: &str, variables: &BTreeMap<String, String>) -> BTreeSet<
         "register-channel" => register_channel::Config::read(&environment).map(drop),
         "issue-token" => issue_token::Config::read(&environment).map(drop),
         "rotate-signing-key" => rotate_signing_key::Config::read(&environment).map(drop),
+        "converse" => converse::Config::read(&environment).map(drop),
         unknown => panic!("how is {unknown} configured?"),
     };
     read.unwrap_or_else(|error| panic!("{function}: {error}"));
@@ -189,6 +191,7 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
         "BotTokenSecret" => "bot-token",
         "ChannelSecret" => "channel",
         "CallerSecret" => "caller",
+        "IdempotencyTable" => "idempotency",
         other => panic!("what is {other} in the sandbox?"),
     };
     let role = property(function, "/Role/Fn::GetAtt/0").as_str().expect("a role of its own");
@@ -226,7 +229,7 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     let bench = Bench::with(settings).await;
     // Everything that makes a function call AWS: a refresh of both tokens, an event that is delivered, one that waits, one
     // that is refused, a token that is replaced, a channel that is registered and removed. The load balancer has got a
-    // token, and the first rotation has filled the caller secret in.
+    // token, and the first rotation has filled the caller secret in. A bot opens a conversation and speaks under a key.
     for token in [BOT_TOKEN_SECRET, sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET] {
         bench.cloud.secrets.set(token, &json!({}));
     }
@@ -243,6 +246,14 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     bench.bot.refuse_conversation(conversation.id(), 400, None);
+    assert!(bench.settle(PATIENCE).await);
+    let (_, created) = bench.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
+    let spoken_in = created["conversationId"].as_str().expect("a conversation");
+    bench.chatbot.say(spoken_in, "user", "confidential: hello", "key").await;
+    bench.contact_center.revoke_tokens();
+    bench.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    let answer = bench.chatbot.say(spoken_in, "user", "confidential: hello?", "another-key").await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
     assert!(bench.settle(PATIENCE).await);
     bench.invoke_register(json!({ "operation": "deregister" })).await.expect("a removal");
     assert_eq!(bench.cloud.secrets.current(CHANNEL_SECRET), json!({}));
@@ -334,6 +345,7 @@ fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
         stack["created"],
         json!([
             "AWS::CloudWatch::Dashboard",
+            "AWS::DynamoDB::Table",
             "AWS::IAM::Role",
             "AWS::Lambda::EventSourceMapping",
             "AWS::Lambda::Function",

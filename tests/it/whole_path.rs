@@ -14,11 +14,11 @@ use crate::support::{Bench, PATIENCE, received};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_reaches_the_bot_platform_in_both_dialects() {
-    for (api, events) in [(ContactCenterApi::ChatGatewayV1, 13), (ContactCenterApi::ChatApiV2, 10)] {
+    for (api, events) in [(ContactCenterApi::ChatGatewayV1, 14), (ContactCenterApi::ChatApiV2, 10)] {
         let contact_center = ContactCenterSettings { api, ..ContactCenterSettings::default() };
         let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
         bench.refresh_tokens().await.expect("the first token");
-        let verdict = handover::play(&bench, &bench.channel_id).await.expect("it can be played");
+        let verdict = handover::play(&bench).await.expect("it can be played");
         assert!(verdict.is_good(), "{verdict}");
         assert_eq!((verdict.accepted, verdict.received), (events, Some(events)));
         assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 1));

@@ -6,7 +6,6 @@
 
 mod custom_resource;
 mod operation;
-mod saved;
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -20,7 +19,7 @@ use shared::secrets::{Secret, SecretError, SecretsManager};
 
 use crate::custom_resource::CustomResource;
 use crate::operation::Operation;
-use crate::saved::SavedChannel;
+use shared::contact_center::saved::SavedChannel;
 
 /// What the environment says.
 #[derive(Debug)]

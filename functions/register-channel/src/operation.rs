@@ -9,8 +9,8 @@ use shared::contact_center::registration::{Channel, Webhook};
 use shared::secrets::{Replaced, Version};
 use shared::telemetry;
 
-use crate::saved::{Registration, SavedChannel};
 use crate::{Error, RegisterChannel};
+use shared::contact_center::saved::{Registration, SavedChannel};
 
 /// A direct invoke's payload.
 #[derive(Debug, Deserialize)]

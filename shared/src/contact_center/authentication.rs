@@ -106,6 +106,14 @@ impl Access {
         }
     }
 
+    /// Reads the credentials while a function starts.
+    pub async fn warm_up(&self, now: UnixTime) {
+        match &self.token {
+            None => self.credentials.warm_up(now).await,
+            Some(token) => token.warm_up(now).await,
+        }
+    }
+
     /// Sends a request with our credentials. If 8x8 does not take them (401), they are read again or renewed, and the
     /// request is sent once more: what was refused has done nothing.
     ///

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
+use url::Url;
 
 use super::authentication::Access;
 use super::problem::Problem;
@@ -15,8 +18,42 @@ use crate::token::TokenError;
 /// Creating a webhook makes 8x8 call us and wait for our answer before it gives its own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A page of a hundred channels has about 40 KiB.
-const ANSWER_LIMIT: usize = 1024 * 1024;
+/// The largest answer that is read, in bytes: an attachment of 4 MiB is what fits, in base64, into the 6 MB that Lambda
+/// lets a function answer with. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+
+/// A request to 8x8, without credentials and tenant.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The method.
+    pub method: Method,
+    /// The whole URL.
+    pub url: Url,
+    /// The body's type, where there is a body.
+    pub content_type: Option<HeaderValue>,
+    /// The body.
+    pub body: Bytes,
+    /// For the whole call.
+    pub timeout: Duration,
+}
+
+/// An answer of 8x8, whatever its status is.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// What it says, if it is an error.
+    pub fn problem(&self) -> Problem {
+        Problem::parse(self.status.as_u16(), &self.body)
+    }
+}
 
 /// 8x8's chat API, whichever of the two it is.
 #[derive(Debug)]
@@ -101,6 +138,46 @@ impl ContactCenter {
         self.config.api
     }
 
+    /// Where it is.
+    pub fn config(&self) -> &ContactCenterConfig {
+        &self.config
+    }
+
+    /// Sends a request with our credentials and the tenant, and gives the answer whatever its status is.
+    ///
+    /// # Errors
+    /// There are no credentials, or there is no answer that can be read: everything but
+    /// [`ContactCenterError::Refused`].
+    pub async fn exchange(&self, call: &'static str, outgoing: &Outgoing) -> Result<Answer, ContactCenterError> {
+        let request = || {
+            let mut request = self.client.request(outgoing.method.clone(), outgoing.url.clone());
+            request =
+                request.timeout(outgoing.timeout).header(ACCEPT, "application/hal+json, application/json, */*;q=0.1");
+            if let Some(tenant_id) = &self.config.tenant_id {
+                request = request.header("X-8x8-Tenant", tenant_id);
+            }
+            if let Some(content_type) = &outgoing.content_type {
+                request = request.header(CONTENT_TYPE, content_type);
+            }
+            request.body(outgoing.body.clone())
+        };
+        let answer = self.access.send(request, UnixTime::now()).await;
+        let answer = answer.map_err(|error| ContactCenterError::NoCredentials { call, error })?;
+        let answer = answer.map_err(|error| ContactCenterError::NoAnswer {
+            call,
+            reason: failure(&error),
+            sent: !never_sent(&error),
+        })?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = read_body(answer, ANSWER_LIMIT).await;
+        match body {
+            Some(body) => Ok(Answer { status, headers, body }),
+            // What the error says is of less use than that it is one.
+            None if !status.is_success() => Ok(Answer { status, headers, body: Bytes::new() }),
+            None => Err(ContactCenterError::Unusable { call, reason: "it is too long or was cut off" }),
+        }
+    }
+
     /// Makes one call with a JSON body, or none, and returns the JSON of the answer, or `null` if it has no body.
     pub(super) async fn call(
         &self,
@@ -114,34 +191,21 @@ impl ContactCenter {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = || {
-            let mut request = self.client.request(method.clone(), url.clone()).timeout(CALL_TIMEOUT);
-            request = request.header(http::header::ACCEPT, "application/hal+json, application/json");
-            if let Some(tenant_id) = &self.config.tenant_id {
-                request = request.header("X-8x8-Tenant", tenant_id);
-            }
-            match body {
-                Some(body) => request.header(http::header::CONTENT_TYPE, "application/json").body(body.to_string()),
-                None => request,
-            }
+        let outgoing = Outgoing {
+            method,
+            url,
+            content_type: body.map(|_| HeaderValue::from_static("application/json")),
+            body: body.map(|body| body.to_string().into()).unwrap_or_default(),
+            timeout: CALL_TIMEOUT,
         };
-        let answer = self.access.send(request, UnixTime::now()).await;
-        let answer = answer.map_err(|error| ContactCenterError::NoCredentials { call, error })?;
-        let answer = answer.map_err(|error| ContactCenterError::NoAnswer {
-            call,
-            reason: failure(&error),
-            sent: !never_sent(&error),
-        })?;
-        let status = answer.status();
-        let body = read_body(answer, ANSWER_LIMIT).await;
-        if !status.is_success() {
-            let problem = Problem::parse(status.as_u16(), &body.unwrap_or_default());
-            return Err(ContactCenterError::Refused { call, problem });
+        let answer = self.exchange(call, &outgoing).await?;
+        if !answer.status.is_success() {
+            return Err(ContactCenterError::Refused { call, problem: answer.problem() });
         }
-        let body = body.ok_or(ContactCenterError::Unusable { call, reason: "it is too long or was cut off" })?;
-        if body.is_empty() {
+        if answer.body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body).map_err(|_| ContactCenterError::Unusable { call, reason: "it is not JSON" })
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| ContactCenterError::Unusable { call, reason: "it is not JSON" })
     }
 }

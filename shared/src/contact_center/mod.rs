@@ -6,4 +6,5 @@ pub mod event;
 pub mod keys;
 pub mod problem;
 pub mod registration;
+pub mod saved;
 pub mod signature;

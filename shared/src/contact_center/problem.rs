@@ -13,6 +13,8 @@ pub struct Problem {
     pub status: u16,
     /// The most telling message in the body, if it has one.
     pub message: Option<String>,
+    /// 8x8's name of the error, e.g. `invalid_queue`, if it has one that is nothing but a name.
+    pub code: Option<String>,
     /// What 8x8's support asks for.
     pub reference_id: Option<String>,
 }
@@ -33,8 +35,18 @@ impl Problem {
             "/errors/0/code",
             "/errors/code",
         ];
-        Self { status, message: message.iter().find_map(|pointer| text(pointer)), reference_id: text("/referenceId") }
+        let code = ["/errors/0/code", "/errors/code", "/ErrorCode", "/fault/detail/errorcode", "/code"];
+        Self {
+            status,
+            message: message.iter().find_map(|pointer| text(pointer)),
+            code: code.iter().find_map(|pointer| text(pointer)).filter(|code| is_name(code)),
+            reference_id: text("/referenceId"),
+        }
     }
+}
+
+fn is_name(code: &str) -> bool {
+    code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 impl fmt::Display for Problem {

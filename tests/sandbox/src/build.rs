@@ -4,8 +4,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-const FUNCTIONS: [&str; 6] =
-    ["receive-message", "deliver-message", "refresh-tokens", "register-channel", "issue-token", "rotate-signing-key"];
+const FUNCTIONS: [&str; 7] = [
+    "receive-message",
+    "deliver-message",
+    "refresh-tokens",
+    "register-channel",
+    "issue-token",
+    "rotate-signing-key",
+    "converse",
+];
 
 /// Builds what is not up to date, once a process, and gives the folder of the binaries.
 ///

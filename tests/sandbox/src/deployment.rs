@@ -31,6 +31,9 @@ pub const CHANNEL_SECRET: &str = "channel";
 /// See [`CONTACT_CENTER_SECRET`].
 pub const CALLER_SECRET: &str = "caller";
 
+/// The table of idempotency keys.
+pub const IDEMPOTENCY_TABLE: &str = "idempotency";
+
 /// Six times deliver-message's time-out, as AWS advises.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -87,6 +90,8 @@ pub struct Functions {
     pub issue_token: Arc<Function>,
     /// Secrets Manager's rotation.
     pub rotate_signing_key: Arc<Function>,
+    /// `/v1/liveAgent/conversations…`.
+    pub converse: Arc<Function>,
 }
 
 /// Where the parts of the set find what is around them.
@@ -136,6 +141,11 @@ pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot
     }
 }
 
+/// Creates the tables.
+pub fn create_tables(cloud: &Cloud) {
+    cloud.dynamo_db.add(IDEMPOTENCY_TABLE, "id");
+}
+
 /// Deploys the functions whose binaries lie in `binaries`.
 pub fn deploy(
     settings: &SandboxSettings,
@@ -174,6 +184,7 @@ pub fn deploy(
         ("EVENT_QUEUE_URL", cloud.queue_url(EVENT_QUEUE)),
         ("DEAD_LETTER_QUEUE_URL", cloud.queue_url(DEAD_LETTER_QUEUE)),
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
+        ("IDEMPOTENCY_TABLE", IDEMPOTENCY_TABLE.to_owned()),
         ("AWS_ENDPOINT_URL", around.cloud_url.to_owned()),
     ]);
     let function = |name, seconds, concurrency, killed_by, groups: &[&[&str]]| {
@@ -240,6 +251,19 @@ pub fn deploy(
             1,
             Fault::KillRotate,
             &[&["CALLER_SECRET_ID", "REFRESH_TOKEN_DAYS"]],
+        ),
+        converse: function(
+            "converse",
+            29,
+            settings.concurrency,
+            Fault::KillConverse,
+            &[
+                the_contact_center,
+                &["CONTACT_CENTER_AUTHENTICATION", "CONTACT_CENTER_SECRET_ID"],
+                token,
+                the_callers,
+                &["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE"],
+            ],
         ),
     }
 }

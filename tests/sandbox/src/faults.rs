@@ -35,6 +35,16 @@ pub enum Fault {
     SecretsDown,
     /// SQS answers 500.
     QueueDown,
+    /// DynamoDB answers 500.
+    TableDown,
+    /// 8x8 does what it is asked to, or does not, and then drops the connection instead of answering.
+    ContactCenterDrops,
+    /// 8x8 does what it is asked to, or does not, and then does not answer.
+    ContactCenterHangs,
+    /// 8x8 does what it is asked to, or does not, and then answers 500.
+    ContactCenter500,
+    /// 8x8 answers 429 and `Retry-After: 1`.
+    ContactCenter429,
     /// The process of receive-message is killed in the middle of an event.
     KillReceive,
     /// The process of deliver-message is killed in the middle of an event.
@@ -47,11 +57,13 @@ pub enum Fault {
     KillIssue,
     /// The process of rotate-signing-key is killed in the middle of a step.
     KillRotate,
+    /// The process of converse is killed in the middle of a request.
+    KillConverse,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 25] = [
         Self::Bot500,
         Self::Bot429,
         Self::Bot401,
@@ -65,12 +77,18 @@ impl Fault {
         Self::TokenRevoked,
         Self::SecretsDown,
         Self::QueueDown,
+        Self::TableDown,
+        Self::ContactCenterDrops,
+        Self::ContactCenterHangs,
+        Self::ContactCenter500,
+        Self::ContactCenter429,
         Self::KillReceive,
         Self::KillDeliver,
         Self::KillRefresh,
         Self::KillRegister,
         Self::KillIssue,
         Self::KillRotate,
+        Self::KillConverse,
     ];
 
     fn name(self) -> &'static str {
@@ -88,12 +106,18 @@ impl Fault {
             Self::TokenRevoked => "token-revoked",
             Self::SecretsDown => "secrets-down",
             Self::QueueDown => "queue-down",
+            Self::TableDown => "table-down",
+            Self::ContactCenterDrops => "8x8-drops",
+            Self::ContactCenterHangs => "8x8-hangs",
+            Self::ContactCenter500 => "8x8-500",
+            Self::ContactCenter429 => "8x8-429",
             Self::KillReceive => "kill-receive",
             Self::KillDeliver => "kill-deliver",
             Self::KillRefresh => "kill-refresh",
             Self::KillRegister => "kill-register",
             Self::KillIssue => "kill-issue",
             Self::KillRotate => "kill-rotate",
+            Self::KillConverse => "kill-converse",
         }
     }
 }

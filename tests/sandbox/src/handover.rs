@@ -1,28 +1,33 @@
-//! A scripted hand-over: a conversation waits, an agent joins, types and writes, transfers it to a second one, who leaves.
+//! A scripted hand-over: the customer asks for a person, the bot starts a conversation, an agent joins, types and writes,
+//! the customer answers, the agent transfers to a second one, who gives the conversation back to the bot.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
 
 use crate::Sandbox;
+use crate::contact_center::{Conversation, FailureKind};
 use crate::deployment::BOT_TOKEN_SECRET;
 use crate::faults::{Fault, When};
-use crate::lambda::InvokeError;
 use crate::verdict::Verdict;
 
 /// Longer than any of the events here needs, faults and all.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Plays a hand-over on a registered channel. On its way a token is refreshed, the bot platform fails once, 8x8 sends an
-/// event twice, and someone sends a forged one.
-pub async fn play(sandbox: &Sandbox, channel_id: &str) -> Result<Verdict, InvokeError> {
+/// The smallest PNG there is.
+const PICTURE: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\0IEND\xaeB`\x82";
+
+/// Plays a hand-over on the registered channel, both halves of it. On its way a token is refreshed, the bot platform fails
+/// once, 8x8 sends an event twice and once does what it is asked without saying so, and someone sends a forged event.
+pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     let journal = &sandbox.journal;
     let (anna, ben) = ("agent-anna", "agent-ben");
-    let conversation = sandbox.contact_center.open_conversation(channel_id);
+    let mut script = Script { sandbox, expected: Vec::new() };
 
-    journal.say("the bot cannot help: a conversation waits in the queue");
-    conversation.created();
-    conversation.queued();
+    journal.say("the customer asks for a person: the bot starts a conversation, with what was said so far");
+    let conversation = script.start().await?;
     sandbox.settle(PATIENCE).await;
 
     journal.say("an agent joins, types and writes");
@@ -31,14 +36,22 @@ pub async fn play(sandbox: &Sandbox, channel_id: &str) -> Result<Verdict, Invoke
     conversation.writes(anna, "confidential: Grüezi, wie kann ich helfen? 👋");
     sandbox.settle(PATIENCE).await;
 
+    journal.say("the customer answers; 8x8 takes the line and drops the connection instead of saying so");
+    sandbox.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    script.say(&conversation, "user", "confidential: my order is late").await?;
+
     journal.say("the bot platform's token comes of age: the schedule refreshes it");
     age_bot_token(sandbox);
-    sandbox.refresh_tokens().await?;
+    sandbox.refresh_tokens().await.map_err(|error| error.to_string())?;
 
     journal.say("the agent writes while the bot platform fails once");
     sandbox.fault(Fault::Bot500, When::Next(1));
     conversation.writes(anna, "confidential: I am looking at your order \u{2028} now");
     sandbox.settle(PATIENCE).await;
+
+    journal.say("the customer sends a picture, the agent a card, and the customer submits it");
+    script.send_picture(&conversation).await?;
+    script.answer_card(&conversation, anna).await?;
 
     journal.say("8x8 sends the next event twice, and someone forges one");
     sandbox.fault(Fault::Duplicate, When::Next(1));
@@ -53,11 +66,103 @@ pub async fn play(sandbox: &Sandbox, channel_id: &str) -> Result<Verdict, Invoke
     conversation.writes(ben, "confidential: 你好, it is solved");
     sandbox.settle(PATIENCE).await;
 
-    journal.say("the second agent leaves: the end");
+    journal.say("the second agent leaves: the bot has the conversation back, and the customer ends it");
+    script.hand_back(&conversation).await?;
     conversation.left(ben);
-    conversation.idle();
+    script.say(&conversation, "bot", "confidential: Anything else?").await?;
+    script.end(&conversation).await?;
     sandbox.settle(PATIENCE).await;
-    Ok(Verdict::on(sandbox))
+    Ok(script.verdict(&conversation))
+}
+
+/// The bot's half, and what 8x8 should have of it in the end.
+struct Script<'s> {
+    sandbox: &'s Sandbox,
+    expected: Vec<(String, String)>,
+}
+
+impl Script<'_> {
+    async fn start(&self) -> Result<Conversation, String> {
+        let body = json!({
+            "user": {
+                "name": "Sandbox Customer",
+                "userId": "c-1",
+                "language": "en",
+                "additionalProperties": [{ "key": "plan", "value": "gold" }],
+            },
+            "history": { "messages": [
+                { "authorType": "user", "text": "confidential: where is my order?" },
+                { "authorType": "bot", "text": "confidential: I ask a person" },
+            ] },
+        });
+        let (status, created) = self.sandbox.chatbot.json(Method::POST, "", &body).await;
+        expect("the creation", status, StatusCode::ACCEPTED, &created)?;
+        let id = created["conversationId"].as_str().ok_or("a creation gives no id")?;
+        self.sandbox.contact_center.conversation(id).ok_or_else(|| "8x8 does not have the conversation".to_owned())
+    }
+
+    async fn say(&mut self, conversation: &Conversation, author_type: &str, text: &str) -> Result<(), String> {
+        let key = crate::id::uuid();
+        let answer = self.sandbox.chatbot.say(conversation.id(), author_type, text, &key).await;
+        expect("a message", answer.status(), StatusCode::ACCEPTED, &Value::Null)?;
+        self.expected.push((author_type.to_owned(), text.to_owned()));
+        Ok(())
+    }
+
+    /// The older API has no attachments, and says so.
+    async fn send_picture(&mut self, conversation: &Conversation) -> Result<(), String> {
+        let chatbot = &self.sandbox.chatbot;
+        let (status, attachment) = chatbot.upload(conversation.id(), "order.png", PICTURE).await;
+        if !self.sandbox.contact_center.is_gateway() {
+            return expect("an attachment", status, StatusCode::NOT_IMPLEMENTED, &attachment);
+        }
+        expect("an attachment", status, StatusCode::OK, &attachment)?;
+        let body = json!({ "authorType": "user", "attachments": [{ "id": attachment["id"] }] });
+        let (status, answer) = chatbot.json(Method::POST, &format!("/{}/messages", conversation.id()), &body).await;
+        expect("a message with a picture", status, StatusCode::ACCEPTED, &answer)?;
+        self.expected.push(("user".to_owned(), String::new()));
+        Ok(())
+    }
+
+    async fn answer_card(&self, conversation: &Conversation, agent: &str) -> Result<(), String> {
+        let options = json!({ "options": [{ "title": "Send it again" }, { "title": "Refund" }] });
+        let Some(card) = conversation.sends_card(agent, &options) else { return Ok(()) };
+        let path = format!("/{}/cards/{card}/action-submit", conversation.id());
+        let (status, answer) = self.sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": "Refund" })).await;
+        expect("a card's action", status, StatusCode::NO_CONTENT, &answer)
+    }
+
+    async fn hand_back(&self, conversation: &Conversation) -> Result<(), String> {
+        let (webhooks, _) = self.sandbox.contact_center.registered();
+        let webhook = webhooks.first().ok_or("no webhook is registered")?;
+        let body = json!({ "type": "webhook", "id": webhook["id"] });
+        let path = format!("/{}/post-agent-assignment", conversation.id());
+        let (status, answer) = self.sandbox.chatbot.json(Method::POST, &path, &body).await;
+        let expected =
+            if self.sandbox.contact_center.is_gateway() { StatusCode::CREATED } else { StatusCode::NOT_IMPLEMENTED };
+        expect("the hand-back", status, expected, &answer)
+    }
+
+    async fn end(&self, conversation: &Conversation) -> Result<(), String> {
+        let path = format!("/{}/participants/user", conversation.id());
+        let (status, answer) = self.sandbox.chatbot.json(Method::PATCH, &path, &json!({ "removed": true })).await;
+        expect("the end", status, StatusCode::NO_CONTENT, &answer)
+    }
+
+    fn verdict(self, conversation: &Conversation) -> Verdict {
+        let mut verdict = Verdict::on(self.sandbox);
+        let said = self.sandbox.contact_center.said(conversation.id());
+        let of_the_bot: Vec<_> = said.into_iter().filter(|(author_type, _)| author_type != "agent").collect();
+        if of_the_bot != self.expected {
+            verdict.failures.push("8x8 does not have the lines of customer and bot each once and in order".to_owned());
+        }
+        verdict.said = Some(of_the_bot.len());
+        verdict
+    }
+}
+
+fn expect(what: &str, status: StatusCode, expected: StatusCode, answer: &Value) -> Result<(), String> {
+    if status == expected { Ok(()) } else { Err(format!("{what} was answered with {status}: {answer}")) }
 }
 
 /// Leaves the stored token ten minutes to live, as if it had been issued fifty minutes ago.

@@ -21,12 +21,16 @@ use crate::server::Server;
 /// A payload may have 10 MB.
 const PAYLOAD_LIMIT: usize = 10 * 1024 * 1024;
 
+/// What Lambda takes as an invocation's event, with everything in it as JSON and base64.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const EVENT_LIMIT: usize = 6 * 1024 * 1024;
+
 /// One route of the API.
 #[derive(Debug)]
 pub struct Route {
-    /// The method.
-    pub method: Method,
-    /// The path.
+    /// The method; none: any.
+    pub method: Option<Method>,
+    /// The path. `/{proxy+}` at its end stands for one segment or more.
     pub path: &'static str,
     /// What is invoked.
     pub function: Arc<Function>,
@@ -45,10 +49,14 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let Some(route) = routes.iter().find(|route| route.method == method && route.path == uri.path()) else {
+    let Some(route) = routes.iter().find(|route| route.takes(&method, uri.path())) else {
         return message(StatusCode::NOT_FOUND, "Not Found");
     };
-    match route.function.invoke(&event(route, &uri, &headers, &body)).await {
+    let event = event(route, &method, &uri, &headers, &body).to_string();
+    if event.len() > EVENT_LIMIT {
+        return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    }
+    match route.function.invoke_bytes(event.into()).await {
         Ok(answer) => {
             respond(&answer).unwrap_or_else(|| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))
         }
@@ -59,7 +67,17 @@ async fn answer(
     }
 }
 
-fn event(route: &Route, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Value {
+impl Route {
+    fn takes(&self, method: &Method, path: &str) -> bool {
+        let is_path = match self.path.strip_suffix("/{proxy+}") {
+            None => path == self.path,
+            Some(base) => path.strip_prefix(base).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/')),
+        };
+        is_path && self.method.as_ref().is_none_or(|own| own == method)
+    }
+}
+
+fn event(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Value {
     let mut joined = BTreeMap::<&str, String>::new();
     for (name, value) in headers {
         let value = String::from_utf8_lossy(value.as_bytes());
@@ -69,7 +87,7 @@ fn event(route: &Route, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Value {
     let content_type = joined.get("content-type").map_or("", String::as_str);
     let is_text = content_type.starts_with("text/") || content_type.starts_with("application/json");
     let text = is_text.then(|| std::str::from_utf8(body).ok()).flatten();
-    let route_key = format!("{} {}", route.method, route.path);
+    let route_key = format!("{} {}", route.method.as_ref().map_or("ANY", Method::as_str), route.path);
     json!({
         "version": "2.0",
         "routeKey": route_key,
@@ -82,7 +100,7 @@ fn event(route: &Route, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Value {
             "domainName": joined.get("host"),
             "domainPrefix": "sandbox",
             "http": {
-                "method": route.method.as_str(),
+                "method": method.as_str(),
                 "path": uri.path(),
                 "protocol": "HTTP/1.1",
                 "sourceIp": "127.0.0.1",

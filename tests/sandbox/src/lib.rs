@@ -8,11 +8,13 @@
 //! | [`lambda`] | AWS Lambda: processes and their runtime API |
 //! | [`http_api`] | API Gateway |
 //! | [`event_source`], [`scheduler`] | what invokes deliver-message and refresh-tokens |
-//! | [`cloud`] | Secrets Manager and SQS |
+//! | [`cloud`] | Secrets Manager, SQS and DynamoDB |
 //! | [`cloud_formation`] | CloudFormation's protocol for a custom resource |
 //! | [`contact_center`] | 8x8 |
 //! | [`load_balancer`] | what 8x8's administrators put in front of us, where they do |
-//! | [`bot_platform`] | an Aisera tenant |
+//! | [`bot_platform`] | an Aisera tenant, as events reach it |
+//! | [`chatbot`] | a bot that talks to 8x8 through us |
+//! | [`caller`] | how load balancer and chatbot log in at us |
 //! | [`deployment`] | the template: which function gets what |
 //! | [`faults`] | what goes wrong |
 //! | [`journal`] | what is seen of it all |
@@ -21,6 +23,8 @@
 
 pub mod bot_platform;
 pub mod build;
+pub mod caller;
+pub mod chatbot;
 pub mod client;
 pub mod cloud;
 pub mod cloud_formation;
@@ -49,6 +53,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use bot_platform::{BotPlatform, BotPlatformSettings};
+use caller::Login;
+use chatbot::Chatbot;
 use cloud::Cloud;
 use contact_center::{ContactCenter, ContactCenterSettings};
 use deployment::{CALLER_SECRET, CallbackAuthentication, Functions, Queues, Surroundings};
@@ -56,13 +62,15 @@ use faults::{Fault, Faults, When};
 use http_api::Route;
 use journal::Journal;
 use lambda::{Function, InvokeError, LogLine};
-use load_balancer::{LoadBalancer, Login};
+use load_balancer::LoadBalancer;
 use server::Server;
 
 /// The path of our public route.
 pub const RECEIVE_MESSAGE: &str = "/v1/liveAgent/receiveMessage";
 /// The path of our token endpoint.
 pub const TOKEN: &str = "/tenant-users/oauth2/token";
+/// The path of the bot's half.
+pub const CONVERSATIONS: &str = "/v1/liveAgent/conversations";
 
 /// How a sandbox is set up.
 #[derive(Debug, Clone)]
@@ -128,6 +136,8 @@ pub struct Sandbox {
     pub functions: Functions,
     /// The load balancer in front of us, which adds the caller's headers.
     pub load_balancer: Arc<LoadBalancer>,
+    /// A bot that talks to 8x8 through us.
+    pub chatbot: Chatbot,
     /// Where the parts listen: name and URL.
     pub addresses: Vec<(&'static str, String)>,
     callback_url: String,
@@ -150,6 +160,7 @@ impl Sandbox {
         let (bot, bot_server) =
             BotPlatform::start(settings.bot.clone(), Arc::clone(&faults), Arc::clone(&journal)).await;
         let queues = deployment::create_queues(&cloud, settings.haste);
+        deployment::create_tables(&cloud);
         deployment::create_secrets(&cloud, &settings.contact_center, &settings.bot);
 
         let api_listener = Server::listener().await;
@@ -183,9 +194,13 @@ impl Sandbox {
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
         let functions = deployment::deploy(&settings, &around, &cloud, &binaries, &faults, &log_sender);
 
-        let route =
-            |path, function: &Arc<Function>| Route { method: Method::POST, path, function: Arc::clone(function) };
-        let routes = vec![route(RECEIVE_MESSAGE, &functions.receive_message), route(TOKEN, &functions.issue_token)];
+        let route = |method, path, function| Route { method, path, function: Arc::clone(function) };
+        let routes = vec![
+            route(Some(Method::POST), RECEIVE_MESSAGE, &functions.receive_message),
+            route(Some(Method::POST), TOKEN, &functions.issue_token),
+            route(None, CONVERSATIONS, &functions.converse),
+            route(None, "/v1/liveAgent/conversations/{proxy+}", &functions.converse),
+        ];
         let api = http_api::start(api_listener, routes);
         let tasks = vec![
             log_task,
@@ -197,12 +212,13 @@ impl Sandbox {
             ),
             scheduler::start(Arc::clone(&functions.refresh_tokens), Duration::from_secs(300)),
         ];
+        let chatbot = Chatbot::new(&api_url, Arc::clone(&journal));
         let addresses = vec![
             ("8x8", contact_center_endpoint.clone()),
             ("bot platform", bot_endpoint.clone()),
             ("our API", api_url),
             ("our callback URL", callback_url.clone()),
-            ("Secrets Manager and SQS", cloud_server.url()),
+            ("AWS", cloud_server.url()),
         ];
         let servers = vec![cloud_server, contact_center_server, bot_server, load_balancer_server, api];
         let sandbox = Self {
@@ -214,6 +230,7 @@ impl Sandbox {
             bot,
             functions,
             load_balancer,
+            chatbot,
             addresses,
             callback_url,
             plays_bot: settings.bot_endpoint.is_none(),
@@ -222,7 +239,8 @@ impl Sandbox {
             tasks,
         };
         sandbox.rotate_signing_key().await.expect("the first rotation fills the caller secret in");
-        sandbox.load_balancer.configure(sandbox.caller_login()).await;
+        sandbox.load_balancer.caller.configure(sandbox.caller_login()).await;
+        sandbox.chatbot.caller.configure(sandbox.caller_login()).await;
         sandbox
     }
 
@@ -261,7 +279,7 @@ impl Sandbox {
     }
 
     /// The functions, all of them.
-    pub fn all_functions(&self) -> [&Arc<Function>; 6] {
+    pub fn all_functions(&self) -> [&Arc<Function>; 7] {
         let Functions {
             receive_message,
             deliver_message,
@@ -269,8 +287,9 @@ impl Sandbox {
             register_channel,
             issue_token,
             rotate_signing_key,
+            converse,
         } = &self.functions;
-        [receive_message, deliver_message, refresh_tokens, register_channel, issue_token, rotate_signing_key]
+        [receive_message, deliver_message, refresh_tokens, register_channel, issue_token, rotate_signing_key, converse]
     }
 
     /// Invokes register-channel.

@@ -68,8 +68,9 @@ struct Options {
     secrets: Secrets,
 
     /// Let something go wrong: bot-500, bot-429, bot-401, bot-hangs, bot-drops, duplicate, late, reorder, forged,
-    /// keys-down, token-revoked, secrets-down, queue-down, kill-receive, kill-deliver, kill-refresh, kill-register,
-    /// kill-issue, kill-rotate. As FAULT=3 the next three times, as FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several
+    /// keys-down, token-revoked, secrets-down, queue-down, table-down, 8x8-drops, 8x8-hangs, 8x8-500, 8x8-429,
+    /// kill-receive, kill-deliver, kill-refresh, kill-register, kill-issue, kill-rotate, kill-converse. As FAULT=3 the
+    /// next three times, as FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several
     /// times.
     #[arg(long, value_name = "FAULT[=WHEN]")]
     fault: Vec<PlannedFault>,
@@ -151,9 +152,9 @@ async fn run(options: Options) -> ExitCode {
         sandbox.fault(planned.fault, planned.when);
     }
     if plays_contact_center {
-        let verdict = match handover::play(&sandbox, &channel_id).await {
+        let verdict = match handover::play(&sandbox).await {
             Ok(verdict) => verdict,
-            Err(error) => return failed("the hand-over", &error.to_string()),
+            Err(error) => return failed("the hand-over", &error),
         };
         println!("\n{verdict}");
         if options.once {

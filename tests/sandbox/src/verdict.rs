@@ -16,6 +16,8 @@ pub struct Verdict {
     pub received: Option<usize>,
     /// Events that the bot platform got again and dropped by their id.
     pub repeats: usize,
+    /// Lines of customer and bot that 8x8 has, where a bot spoke.
+    pub said: Option<usize>,
     /// Messages in the dead-letter queue.
     pub dead_letters: usize,
     /// How often which fault struck.
@@ -60,6 +62,7 @@ impl Verdict {
             accepted: accepted.values().map(Vec::len).sum(),
             received,
             repeats: sandbox.bot.repeats(),
+            said: None,
             dead_letters,
             struck: sandbox.faults.struck(),
             latencies: sandbox.journal.latencies(),
@@ -94,6 +97,9 @@ impl fmt::Display for Verdict {
             None => row("of them at the bot platform", "not ours to count; none is left in a queue".to_owned())?,
         }
         row("repeats that the bot platform dropped", self.repeats.to_string())?;
+        if let Some(said) = self.said {
+            row("lines of customer and bot at 8x8", format!("{said}, each once and in order"))?;
+        }
         row("dead letters", self.dead_letters.to_string())?;
         for (fault, times) in self.struck.iter().filter(|(_, times)| *times > 0) {
             row(&format!("fault {fault}"), format!("{times} ×"))?;

@@ -1,6 +1,7 @@
-//! AWS as the functions see it: Secrets Manager and SQS behind one address, on AWS's own JSON protocol, so that the
+//! AWS as the functions see it: Secrets Manager, SQS and DynamoDB behind one address, on AWS's own JSON protocol, so that the
 //! functions' SDK clients run unchanged. An operation that is not simulated is refused as AWS refuses an unknown one.
 
+pub mod dynamo_db;
 pub mod fifo;
 pub mod secrets_manager;
 pub mod sqs;
@@ -18,19 +19,22 @@ use serde_json::{Value, json};
 use crate::faults::{Fault, Faults};
 use crate::journal::Journal;
 use crate::server::Server;
+use dynamo_db::DynamoDb;
 use secrets_manager::SecretsManager;
 use sqs::Sqs;
 
 /// What the access key of each function begins with; its name follows.
 pub const ACCESS_KEY_PREFIX: &str = "ASIASANDBOX-";
 
-/// Secrets Manager and SQS.
+/// Secrets Manager, SQS and DynamoDB.
 #[derive(Debug)]
 pub struct Cloud {
     /// The secrets.
     pub secrets: SecretsManager,
     /// The queues.
     pub sqs: Sqs,
+    /// The tables.
+    pub dynamo_db: DynamoDb,
     base: String,
     faults: Arc<Faults>,
     journal: Arc<Journal>,
@@ -44,7 +48,7 @@ pub struct Call {
     pub function: String,
     /// `sqs:SendMessage`
     pub action: String,
-    /// The name of the queue or the secret.
+    /// The name of the queue, the secret or the table.
     pub resource: String,
 }
 
@@ -55,11 +59,19 @@ pub struct AwsError {
     kind: String,
     query_code: Option<String>,
     message: String,
+    /// What the error says beside its message.
+    fields: Option<Value>,
 }
 
 impl AwsError {
     fn invalid(kind: &str, message: &str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, kind: kind.to_owned(), query_code: None, message: message.to_owned() }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            kind: kind.to_owned(),
+            query_code: None,
+            message: message.to_owned(),
+            fields: None,
+        }
     }
 
     fn with_query_code(kind: &str, query_code: &str, message: &str) -> Self {
@@ -86,6 +98,7 @@ impl Cloud {
         let cloud = Arc::new(Self {
             secrets: SecretsManager::default(),
             sqs: Sqs::default(),
+            dynamo_db: DynamoDb::default(),
             base,
             faults,
             journal,
@@ -108,6 +121,7 @@ impl Cloud {
         let service = match prefix {
             "secretsmanager" => "secretsmanager",
             "AmazonSQS" => "sqs",
+            "DynamoDB_20120810" => "dynamodb",
             unknown => return Err(AwsError::unknown_operation(unknown)),
         };
         if !is_signed_for(header("authorization"), service) {
@@ -119,28 +133,21 @@ impl Cloud {
         let input = serde_json::from_slice(body)
             .map_err(|_| AwsError::invalid("SerializationException", "the body is not JSON"))?;
         self.record(caller(header("authorization")), service, operation, &input);
-        if service == "sqs" {
-            if self.faults.strikes(Fault::QueueDown) {
-                return Err(AwsError::down());
+        match service {
+            "sqs" if self.faults.strikes(Fault::QueueDown) => Err(AwsError::down()),
+            "sqs" => self.sqs.call(operation, &input, &self.base, &self.journal),
+            "dynamodb" if self.faults.strikes(Fault::TableDown) => Err(AwsError::down()),
+            "dynamodb" => self.dynamo_db.call(operation, &input),
+            _ if self.faults.strikes(Fault::SecretsDown) => Err(AwsError::down()),
+            _ => {
+                let answer = self.secrets.call(operation, &input);
+                if operation == "PutSecretValue" {
+                    let what = format!("secret {}", input["SecretId"].as_str().unwrap_or_default());
+                    let outcome = answer.as_ref().err().map_or("stored", |error| &error.kind);
+                    self.journal.hop(caller(header("authorization")), "Secrets Manager", &what, outcome, None);
+                }
+                answer
             }
-            self.sqs.call(operation, &input, &self.base, &self.journal)
-        } else {
-            if self.faults.strikes(Fault::SecretsDown) {
-                return Err(AwsError::down());
-            }
-            let answer = self.secrets.call(operation, &input);
-            if operation == "PutSecretValue" {
-                let secret = input["SecretId"].as_str().unwrap_or_default();
-                let outcome = answer.as_ref().err().map_or("stored", |error| &error.kind);
-                self.journal.hop(
-                    caller(header("authorization")),
-                    "Secrets Manager",
-                    &format!("secret {secret}"),
-                    outcome,
-                    None,
-                );
-            }
-            answer
         }
     }
 }
@@ -151,14 +158,17 @@ impl Cloud {
         self.calls.lock().expect("no holder panics").clone()
     }
 
-    /// How many calls a function has made to Secrets Manager or SQS.
+    /// How many calls a function has made to a service.
     pub fn calls_of(&self, function: &str, service: &str) -> usize {
         let is_asked = |call: &Call| call.function == function && call.action.starts_with(service);
         self.calls().iter().filter(|(call, _)| is_asked(call)).map(|(_, times)| times).sum()
     }
 
     fn record(&self, function: &str, service: &str, operation: &str, input: &Value) {
-        let name = ["SecretId", "QueueUrl"].iter().find_map(|field| input.get(field)?.as_str()).unwrap_or_default();
+        let name = ["SecretId", "QueueUrl", "TableName"]
+            .iter()
+            .find_map(|field| input.get(field)?.as_str())
+            .unwrap_or_default();
         let call = Call {
             function: function.to_owned(),
             action: format!("{service}:{operation}"),
@@ -191,8 +201,10 @@ async fn answer(State(cloud): State<Arc<Cloud>>, method: Method, headers: Header
     match cloud.call(&headers, &body) {
         Ok(output) => ([request_id, json], Body::from(output.to_string())).into_response(),
         Err(error) => {
-            let body = json!({ "__type": error.kind, "message": error.message }).to_string();
-            let mut response = (error.status, [request_id, json], body).into_response();
+            let mut body = error.fields.unwrap_or_else(|| json!({}));
+            body["__type"] = error.kind.into();
+            body["message"] = error.message.into();
+            let mut response = (error.status, [request_id, json], body.to_string()).into_response();
             if let Some(code) = error.query_code {
                 response.headers_mut().insert("x-amzn-query-error", code.parse().expect("codes are ASCII"));
             }

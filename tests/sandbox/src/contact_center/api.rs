@@ -1,12 +1,13 @@
-//! The API of the contact center: webhooks, channels, keys, tokens, in both dialects.
+//! The API of the contact center in both dialects: who may call it, which path is what, and its webhooks, channels, keys and
+//! tokens. Conversations are a module of their own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State as Shared;
+use axum::extract::{DefaultBodyLimit, State as Shared};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -15,23 +16,31 @@ use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::schema::Object;
-use super::{Authentication, Channel, ContactCenter, ContactCenterApi, QUEUES, Webhook};
+use super::{Authentication, Channel, ContactCenter, ContactCenterApi, FailureKind, PlannedFailure, QUEUES, Webhook};
 use crate::faults::Fault;
 
 pub(super) fn router(contact_center: Arc<ContactCenter>) -> Router {
-    Router::new().fallback(answer).with_state(contact_center)
+    // An attachment may have what API Gateway lets through.
+    Router::new().fallback(answer).with_state(contact_center).layer(DefaultBodyLimit::max(10 * 1024 * 1024))
 }
 
 /// A request to the API.
-struct Call<'r> {
+pub(super) struct Call<'r> {
     method: &'r str,
     path: Vec<&'r str>,
-    query: &'r HashMap<String, String>,
-    headers: &'r HeaderMap,
-    body: &'r [u8],
+    pub(super) query: &'r HashMap<String, String>,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) body: &'r [u8],
 }
 
-type Answer = Result<(StatusCode, Option<Value>), Problem>;
+/// What an answer carries.
+pub(super) enum Body {
+    Empty,
+    Json(Value),
+    File { name: String, bytes: Vec<u8> },
+}
+
+pub(super) type Answer = Result<(StatusCode, Body), Problem>;
 
 async fn answer(
     Shared(contact_center): Shared<Arc<ContactCenter>>,
@@ -48,12 +57,21 @@ async fn answer(
     let path = uri.path().trim_matches('/').split('/').collect();
     let call = Call { method: method.as_str(), path, query: &query, headers: &headers, body: &body };
     let answer = contact_center.answer(&call).await;
-    let status = answer.as_ref().map_or_else(Problem::status, |(status, _)| *status);
-    let caller = if uri.path().ends_with("/public") { "receive-message" } else { "register-channel" };
-    contact_center.journal.hop(caller, "8x8", &shown(&call), status.as_str(), None);
+    let outcome = answer.as_ref().map_or_else(Problem::shown, |(status, _)| status.as_u16().to_string());
+    let caller = match uri.path() {
+        path if path.ends_with("/public") => "receive-message",
+        path if path.contains("/conversations") => "converse",
+        _ => "register-channel",
+    };
+    contact_center.journal.hop(caller, "8x8", &shown(&call), &outcome, None);
     match answer {
-        Ok((status, None)) => status.into_response(),
-        Ok((status, Some(body))) => {
+        Ok((status, Body::Empty)) => status.into_response(),
+        Ok((status, Body::File { name, bytes })) => {
+            let disposition = format!("attachment; filename=\"{name}\"");
+            let headers = [("content-type", "application/octet-stream"), ("content-disposition", &disposition)];
+            (status, headers, bytes).into_response()
+        }
+        Ok((status, Body::Json(body))) => {
             let content_type = match contact_center.settings.api {
                 ContactCenterApi::ChatGatewayV1 if !uri.path().ends_with("/public") => "application/hal+json",
                 ContactCenterApi::ChatGatewayV1 | ContactCenterApi::ChatApiV2 => "application/json",
@@ -66,13 +84,31 @@ async fn answer(
 
 /// Method and path without ids.
 fn shown(call: &Call<'_>) -> String {
-    let known = ["jwk", "webhooks", "web-hooks", "channels", "conversations", "token", "verify"];
+    let known = [
+        "jwk",
+        "webhooks",
+        "web-hooks",
+        "channels",
+        "conversations",
+        "token",
+        "verify",
+        "interactions",
+        "post-agent-assignment",
+        "typing",
+        "thinking",
+        "read-receipt",
+        "participants",
+        "messages",
+        "attachments",
+        "content",
+        "cards",
+    ];
     let resource = call.path.iter().rev().find(|segment| known.contains(segment)).copied().unwrap_or("?");
     format!("{} {resource}", call.method)
 }
 
 impl ContactCenter {
-    async fn answer(&self, call: &Call<'_>) -> Answer {
+    async fn answer(self: &Arc<Self>, call: &Call<'_>) -> Answer {
         let tenant = self.settings.tenant_id.as_str();
         match (self.settings.api, call.method, call.path.as_slice()) {
             (_, "POST", ["oauth", "v2", "token"]) => self.token(call),
@@ -80,6 +116,9 @@ impl ContactCenter {
             | (ContactCenterApi::ChatApiV2, "GET", ["vcc", "us", "chat", "v2", "jwk", id, "public"]) => self.key(id),
             (ContactCenterApi::ChatGatewayV1, method, ["chat-gateway", "v1", path @ ..]) => {
                 self.authorized(call, method, path).await
+            }
+            (ContactCenterApi::ChatGatewayV1, "PUT", ["api", "v1", "tenant", id, path @ ..]) if *id == tenant => {
+                self.authorized(call, "PUT", path).await
             }
             (ContactCenterApi::ChatApiV2, method, ["vcc", "us", "chat", "v2", "tenant", id, path @ ..])
                 if *id == tenant =>
@@ -92,32 +131,61 @@ impl ContactCenter {
         }
     }
 
-    async fn authorized(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    async fn authorized(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         self.check_credentials(call.headers)?;
-        let failure = {
-            let mut state = self.state();
-            let planned = state.failures.iter().position(|failure| {
-                failure.method == method && path.first().is_some_and(|first| *first == failure.path)
-            });
-            planned.map(|index| state.failures.remove(index))
-        };
-        match failure {
-            None => self.carry_out(call, method, path).await,
-            Some(failure) => {
-                if failure.is_carried_out {
-                    self.carry_out(call, method, path).await?;
-                }
-                Err(Problem::internal())
+        let Some(failure) = self.failure(method, path) else { return self.carry_out(call, method, path).await };
+        if failure.is_carried_out {
+            self.carry_out(call, method, path).await?;
+        }
+        match failure.kind {
+            FailureKind::Status500 => Err(Problem::internal()),
+            FailureKind::Status429 => Err(Problem::too_many_requests()),
+            FailureKind::Drops => Err(Problem::dropped()),
+            FailureKind::Hangs => {
+                // Longer than any caller waits.
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Err(Problem::dropped())
             }
         }
     }
 
-    async fn carry_out(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    /// What goes wrong with this call: what was planned for it, or what strikes any call about conversations.
+    fn failure(&self, method: &str, path: &[&str]) -> Option<PlannedFailure> {
+        // Every second segment is an id.
+        let resource = path.iter().step_by(2).next_back().copied().unwrap_or_default();
+        let mut failures = self.failures();
+        let planned = failures.iter().position(|failure| failure.method == method && failure.path == resource);
+        if let Some(index) = planned {
+            return Some(failures.remove(index));
+        }
+        if path.first() != Some(&"conversations") {
+            return None;
+        }
+        let faults = [
+            (Fault::ContactCenterDrops, FailureKind::Drops),
+            (Fault::ContactCenterHangs, FailureKind::Hangs),
+            (Fault::ContactCenter500, FailureKind::Status500),
+            (Fault::ContactCenter429, FailureKind::Status429),
+        ];
+        let (_, kind) = faults.into_iter().find(|(fault, _)| self.faults.strikes(*fault))?;
+        let is_carried_out = kind != FailureKind::Status429 && fastrand::bool();
+        Some(PlannedFailure { method: "", path: "", kind, is_carried_out })
+    }
+
+    async fn carry_out(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         let webhooks = match self.settings.api {
             ContactCenterApi::ChatGatewayV1 => "webhooks",
             ContactCenterApi::ChatApiV2 => "web-hooks",
         };
         match (method, path) {
+            ("PUT", ["conversations", id, "cards", card, "action-submit"]) if self.is_gateway() => {
+                self.card_action(call, id, card, "actionSubmitted")
+            }
+            ("PUT", ["conversations", id, "cards", card, "action-execute"]) if self.is_gateway() => {
+                self.card_action(call, id, card, "actionExecuted")
+            }
+            (method, ["conversations", path @ ..]) if self.is_gateway() => self.conversations(call, method, path),
+            (method, ["conversations", path @ ..]) => self.conversations_v2(call, method, path),
             ("GET", [resource]) if *resource == webhooks => {
                 let state = self.state();
                 let all = state.webhooks.iter().map(|(id, webhook)| self.show_webhook(id, webhook)).collect();
@@ -161,7 +229,7 @@ impl ContactCenter {
             }
             ("DELETE", ["channels", id]) => {
                 let removed = self.state().channels.remove(*id);
-                removed.map(|_| (StatusCode::NO_CONTENT, None)).ok_or_else(|| Problem::not_found("Channel", id))
+                removed.map(|_| (StatusCode::NO_CONTENT, Body::Empty)).ok_or_else(|| Problem::not_found("Channel", id))
             }
             (_, path) => Err(Problem::not_found("path", &path.join("/"))),
         }
@@ -242,7 +310,18 @@ impl ContactCenter {
     }
 
     /// A page of a list, as each dialect writes it; an empty list has no `_embedded`.
-    fn list(&self, name: &str, all: Vec<Value>, query: &HashMap<String, String>) -> Answer {
+    pub(super) fn list(&self, name: &str, all: Vec<Value>, query: &HashMap<String, String>) -> Answer {
+        self.list_shown(name, &all, Value::clone, query)
+    }
+
+    /// The same, where only what is on the page is worth the work of showing it.
+    pub(super) fn list_shown<T>(
+        &self,
+        name: &str,
+        all: &[T],
+        show: impl Fn(&T) -> Value,
+        query: &HashMap<String, String>,
+    ) -> Answer {
         let number = |field: &str, default: usize| match query.get(field).map(|text| text.parse()) {
             None => Ok(default),
             Some(Ok(number)) => Ok(number),
@@ -253,7 +332,7 @@ impl ContactCenter {
             return Err(Problem::constraint("size", "Must be from 1 to 100."));
         }
         let (total, pages) = (all.len(), all.len().div_ceil(size));
-        let items: Vec<Value> = all.into_iter().skip(page * size).take(size).collect();
+        let items: Vec<Value> = all.iter().skip(page * size).take(size).map(show).collect();
         ok(match self.settings.api {
             ContactCenterApi::ChatGatewayV1 => {
                 let mut list = json!({
@@ -300,7 +379,7 @@ impl ContactCenter {
             return Err(Problem::bad_request("webhook_in_use", "A channel uses this webhook."));
         }
         let removed = state.webhooks.remove(id);
-        removed.map(|_| (StatusCode::NO_CONTENT, None)).ok_or_else(|| Problem::not_found("WebHook", id))
+        removed.map(|_| (StatusCode::NO_CONTENT, Body::Empty)).ok_or_else(|| Problem::not_found("WebHook", id))
     }
 
     fn webhook_of(&self, body: &Value) -> Result<Webhook, Problem> {
@@ -353,8 +432,8 @@ impl ContactCenter {
     }
 }
 
-fn ok(body: Value) -> Answer {
-    Ok((StatusCode::OK, Some(body)))
+pub(super) fn ok(body: Value) -> Answer {
+    Ok((StatusCode::OK, Body::Json(body)))
 }
 
 fn content_type(headers: &HeaderMap) -> &str {
@@ -362,7 +441,7 @@ fn content_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-fn json_body(call: &Call<'_>) -> Result<Value, Problem> {
+pub(super) fn json_body(call: &Call<'_>) -> Result<Value, Problem> {
     if content_type(call.headers) != "application/json" {
         return Err(Problem::bad_request("invalid_content_type", "Content-Type must be application/json."));
     }

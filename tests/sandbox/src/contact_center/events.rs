@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::conversations::Record;
 use super::signer::{Claims, Signer};
 use super::{ContactCenter, ContactCenterApi, QUEUES};
 use crate::faults::Fault;
@@ -32,15 +33,20 @@ pub struct Conversation {
 }
 
 impl ContactCenter {
-    /// A conversation on a channel, which is that of our bridge.
+    /// A conversation on a channel, which is that of our bridge. Nothing is said of it to anyone.
     pub fn open_conversation(self: &Arc<Self>, channel_id: &str) -> Conversation {
         let id = crate::id::base64();
-        let webhook = {
-            let state = self.state();
-            let webhook_id = &state.channels.get(channel_id).expect("the channel exists").webhook_id;
-            state.webhooks.get(webhook_id).expect("the webhook exists").uri.clone()
-        };
-        Conversation { contact_center: Arc::clone(self), id, webhook }
+        let user = json!({ "name": "Sandbox Customer", "userId": "c-1", "language": "en" });
+        self.state().conversations.insert(id.clone(), Record::new(channel_id, user, Value::Null));
+        self.conversation(&id).expect("the channel has a webhook")
+    }
+
+    /// The conversation of that id; `None` if its channel has no webhook that could be told of it.
+    pub fn conversation(self: &Arc<Self>, id: &str) -> Option<Conversation> {
+        let state = self.state();
+        let channel = state.channels.get(&state.conversations.get(id)?.channel_id)?;
+        let webhook = state.webhooks.get(&channel.webhook_id)?.uri.clone();
+        Some(Conversation { contact_center: Arc::clone(self), id: id.to_owned(), webhook })
     }
 
     /// Sends the events of one conversation in order, each until it gets a 2xx.
@@ -135,7 +141,7 @@ impl Conversation {
     /// The conversation was created.
     pub fn created(&self) {
         if self.is_gateway() {
-            let user = json!({ "name": "Sandbox Customer", "userId": "c-1", "language": "en" });
+            let user = self.record(|record| record.user.clone());
             self.gateway(
                 "CONVERSATION_UPDATE",
                 Some(json!({ "state": "created", "user": user, "channel": "ChatAPI" })),
@@ -156,6 +162,10 @@ impl Conversation {
 
     /// An agent joins.
     pub fn joined(&self, agent: &str) {
+        self.record(|record| {
+            record.join(agent, "agent");
+            record.state = "active";
+        });
         match self.contact_center.settings.api {
             ContactCenterApi::ChatGatewayV1 => self.members_changed(agent, "joined"),
             ContactCenterApi::ChatApiV2 => {
@@ -173,6 +183,7 @@ impl Conversation {
 
     /// An agent writes.
     pub fn writes(&self, agent: &str, text: &str) {
+        self.record(|record| record.say(agent, "agent", json!({ "text": text })));
         match self.contact_center.settings.api {
             ContactCenterApi::ChatGatewayV1 => {
                 let sender = json!({ "id": agent, "type": "agent" });
@@ -185,6 +196,21 @@ impl Conversation {
         }
     }
 
+    /// An agent sends a card. The older API has none. Gives the card's id.
+    pub fn sends_card(&self, agent: &str, content: &Value) -> Option<String> {
+        if !self.is_gateway() {
+            return None;
+        }
+        let card = json!({ "contentType": "application/8x8.quick.replies", "content": content });
+        let card = self.record(|record| {
+            record.say(agent, "agent", json!({ "cards": [card] }));
+            record.messages.last().map(|message| message.content["cards"][0].clone())
+        })?;
+        let sender = json!({ "id": agent, "type": "agent" });
+        self.gateway("MESSAGE", Some(json!({ "isEcho": false, "sender": sender, "cards": [card] })));
+        card["id"].as_str().map(str::to_owned)
+    }
+
     /// The conversation is transferred: that the agent leaves is then not the end.
     pub fn transferred(&self) {
         match self.contact_center.settings.api {
@@ -195,6 +221,7 @@ impl Conversation {
 
     /// An agent leaves.
     pub fn left(&self, agent: &str) {
+        self.record(|record| record.remove(agent));
         match self.contact_center.settings.api {
             ContactCenterApi::ChatGatewayV1 => self.members_changed(agent, "left"),
             ContactCenterApi::ChatApiV2 => {
@@ -205,6 +232,7 @@ impl Conversation {
 
     /// The end.
     pub fn idle(&self) {
+        self.record(|record| record.state = "idle");
         if self.is_gateway() {
             self.gateway("CONVERSATION_UPDATE", Some(json!({ "state": "idle", "channel": "ChatAPI" })));
         }
@@ -226,8 +254,12 @@ impl Conversation {
         event_id
     }
 
+    fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        change(self.contact_center.state().conversations.get_mut(&self.id).expect("conversations are never forgotten"))
+    }
+
     fn is_gateway(&self) -> bool {
-        self.contact_center.settings.api == ContactCenterApi::ChatGatewayV1
+        self.contact_center.is_gateway()
     }
 
     fn members_changed(&self, agent: &str, change: &str) {
@@ -256,6 +288,6 @@ fn shown(status: Option<StatusCode>) -> String {
     status.map_or("no answer".to_owned(), |status| status.as_u16().to_string())
 }
 
-fn now_millis() -> u128 {
+pub(super) fn now_millis() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis()
 }

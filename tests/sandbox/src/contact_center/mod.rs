@@ -2,7 +2,10 @@
 //! they get a 2xx; and agents who join, type, write, transfer and leave.
 
 mod api;
+mod conversations;
+mod conversations_v2;
 mod events;
+mod multipart;
 mod problem;
 mod schema;
 pub mod signer;
@@ -11,13 +14,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::client::Client;
 use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
+use conversations::Record;
 pub use events::Conversation;
 use events::Outgoing;
 use signer::Signer;
@@ -90,7 +94,7 @@ impl Default for ContactCenterSettings {
 }
 
 /// The queues that agents of the simulated contact center work on, with their names.
-const QUEUES: [(&str, &str); 2] = [("101", "Support"), ("102", "Sales")];
+const QUEUES: [(&str, &str); 3] = [("101", "Support"), ("102", "Sales"), ("103", "Night desk")];
 
 /// The simulated contact center.
 #[derive(Debug)]
@@ -102,12 +106,15 @@ pub struct ContactCenter {
     client: Client,
     forged_target: OnceLock<String>,
     state: Mutex<State>,
+    /// The next calls of these methods and resources go wrong.
+    failures: Mutex<Vec<PlannedFailure>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     webhooks: BTreeMap<String, Webhook>,
     channels: BTreeMap<String, Channel>,
+    conversations: BTreeMap<String, Record>,
     tokens: HashMap<String, Instant>,
     /// Where the events of each conversation wait to be sent.
     outboxes: HashMap<String, mpsc::UnboundedSender<Outgoing>>,
@@ -116,8 +123,6 @@ struct State {
     unanswered: usize,
     retries: usize,
     violations: Vec<String>,
-    /// The next calls of this method and path are answered with 500, or not at all.
-    failures: Vec<PlannedFailure>,
 }
 
 #[derive(Debug, Clone)]
@@ -139,7 +144,21 @@ struct Channel {
 struct PlannedFailure {
     method: &'static str,
     path: &'static str,
+    kind: FailureKind,
     is_carried_out: bool,
+}
+
+/// How a call to the API goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It is answered with 500.
+    Status500,
+    /// It is answered with 429 and `Retry-After: 1`.
+    Status429,
+    /// The connection is dropped.
+    Drops,
+    /// There is no answer.
+    Hangs,
 }
 
 impl ContactCenter {
@@ -157,6 +176,7 @@ impl ContactCenter {
             client: Client::new(),
             forged_target: OnceLock::new(),
             state: Mutex::default(),
+            failures: Mutex::default(),
         });
         let server = Server::start(api::router(Arc::clone(&contact_center))).await;
         (contact_center, server)
@@ -233,15 +253,57 @@ impl ContactCenter {
         }
     }
 
-    /// The next call of `method` whose path ends in `path` is answered with 500; `is_carried_out` says whether it has
-    /// its effect all the same.
+    /// The next call of `method` to such a resource is answered with 500; `is_carried_out` says whether it has its effect
+    /// all the same.
     pub fn fail_next(&self, method: &'static str, path: &'static str, is_carried_out: bool) {
-        self.state().failures.push(PlannedFailure { method, path, is_carried_out });
+        self.break_next(method, path, FailureKind::Status500, is_carried_out);
+    }
+
+    /// The next call of `method` to such a resource goes wrong in that way; `is_carried_out` says whether it has its
+    /// effect all the same.
+    pub fn break_next(&self, method: &'static str, path: &'static str, kind: FailureKind, is_carried_out: bool) {
+        self.failures().push(PlannedFailure { method, path, kind, is_carried_out });
     }
 
     /// Makes all access tokens invalid.
     pub fn revoke_tokens(&self) {
         self.state().tokens.clear();
+    }
+
+    /// What was said in a conversation: who by, and what, in order.
+    pub fn said(&self, conversation_id: &str) -> Vec<(String, String)> {
+        let state = self.state();
+        let record = state.conversations.get(conversation_id).expect("the conversation exists");
+        let text = |content: &Value| content["text"].as_str().unwrap_or_default().to_owned();
+        record.messages.iter().map(|message| (message.author_type.clone(), text(&message.content))).collect()
+    }
+
+    /// A conversation as it is kept: what the API shows of it, and its history, activities and assignments.
+    pub fn kept(&self, conversation_id: &str) -> Value {
+        let state = self.state();
+        let record = state.conversations.get(conversation_id).expect("the conversation exists");
+        json!({
+            "channelId": record.channel_id,
+            "user": record.user,
+            "assignment": record.assignment,
+            "state": record.state,
+            "history": record.history,
+            "activities": record.activities,
+            "postAgentAssignments": record.post_agent_assignments,
+        })
+    }
+
+    /// The ids of all conversations.
+    pub fn conversation_ids(&self) -> Vec<String> {
+        self.state().conversations.keys().cloned().collect()
+    }
+
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.settings.api == ContactCenterApi::ChatGatewayV1
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Vec<PlannedFailure>> {
+        self.failures.lock().expect("no holder panics")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,8 @@
 //! What 8x8's OpenAPI files ask of a body: required fields, types, lengths, enumerations. What they do not mention is
 //! allowed, as OpenAPI allows it.
 
+use std::ops::RangeInclusive;
+
 use serde_json::Value;
 
 use super::problem::Problem;
@@ -17,7 +19,7 @@ impl<'b> Object<'b> {
 
     /// A string of at most `length` characters that must be there.
     pub(super) fn required(self, field: &str, length: usize) -> Result<&'b str, Problem> {
-        self.optional(field, length)?.ok_or_else(|| Problem::constraint(field, "May not be empty."))
+        self.optional(field, length)?.ok_or_else(|| Problem::missing(field))
     }
 
     /// A string of at most `length` characters that may be missing.
@@ -55,5 +57,39 @@ impl<'b> Object<'b> {
     pub(super) fn object(self, field: &str) -> Result<Self, Problem> {
         let value = self.0.get(field).ok_or_else(|| Problem::constraint(field, "May not be empty."))?;
         Self::of(value, field)
+    }
+
+    /// An object that may be missing.
+    pub(super) fn optional_object(self, field: &str) -> Result<Option<Self>, Problem> {
+        self.0.get(field).map(|value| Self::of(value, field)).transpose()
+    }
+
+    /// A string that must be there and be one of `values`.
+    pub(super) fn required_one_of(self, field: &str, values: &[&str]) -> Result<&'b str, Problem> {
+        self.one_of(field, values)?.ok_or_else(|| Problem::missing(field))
+    }
+
+    /// An array of at most so many items that may be missing.
+    pub(super) fn optional_array(self, field: &str, items: usize) -> Result<Option<&'b [Value]>, Problem> {
+        match self.0.get(field) {
+            None => Ok(None),
+            Some(Value::Array(array)) if array.len() <= items => Ok(Some(array)),
+            Some(Value::Array(_)) => Err(Problem::constraint(field, &format!("Must have at most {items} items."))),
+            Some(_) => Err(Problem::constraint(field, "Must be an array.")),
+        }
+    }
+
+    /// An array of at most so many items that must be there.
+    pub(super) fn array(self, field: &str, items: usize) -> Result<&'b [Value], Problem> {
+        self.optional_array(field, items)?.ok_or_else(|| Problem::missing(field))
+    }
+
+    /// An integer within `range` that may be missing.
+    pub(super) fn integer(self, field: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, Problem> {
+        let Some(value) = self.0.get(field) else { return Ok(None) };
+        let integer = value.as_i64().filter(|integer| range.contains(integer));
+        integer
+            .map(Some)
+            .ok_or_else(|| Problem::constraint(field, &format!("Must be from {} to {}.", range.start(), range.end())))
     }
 }

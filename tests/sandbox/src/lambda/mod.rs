@@ -98,7 +98,7 @@ impl Function {
         self.invoke_bytes(event.to_string().into()).await
     }
 
-    async fn invoke_bytes(&self, event: Bytes) -> Result<Bytes, InvokeError> {
+    pub(crate) async fn invoke_bytes(&self, event: Bytes) -> Result<Bytes, InvokeError> {
         let _permit = self.busy.acquire().await.expect("the semaphore is never closed");
         let mut environment = match self.take_idle() {
             Some(environment) => environment,

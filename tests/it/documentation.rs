@@ -1,0 +1,90 @@
+//! What the documentation says of our API is true of the running set.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use sandbox::SandboxSettings;
+use sandbox::deployment::CallbackAuthentication;
+use tokio::process::Command;
+
+use crate::support::Bench;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
+}
+
+/// Runs a command to its end and gives what it printed.
+async fn output(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the program is there");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+/// The shell examples of the README, in their order, as one script.
+fn examples() -> String {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    blocks.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_examples_are_a_whole_hand_over() {
+    let bench = Bench::start().await;
+    let (webhooks, _) = bench.contact_center.registered();
+    let login = bench.caller_login();
+    let script = examples();
+    assert!(script.matches("curl ").count() >= 9, "{script}");
+    output(
+        Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &script])
+            .env("TOKEN_URL", bench.api_url(sandbox::TOKEN))
+            .env("CONVERSATIONS_URL", bench.api_url(sandbox::CONVERSATIONS))
+            .env("APP_TOKEN", login.app_token)
+            .env("USERNAME", login.username)
+            .env("PASSWORD", login.password)
+            .env("WEBHOOK_ID", webhooks[0]["id"].as_str().unwrap())
+            .env("PICTURE", root().join("LICENSE-MIT")),
+    )
+    .await;
+    let conversations = bench.contact_center.conversation_ids();
+    assert_eq!(conversations.len(), 1);
+    let kept = bench.contact_center.kept(&conversations[0]);
+    assert_eq!((&kept["user"]["name"], &kept["state"]), (&"Ada".into(), &"idle".into()));
+    assert_eq!(kept["history"].as_array().unwrap().len(), 2);
+    assert_eq!(kept["postAgentAssignments"].as_array().unwrap().len(), 1);
+    let said: Vec<_> = bench.contact_center.said(&conversations[0]).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(said, ["It should have been here on Monday.", ""]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_openapi_file_is_valid() {
+    let validator = root().join("target/python/openapi/bin/openapi-spec-validator");
+    output(Command::new(validator).arg(root().join("docs/openapi.yaml"))).await;
+}
+
+/// Schemathesis makes up requests from the OpenAPI file, sends them, and holds the answers against it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_running_set_answers_as_the_openapi_file_says() {
+    let callback_authentication = CallbackAuthentication::Either;
+    let bench = Bench::with(SandboxSettings { callback_authentication, ..SandboxSettings::default() }).await;
+    let (app_token, access_token) = bench.chatbot.caller.credentials().await.expect("a caller gets tokens");
+    // It leaves files where it runs.
+    let folder = root().join("target/schemathesis");
+    std::fs::create_dir_all(&folder).unwrap();
+    output(
+        Command::new(root().join("target/python/openapi/bin/schemathesis"))
+            .current_dir(folder)
+            .arg("--config-file")
+            .arg(root().join("tests/it/fixtures/schemathesis.toml"))
+            .arg("run")
+            .arg(root().join("docs/openapi.yaml"))
+            .args(["--url", &bench.api_url("")])
+            .env("APP_TOKEN", app_token)
+            .env("BEARER_TOKEN", access_token),
+    )
+    .await;
+    assert!(bench.contact_center.conversation_ids().len() > 10, "it gets beyond the door");
+    assert_eq!(bench.leaks(), Vec::<String>::new());
+}

@@ -1,0 +1,108 @@
+//! Someone who calls us: logs in at our token endpoint, refreshes in time, and has app token and access token for each call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::http::Request;
+use axum::http::header::CONTENT_TYPE;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use crate::client::Client;
+use crate::journal::Journal;
+
+/// What is left of a token's life when it is refreshed.
+const MARGIN: Duration = Duration::from_secs(300);
+
+/// What a caller logs in with.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The app token.
+    pub app_token: String,
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+/// A caller.
+#[derive(Debug)]
+pub struct Caller {
+    name: &'static str,
+    token_url: String,
+    login: Mutex<Option<Login>>,
+    tokens: Mutex<Option<Tokens>>,
+    client: Client,
+    journal: Arc<Journal>,
+}
+
+#[derive(Debug)]
+struct Tokens {
+    access_token: String,
+    refresh_token: String,
+    refresh_at: Instant,
+}
+
+impl Caller {
+    /// A caller of that name, who gets tokens at `token_url`.
+    pub fn new(name: &'static str, token_url: String, journal: Arc<Journal>) -> Self {
+        Self { name, token_url, login: Mutex::default(), tokens: Mutex::default(), client: Client::new(), journal }
+    }
+
+    /// Sets what it logs in with, as an administrator does. The tokens that it has stay in use.
+    pub async fn configure(&self, login: Login) {
+        *self.login.lock().await = Some(login);
+    }
+
+    /// Makes it refresh its tokens with the next call.
+    pub async fn refresh_now(&self) {
+        if let Some(tokens) = self.tokens.lock().await.as_mut() {
+            tokens.refresh_at = Instant::now();
+        }
+    }
+
+    /// Makes it log in anew with the next call.
+    pub async fn forget_tokens(&self) {
+        *self.tokens.lock().await = None;
+    }
+
+    /// App token and access token for the next call; `None` if there are none to be had.
+    pub async fn credentials(&self) -> Option<(String, String)> {
+        let login = self.login.lock().await.clone()?;
+        let mut tokens = self.tokens.lock().await;
+        let renewed = match tokens.as_ref() {
+            Some(tokens) if Instant::now() < tokens.refresh_at => None,
+            Some(tokens) => {
+                let fields = [("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh_token)];
+                Some(self.request_tokens(&login, &fields).await?)
+            }
+            None => {
+                let fields = [("grant_type", "password"), ("username", &login.username), ("password", &login.password)];
+                Some(self.request_tokens(&login, &fields).await?)
+            }
+        };
+        if renewed.is_some() {
+            *tokens = renewed;
+        }
+        Some((login.app_token, tokens.as_ref()?.access_token.clone()))
+    }
+
+    async fn request_tokens(&self, login: &Login, fields: &[(&str, &str)]) -> Option<Tokens> {
+        let form = {
+            let mut form = form_urlencoded::Serializer::new(String::new());
+            form.extend_pairs(fields).append_pair("clientid", &login.app_token).finish()
+        };
+        let request = Request::post(&self.token_url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let answer = self.client.send(request.body(Bytes::from(form)).ok()?).await?;
+        let grant = fields.first().map_or("", |(_, grant)| grant);
+        self.journal.hop(self.name, "issue-token", &format!("POST token ({grant})"), answer.status().as_str(), None);
+        let tokens: Value = serde_json::from_slice(answer.body()).ok()?;
+        let life = Duration::from_secs(tokens["expires_in"].as_u64()?);
+        Some(Tokens {
+            access_token: tokens["access_token"].as_str()?.to_owned(),
+            refresh_token: tokens["refresh_token"].as_str()?.to_owned(),
+            refresh_at: Instant::now() + life.saturating_sub(MARGIN),
+        })
+    }
+}

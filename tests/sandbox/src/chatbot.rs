@@ -1,0 +1,95 @@
+//! The bot's half of a conversation: a bot that knows our address and a pair of headers, and speaks 8x8's conversation API.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::caller::Caller;
+use crate::client::Client;
+use crate::journal::Journal;
+
+const BOUNDARY: &str = "sandbox-boundary";
+
+/// A bot.
+#[derive(Debug)]
+pub struct Chatbot {
+    base: String,
+    /// How it knows itself to us.
+    pub caller: Caller,
+    client: Client,
+    journal: Arc<Journal>,
+}
+
+impl Chatbot {
+    /// A bot that talks to the API at `origin`.
+    pub fn new(origin: &str, journal: Arc<Journal>) -> Self {
+        Self {
+            base: format!("{origin}{}", crate::CONVERSATIONS),
+            caller: Caller::new("chatbot", format!("{origin}{}", crate::TOKEN), Arc::clone(&journal)),
+            client: Client::new(),
+            journal,
+        }
+    }
+
+    /// Makes one call. `path` is what follows `conversations`, query included.
+    ///
+    /// # Panics
+    /// If the bridge gives no answer.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Bytes> {
+        let (app_token, access_token) = self.caller.credentials().await.expect("a caller gets tokens");
+        let request = Request::builder().method(method.clone()).uri(format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, *value));
+        let request =
+            request.header("x-app-token", app_token).header("authorization", format!("Bearer {access_token}"));
+        let started = Instant::now();
+        let answer = self.client.send(request.body(body.into()).expect("a request")).await;
+        let answer = answer.expect("the bridge answers");
+        let what = path.split('?').next().unwrap_or_default().rsplit('/').next().filter(|segment| segment.len() < 22);
+        let what = format!("{method} {}", what.filter(|what| !what.is_empty()).unwrap_or("conversation"));
+        self.journal.hop("chatbot", "converse", &what, answer.status().as_str(), Some(started.elapsed()));
+        answer
+    }
+
+    /// Makes one call with a JSON body and gives the status and the answer's JSON, or null.
+    pub async fn json(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+        let answer = self.call(method, path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+    }
+
+    /// Makes one call without a body.
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.call(Method::GET, path, &[], Bytes::new()).await;
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+    }
+
+    /// Says something under an idempotency key.
+    pub async fn say(&self, conversation: &str, author_type: &str, text: &str, key: &str) -> Response<Bytes> {
+        let body = json!({ "authorType": author_type, "text": text }).to_string();
+        let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("idempotency-key"), key)];
+        self.call(Method::POST, &format!("/{conversation}/messages"), &headers, body).await
+    }
+
+    /// Uploads a file.
+    pub async fn upload(&self, conversation: &str, filename: &str, content: &[u8]) -> (StatusCode, Value) {
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"authorType\"\r\n\r\nuser\r\n--{BOUNDARY}\r\n\
+             Content-Disposition: form-data; name=\"attachment\"; filename=\"{filename}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        let body = [head.as_bytes(), content, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat();
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        let headers = [(CONTENT_TYPE, &*content_type)];
+        let answer = self.call(Method::POST, &format!("/{conversation}/attachments"), &headers, body).await;
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+    }
+}

@@ -1,0 +1,232 @@
+//! DynamoDB: tables of items with one key each, conditional puts and updates, and the two small languages of their
+//! expressions, as far as the functions speak them. What is not known of them is refused, as DynamoDB refuses a mistake.
+//!
+//! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/>
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use serde_json::{Map, Value, json};
+
+use super::AwsError;
+
+type Item = Map<String, Value>;
+
+/// The tables of an account, each with the name of its key and its items by the key's value.
+#[derive(Debug, Default)]
+pub struct DynamoDb {
+    tables: Mutex<BTreeMap<String, Table>>,
+}
+
+#[derive(Debug)]
+struct Table {
+    key: String,
+    items: BTreeMap<String, Item>,
+}
+
+impl DynamoDb {
+    /// Creates a table whose items are known by `key`, a string.
+    pub fn add(&self, name: &str, key: &str) {
+        self.tables().insert(name.to_owned(), Table { key: key.to_owned(), items: BTreeMap::new() });
+    }
+
+    /// The items of a table, past the wire.
+    pub fn items(&self, name: &str) -> Vec<Value> {
+        let tables = self.tables();
+        tables.get(name).expect("the table exists").items.values().cloned().map(Value::Object).collect()
+    }
+
+    /// Sets an attribute of all items of a table, past the wire.
+    pub fn set(&self, name: &str, attribute: &str, value: &Value) {
+        for item in self.tables().get_mut(name).expect("the table exists").items.values_mut() {
+            item.insert(attribute.to_owned(), value.clone());
+        }
+    }
+
+    /// Adds to a number in all items of a table that have it, past the wire.
+    pub fn advance(&self, name: &str, attribute: &str, by: i64) {
+        for item in self.tables().get_mut(name).expect("the table exists").items.values_mut() {
+            let number = item.get(attribute).and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
+            if let Some(number) = number {
+                item.insert(attribute.to_owned(), json!({ "N": (number + by).to_string() }));
+            }
+        }
+    }
+
+    /// Answers one operation.
+    pub(super) fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        match operation {
+            "CreateTable" => self.create_table(input),
+            "GetItem" => self.get_item(input),
+            "PutItem" => self.put_item(input),
+            "UpdateItem" => self.update_item(input),
+            unknown => Err(AwsError::unknown_operation(unknown)),
+        }
+    }
+
+    fn create_table(&self, input: &Value) -> Result<Value, AwsError> {
+        let name = input["TableName"].as_str().ok_or_else(|| invalid("TableName must be there"))?;
+        let key = match input["KeySchema"].as_array().map(Vec::as_slice) {
+            Some([key]) if key["KeyType"] == "HASH" => key["AttributeName"].as_str(),
+            _ => None,
+        };
+        self.add(name, key.ok_or_else(|| invalid("only one key of the type HASH is simulated"))?);
+        Ok(json!({ "TableDescription": { "TableName": name, "TableStatus": "ACTIVE" } }))
+    }
+
+    fn get_item(&self, input: &Value) -> Result<Value, AwsError> {
+        let mut tables = self.tables();
+        let table = find(&mut tables, input)?;
+        let item = table.items.get(&string(input["Key"].get(&table.key))?);
+        Ok(item.map_or_else(|| json!({}), |item| json!({ "Item": item })))
+    }
+
+    fn put_item(&self, input: &Value) -> Result<Value, AwsError> {
+        let mut tables = self.tables();
+        let table = find(&mut tables, input)?;
+        let item = input["Item"].as_object().cloned().ok_or_else(|| invalid("Item must be there"))?;
+        let id = string(item.get(&table.key))?;
+        check(input, table.items.get(&id))?;
+        table.items.insert(id, item);
+        Ok(json!({}))
+    }
+
+    fn update_item(&self, input: &Value) -> Result<Value, AwsError> {
+        let mut tables = self.tables();
+        let table = find(&mut tables, input)?;
+        let id = string(input["Key"].get(&table.key))?;
+        check(input, table.items.get(&id))?;
+        let expression = input["UpdateExpression"].as_str().unwrap_or_default();
+        let assignments = expression.strip_prefix("SET ").ok_or_else(|| invalid("only SET is simulated"))?;
+        let new_item = || Item::from_iter([(table.key.clone(), json!({ "S": id }))]);
+        let mut item = table.items.get(&id).cloned().unwrap_or_else(new_item);
+        let before = item.clone();
+        for assignment in operands(assignments) {
+            let (attribute, value) = assignment.split_once('=').ok_or_else(|| invalid("an assignment has one ="))?;
+            item.insert(name(attribute)?.to_owned(), evaluate(value.trim(), &before, input)?);
+        }
+        table.items.insert(id, item);
+        Ok(json!({}))
+    }
+
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Table>> {
+        self.tables.lock().expect("no holder panics")
+    }
+}
+
+fn find<'t>(tables: &'t mut BTreeMap<String, Table>, input: &Value) -> Result<&'t mut Table, AwsError> {
+    let name = input["TableName"].as_str().unwrap_or_default();
+    tables.get_mut(name).ok_or_else(|| AwsError::invalid("ResourceNotFoundException", "Requested resource not found"))
+}
+
+/// Refuses the request if its condition does not hold for the item that there is.
+fn check(input: &Value, item: Option<&Item>) -> Result<(), AwsError> {
+    let Some(condition) = input["ConditionExpression"].as_str() else { return Ok(()) };
+    // AND binds closer than OR.
+    let mut holds = false;
+    for alternative in condition.split(" OR ") {
+        let mut all_hold = true;
+        for term in alternative.split(" AND ") {
+            all_hold &= holds_for(item, term.trim(), input)?;
+        }
+        holds |= all_hold;
+    }
+    if holds {
+        return Ok(());
+    }
+    let mut error = AwsError::invalid("ConditionalCheckFailedException", "The conditional request failed");
+    if input["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD" {
+        error.fields = item.map(|item| json!({ "Item": item }));
+    }
+    Err(error)
+}
+
+fn holds_for(item: Option<&Item>, term: &str, input: &Value) -> Result<bool, AwsError> {
+    if let Some(attribute) = term.strip_prefix("attribute_not_exists(").and_then(|rest| rest.strip_suffix(')')) {
+        let attribute = name(attribute)?;
+        return Ok(item.is_none_or(|item| !item.contains_key(attribute)));
+    }
+    let [attribute, comparison, value] = term.split_whitespace().collect::<Vec<_>>()[..] else {
+        return Err(invalid("a condition is attribute_not_exists(name) or a comparison"));
+    };
+    let value = substitute(input, value)?;
+    let ordering = item.and_then(|item| item.get(name(attribute).ok()?)).and_then(|found| compare(found, value));
+    match comparison {
+        "=" => Ok(ordering == Some(Ordering::Equal)),
+        "<=" => Ok(matches!(ordering, Some(Ordering::Less | Ordering::Equal))),
+        _ => Err(invalid("only = and <= are simulated")),
+    }
+}
+
+/// Values of different types are neither less nor equal.
+fn compare(one: &Value, other: &Value) -> Option<Ordering> {
+    let number = |value: &Value| value.get("N")?.as_str()?.parse::<i128>().ok();
+    match (number(one), number(other)) {
+        (Some(one), Some(other)) => Some(one.cmp(&other)),
+        _ => (one == other).then_some(Ordering::Equal),
+    }
+}
+
+/// A placeholder, or one of two functions.
+fn evaluate(expression: &str, item: &Item, input: &Value) -> Result<Value, AwsError> {
+    let Some((function, rest)) = expression.split_once('(') else { return substitute(input, expression).cloned() };
+    let arguments = rest.strip_suffix(')').ok_or_else(|| invalid("a function has two parentheses"))?;
+    match (function, operands(arguments)[..].as_ref()) {
+        ("if_not_exists", [attribute, default]) => match item.get(name(attribute)?) {
+            Some(value) => Ok(value.clone()),
+            None => evaluate(default, item, input),
+        },
+        ("list_append", [one, other]) => {
+            let list = |value: Value| value["L"].as_array().cloned().ok_or_else(|| invalid("an operand is no list"));
+            let (one, other) = (list(evaluate(one, item, input)?)?, list(evaluate(other, item, input)?)?);
+            let both = [one, other].concat();
+            Ok(json!({ "L": both }))
+        }
+        _ => Err(invalid("only list_append and if_not_exists are simulated")),
+    }
+}
+
+/// What stands between the commas that no parentheses enclose.
+fn operands(text: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let is_separator = |letter: char| {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        letter == ',' && depth == 0
+    };
+    text.split(is_separator).map(str::trim).collect()
+}
+
+fn substitute<'i>(input: &'i Value, placeholder: &str) -> Result<&'i Value, AwsError> {
+    let value = input["ExpressionAttributeValues"].get(placeholder);
+    value.ok_or_else(|| {
+        invalid(&format!("An expression attribute value used in expression is not defined: {placeholder}"))
+    })
+}
+
+/// An attribute's name as an expression may have it. DynamoDB has 573 reserved words; these are some that come to mind.
+fn name(attribute: &str) -> Result<&str, AwsError> {
+    const RESERVED: [&str; 10] =
+        ["status", "name", "state", "timestamp", "ttl", "type", "value", "key", "body", "owner"];
+
+    let attribute = attribute.trim();
+    if RESERVED.contains(&attribute.to_ascii_lowercase().as_str()) {
+        return Err(invalid(&format!("Attribute name is a reserved keyword; reserved keyword: {attribute}")));
+    }
+    let is_name = !attribute.is_empty() && attribute.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then_some(attribute).ok_or_else(|| invalid("an attribute's name has letters, digits and _"))
+}
+
+fn string(value: Option<&Value>) -> Result<String, AwsError> {
+    let text = value.and_then(|value| value.get("S")).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text.map(str::to_owned)
+        .ok_or_else(|| invalid("One or more parameter values were invalid: the key must be a string"))
+}
+
+fn invalid(message: &str) -> AwsError {
+    AwsError::invalid("ValidationException", message)
+}
