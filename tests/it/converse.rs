@@ -1,6 +1,7 @@
 //! converse: 8x8's conversation API through the bridge.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,6 +142,51 @@ fn no_operation_of_8x8s_openapi_file_is_missing() {
     }
     let known: BTreeSet<String> = OPERATIONS.iter().map(|(id, ..)| (*id).to_owned()).collect();
     assert_eq!(found, known);
+}
+
+/// Prism plays 8x8's OpenAPI file and answers with an error what the file does not allow. It comes from npm, the file
+/// from 8x8: where `CONTACT_CENTER_OPENAPI` names that, this runs.
+#[tokio::test]
+async fn prism_finds_every_request_of_the_bridge_valid() {
+    let Ok(file) = std::env::var("CONTACT_CENTER_OPENAPI") else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut prism = tokio::process::Command::new("npx");
+    prism.args(["--yes", "@stoplight/prism-cli@5", "mock", "--port", &port.to_string(), &file]);
+    let prism = prism.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut prism = Group(prism.spawn().expect("npx is there"));
+    let (client, origin) = (Client::new(), format!("http://127.0.0.1:{port}"));
+    while client.send(Request::get(&origin).body(Bytes::new()).unwrap()).await.is_none() {
+        assert!(prism.0.try_wait().unwrap().is_none(), "Prism ended");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let settings = SandboxSettings {
+        contact_center_endpoint: Some(format!("{origin}/chat-gateway/v1/")),
+        ..SandboxSettings::default()
+    };
+    let bench = Bench::with(settings).await;
+    for (id, method, path, body, status) in OPERATIONS {
+        let path = ["{c}", "{m}", "{a}", "{k}"].into_iter().fold(path.to_owned(), |path, id| path.replace(id, "1"));
+        let answer = if body == "a form" {
+            bench.chatbot.upload("1", "b.txt", b"y").await.0
+        } else {
+            let headers: &[_] = if body.is_empty() { &[] } else { &[(CONTENT_TYPE, "application/json")] };
+            let answer = bench.chatbot.call(method.parse().unwrap(), &path, headers, body).await;
+            assert_eq!(answer.status(), status, "{id}: {answer:?}");
+            answer.status()
+        };
+        assert_eq!(answer, status, "{id}");
+    }
+}
+
+/// A process that starts others, all of which end with it.
+struct Group(tokio::process::Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.0.id() {
+            let _ = std::process::Command::new("kill").args(["--", &format!("-{id}")]).status();
+        }
+    }
 }
 
 #[tokio::test]
