@@ -163,7 +163,9 @@ pub async fn run_http<F: Future<Output = Response<Body>> + Send>(
     handle: impl Fn(Request) -> F,
 ) -> Result<(), lambda_runtime::Error> {
     lambda_http::run(service_fn(|request| {
-        let answer = handle(request);
+        // On the heap: the runtime moves this future several times, and every move would copy what is inside. That takes
+        // 71,000 of the 1,156,000 instructions off that receive-message had for an event (callgrind).
+        let answer = Box::pin(handle(request));
         async {
             let answer = answer.await;
             flush();
