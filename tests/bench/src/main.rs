@@ -29,6 +29,8 @@ enum Part {
     Cold,
     /// The whole path in the sandbox.
     Path,
+    /// One conversation stuck, and what the others notice.
+    Stuck,
 }
 
 #[tokio::main]
@@ -71,6 +73,10 @@ async fn main() {
     if asked(Part::Path) {
         eprintln!("Playing the whole path …");
         results.path = Some(whole_path::measure().await);
+    }
+    if asked(Part::Stuck) {
+        eprintln!("Letting one conversation hang …");
+        results.stuck = Some(whole_path::one_is_stuck().await);
     }
     report::write(&results, folder);
     println!("{}", report::markdown(&results));

@@ -36,7 +36,9 @@ pub fn bars(title: &str, unit: &str, categories: &[String], series: &[Series<f64
             ));
             plot.text(x + bar / 2.0, y - 4.0, "middle", 10.0, &short(value));
         }
-        plot.text(left + slot * 0.4, HEIGHT - MARGIN[3] + 18.0, "middle", 11.0, category);
+        // On two heights, so that long names do not run into each other.
+        let below = if place % 2 == 0 { 16.0 } else { 32.0 };
+        plot.text(left + slot * 0.4, HEIGHT - MARGIN[3] + below, "middle", 11.0, category);
     }
     plot.finish(series.iter().map(|series| &*series.name))
 }
@@ -63,7 +65,10 @@ pub fn lines(title: &str, unit: &str, x_name: &str, series: &[Series<(f64, f64)>
         for (x, y) in &series.values {
             let (x, y) = (x_of(*x), plot.y(scale(*y)));
             let _ = write!(path, "{x:.1},{y:.1} ");
-            plot.add(&format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="2.5" fill="{colour}"/>"#));
+            // Where there are many, the line shows them.
+            if series.values.len() <= 20 {
+                plot.add(&format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="2.5" fill="{colour}"/>"#));
+            }
         }
         plot.add(&format!(
             r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#,

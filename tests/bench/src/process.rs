@@ -7,7 +7,7 @@ use std::fs;
 pub struct Process {
     /// Its id.
     pub id: u32,
-    /// The first fifteen characters of its program's name.
+    /// Its program's name.
     pub name: String,
 }
 
@@ -18,10 +18,12 @@ pub fn children(parent: u32) -> Vec<Process> {
     ids.filter_map(|id: u32| {
         // `id (name) state parent …`; a name may hold spaces and parentheses.
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        let (before, after) = stat.rsplit_once(") ")?;
-        let (_, name) = before.split_once(" (")?;
-        let is_child = after.split(' ').nth(1)?.parse() == Ok(parent);
-        is_child.then(|| Process { id, name: name.to_owned() })
+        let (_, after) = stat.rsplit_once(") ")?;
+        if after.split(' ').nth(1)?.parse() != Ok(parent) {
+            return None;
+        }
+        let program = fs::read_link(format!("/proc/{id}/exe")).ok()?;
+        Some(Process { id, name: program.file_name()?.to_str()?.to_owned() })
     })
     .collect()
 }

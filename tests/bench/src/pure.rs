@@ -41,6 +41,7 @@ pub fn measure(target: &Path) -> Vec<Time> {
     let status = Command::new(cargo)
         .args(["bench", "--quiet", "--locked", "--package", "bench", "--bench", "pure"])
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status();
     assert!(status.is_ok_and(|status| status.success()), "the pure paths cannot be measured");
     let time = |operation: Operation| {

@@ -9,11 +9,13 @@ use crate::callgrind::Instructions;
 use crate::cold::Cold;
 use crate::plot::{Series, bars, lines};
 use crate::pure::Time;
-use crate::whole_path::{Phase, WholePath};
+use crate::statistics::percentile;
+use crate::whole_path::{Phase, Stuck, WholePath};
 use crate::{cost, targets};
 
 /// All that was measured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Results {
     /// Processor and number of cores.
     pub machine: String,
@@ -25,6 +27,8 @@ pub struct Results {
     pub cold: Vec<Cold>,
     /// The whole path.
     pub path: Option<WholePath>,
+    /// What one conversation that is stuck does to the others.
+    pub stuck: Option<Stuck>,
 }
 
 /// Processor and number of cores.
@@ -133,6 +137,15 @@ pub fn markdown(results: &Results) -> String {
     });
     table("What our part of an init is made of", &head, rows.collect());
 
+    if let Some(stuck) = &results.stuck {
+        let rows = [("with one stuck, to without", &stuck.ratios), ("without, to without again", &stuck.by_chance)];
+        let rows = rows.map(|(name, ratios)| {
+            let quartiles = [0.25, 0.5, 0.75].map(|share| number(percentile(ratios.clone(), share)));
+            std::iter::once(name.to_owned()).chain(quartiles).collect()
+        });
+        let head = ["p99 of the other conversations, ratio", "lower quartile", "median", "upper quartile"];
+        table("One conversation stuck", &head, rows.to_vec());
+    }
     if let Some(path) = &results.path {
         let phases = path.conversations.iter().chain(&path.rising).chain(&path.bots).chain([&path.long_run]);
         let rows = phases.map(|phase| {

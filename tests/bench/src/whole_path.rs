@@ -1,16 +1,17 @@
 //! The whole path in the sandbox, every part of it on this machine: from 8x8's post to the bot platform's receipt.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sandbox::contact_center::Conversation;
 use sandbox::faults::{Fault, When};
+use sandbox::journal::Journey;
 use sandbox::{Sandbox, SandboxSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::process;
-use crate::statistics::{median, percentile};
+use crate::statistics::percentile;
 
 /// Events a second where conversations are compared: a tenth or so of what two processors can do, so that what is
 /// measured is the path and not a queue before it.
@@ -34,11 +35,14 @@ const RATE_LASTS: Duration = Duration::from_secs(4);
 /// Events of the long run.
 pub const LONG_RUN: usize = 100_000;
 
-/// Rounds of the comparison with a conversation that is stuck, each with it and without it; the median counts.
+/// Rounds of the comparison with a conversation that is stuck, each once with it and twice without; the median counts.
 const ROUNDS: usize = 12;
 
-/// How long one of the two takes.
-const ROUND_LASTS: Duration = Duration::from_secs(4);
+/// Events of one of the two, so that a hundredth of them is a dozen, and how many of them a second.
+const ROUND_EVENTS: usize = 1200;
+
+/// See [`ROUND_EVENTS`]: a quarter of what saturates.
+const ROUND_RATE: u32 = 200;
 
 /// Events a second for bots that are slow or fail: eight deliveries at a time of 200 ms each are forty a second at most.
 const SLOWLY: u32 = 25;
@@ -88,8 +92,6 @@ pub struct WholePath {
     pub rising: Vec<Phase>,
     /// A bot that is slow, and one that fails.
     pub bots: Vec<Phase>,
-    /// p99 of all other conversations with one stuck, as a multiple of that without: of each round.
-    pub stuck: Vec<f64>,
     /// The long run.
     pub long_run: Phase,
     /// Memory during the long run.
@@ -98,13 +100,6 @@ pub struct WholePath {
     pub log_bytes: BTreeMap<String, f64>,
     /// Calls of Secrets Manager in the long run.
     pub secret_calls: usize,
-}
-
-impl WholePath {
-    /// The median of [`Self::stuck`].
-    pub fn stuck_median(&self) -> f64 {
-        median(self.stuck.clone())
-    }
 }
 
 /// Plays everything. A phase has a sandbox of its own where one must not disturb the next.
@@ -137,9 +132,8 @@ pub async fn measure() -> WholePath {
     calm.sandbox.faults.clear();
     drop(calm);
 
-    let stuck = one_is_stuck().await;
     let (long_run, memory, log_bytes, secret_calls) = long_run(&rising).await;
-    WholePath { conversations, rising, bots, stuck, long_run, memory, log_bytes, secret_calls }
+    WholePath { conversations, rising, bots, long_run, memory, log_bytes, secret_calls }
 }
 
 /// A sandbox and its channel.
@@ -164,41 +158,36 @@ impl Player {
         (0..conversations).map(|_| self.sandbox.contact_center.open_conversation(&self.channel_id)).collect()
     }
 
-    /// Lets the conversations have events in turn, `rate` a second, whatever becomes of them; then waits for the last.
+    /// Lets the conversations have events in turn and waits for the last.
     async fn play(&self, name: &str, conversations: &[Conversation], events: usize, rate: u32) -> Phase {
-        let counted = self.play_but(&[], conversations, events, rate).await;
+        self.send(conversations, events, rate).await;
         assert!(self.sandbox.settle(PATIENCE).await, "events are stuck");
-        let journeys: Vec<_> = counted.into_iter().chain(self.sandbox.journal.take()).collect();
-        Phase::of(name, conversations.len(), rate, &journeys)
+        Phase::of(name, conversations.len(), rate, &self.sandbox.journal.take())
     }
 
-    /// As [`Self::play`], without waiting for the conversations in `stuck`, and without counting them.
-    async fn play_but(
-        &self,
-        stuck: &[&str],
-        conversations: &[Conversation],
-        events: usize,
-        rate: u32,
-    ) -> Vec<sandbox::journal::Journey> {
+    /// A round of all conversations, without waiting for the one that is left out, and without its events.
+    async fn play_but(&self, left_out: &str, conversations: &[Conversation]) -> Vec<Journey> {
+        self.send(conversations, ROUND_EVENTS, ROUND_RATE).await;
+        // The others are done within a moment.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut journeys = self.sandbox.journal.take();
+        journeys.retain(|journey| journey.conversation_id != left_out);
+        journeys
+    }
+
+    /// Sends `rate` events a second, whatever becomes of them.
+    async fn send(&self, conversations: &[Conversation], events: usize, rate: u32) {
         self.sandbox.journal.take();
         let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
         for conversation in conversations.iter().cycle().take(events) {
             pace.tick().await;
             conversation.writes("agent", "confidential: a line");
         }
-        let stuck: HashSet<&str> = stuck.iter().copied().collect();
-        if stuck.is_empty() {
-            return Vec::new();
-        }
-        // The others are done within a moment.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let journeys = self.sandbox.journal.take();
-        journeys.into_iter().filter(|journey| !stuck.contains(&*journey.conversation_id)).collect()
     }
 }
 
 impl Phase {
-    fn of(name: &str, conversations: usize, rate: u32, journeys: &[sandbox::journal::Journey]) -> Self {
+    fn of(name: &str, conversations: usize, rate: u32, journeys: &[Journey]) -> Self {
         let milliseconds = |latency: Duration| latency.as_secs_f64() * 1000.0;
         let latencies: Vec<f64> = journeys.iter().filter_map(|journey| journey.latency()).map(milliseconds).collect();
         let first: Option<Instant> = journeys.iter().map(|journey| journey.sent_at).min();
@@ -214,28 +203,45 @@ impl Phase {
     }
 }
 
+/// What p99 of all other conversations becomes when one is stuck.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Stuck {
+    /// With one stuck, as a multiple of without: of each round.
+    pub ratios: Vec<f64>,
+    /// Without, as a multiple of without a second time: what chance alone does.
+    pub by_chance: Vec<f64>,
+}
+
 /// Two sets run side by side, and in one of them the bot platform never answers to one conversation.
-async fn one_is_stuck() -> Vec<f64> {
+pub async fn one_is_stuck() -> Stuck {
     let (free, stuck) = (Player::start().await, Player::start().await);
     let (free_conversations, stuck_conversations) = (free.open(MANY), stuck.open(MANY));
+    let first = free_conversations.first().expect("there are many").id();
     let hung = stuck_conversations.first().expect("there are many").id();
     // Longer than any caller waits.
     stuck.sandbox.bot.delay_answers(Some(hung), Duration::from_secs(60));
-    let events = (f64::from(CALM) * ROUND_LASTS.as_secs_f64()) as usize;
-    // One conversation is left out in both, so that the same number is compared.
-    let first = free_conversations.first().expect("there are many").id();
-    let mut ratios = Vec::new();
-    for _ in 0..ROUNDS {
-        let mut p99s = [0.0; 2];
-        for (p99, (player, conversations, left_out)) in
-            p99s.iter_mut().zip([(&free, &free_conversations, first), (&stuck, &stuck_conversations, hung)])
-        {
-            let journeys = player.play_but(&[left_out], conversations, events, CALM).await;
-            *p99 = Phase::of("round", MANY, CALM, &journeys).latency[1];
+    let mut found = Stuck::default();
+    for round in 0..ROUNDS {
+        // One conversation is left out in each, so that the same number is compared.
+        let mut turns = [
+            (&free, &free_conversations, first),
+            (&stuck, &stuck_conversations, hung),
+            (&free, &free_conversations, first),
+        ];
+        // Who is first changes from round to round.
+        turns.rotate_left(round % 3);
+        let mut p99s = [0.0; 3];
+        for (p99, (player, conversations, left_out)) in p99s.iter_mut().zip(turns) {
+            let journeys = player.play_but(left_out, conversations).await;
+            *p99 = Phase::of("round", MANY, ROUND_RATE, &journeys).latency[1];
         }
-        ratios.push(p99s[1] / p99s[0]);
+        p99s.rotate_right(round % 3);
+        let [without, with, again] = p99s;
+        found.ratios.push(with / without);
+        found.by_chance.push(again / without);
+        assert!(!stuck.sandbox.queues.events.is_empty(), "nothing is stuck: the comparison would show nothing");
     }
-    ratios
+    found
 }
 
 /// A hundred thousand events, at two thirds of what the rising load has shown to pass.
