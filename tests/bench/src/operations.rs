@@ -76,7 +76,7 @@ pub enum Operation {
     VerifySignature,
     /// A caller's two headers.
     CheckBearer,
-    /// One of [`EVENTS`], by its place there.
+    /// An event of each documented type, by its place in their list.
     ParseEvent(usize),
     /// The queue's message of an event.
     BuildMessage,
