@@ -1,5 +1,6 @@
 # make run [ARGS=--once]   the whole set on this machine; ARGS=--help tells more
 # make soak [ARGS=--calm]  ten thousand events with everything going wrong that can
+# make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help tells more
 # make test                everything that must pass
 # make build               the deployable zips, below target/lambda/
 # make deploy              builds and deploys, and asks for what it has to know
@@ -15,7 +16,7 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-.PHONY: run soak test format lint docs release python build deploy
+.PHONY: run soak bench test format lint docs release python build deploy
 
 run:
 	$(CARGO) build --quiet --locked --release --package sandbox
@@ -24,6 +25,10 @@ run:
 soak:
 	$(CARGO) build --quiet --locked --release --package sandbox
 	target/release/sandbox soak $(ARGS)
+
+bench: target/python/sam/.installed release
+	$(CARGO) build --quiet --locked --release --package bench
+	target/release/bench $(ARGS)
 
 test: format lint docs python release
 	$(CARGO) test --quiet --locked --workspace

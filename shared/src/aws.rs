@@ -23,6 +23,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// The configuration that every AWS client of a function is made from.
+#[tracing::instrument(level = "debug", name = "AWS SDK", skip_all)]
 pub async fn sdk_config(http: &reqwest::Client) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)

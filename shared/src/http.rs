@@ -27,6 +27,7 @@ pub struct ClientError(String);
 ///
 /// Redirects are off because a callback or a token request must reach the host that was configured or none; a time-out
 /// for the whole call is set at each call, where its reason is known.
+#[tracing::instrument(level = "debug", name = "TLS")]
 pub fn client() -> Result<reqwest::Client, ClientError> {
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -51,6 +52,7 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
 /// Opens a connection to `url` while a function starts, when Lambda gives it a whole vCPU: the TLS handshake of the first
 /// event is then already paid. Whatever the server says is ignored, and so is a failure: the first real call reports it. A
 /// loopback host needs no handshake and is left alone.
+#[tracing::instrument(level = "debug", name = "connection", skip_all)]
 pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
     /// Init may take 10 s in all; a peer that does not answer within two will not be any quicker later.
     const WARM_UP_TIMEOUT: Duration = Duration::from_secs(2);

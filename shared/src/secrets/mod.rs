@@ -114,6 +114,7 @@ impl<T: SecretContent> Secret<T> {
     /// Reads the secret while a function starts, when Lambda gives it a whole vCPU: the TLS handshake is paid by then, and
     /// the first event finds the secret. One try; a failure is left to the first event. On loopback there is nothing to
     /// gain.
+    #[tracing::instrument(level = "debug", name = "secret", skip_all)]
     pub async fn warm_up(&self, now: UnixTime) {
         if self.is_on_loopback {
             return;

@@ -74,6 +74,8 @@ struct State {
     refusals: BTreeMap<u16, usize>,
     violations: Vec<String>,
     refused_conversations: HashMap<String, (u16, Option<u64>)>,
+    /// How long an answer takes: of one conversation, or of all (`None`).
+    delays: HashMap<Option<String>, Duration>,
 }
 
 impl BotPlatform {
@@ -141,6 +143,11 @@ impl BotPlatform {
     /// Events of that conversation are taken again.
     pub fn take_conversation(&self, conversation_id: &str) {
         self.state().refused_conversations.remove(conversation_id);
+    }
+
+    /// An answer to an event of that conversation, or of every one, takes so long; the event itself is kept at once.
+    pub fn delay_answers(&self, conversation_id: Option<&str>, by: Duration) {
+        self.state().delays.insert(conversation_id.map(str::to_owned), by);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -254,13 +261,16 @@ impl BotPlatform {
         {
             return broken;
         }
+        let everyones = state.delays.get(&None).copied();
+        let delay = state.delays.get(&Some(conversation.clone())).copied().or(everyones);
         if state.seen.insert(event_id.clone()) {
+            self.journal.event_received(&event_id);
             let receipt = Receipt { event_id, headers: headers.clone(), body: body.clone() };
             state.receipts.entry(conversation).or_default().push(receipt);
         } else {
             state.repeats += 1;
         }
-        broken.unwrap_or(Reaction::status(200))
+        broken.or(delay.map(Reaction::Late)).unwrap_or(Reaction::status(200))
     }
 }
 
@@ -276,6 +286,8 @@ struct Event {
 enum Reaction {
     /// With `Retry-After` in seconds.
     Answer(StatusCode, Option<u64>),
+    /// 200, after that time.
+    Late(Duration),
     Hang,
     Drop,
 }
@@ -305,6 +317,7 @@ async fn answer(
             let event_id = headers.get("x-8x8-event-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
             let shown = match reaction {
                 Reaction::Answer(status, _) => status.as_u16().to_string(),
+                Reaction::Late(_) => "200, late".to_owned(),
                 Reaction::Hang => "no answer".to_owned(),
                 Reaction::Drop => "connection dropped".to_owned(),
             };
@@ -323,6 +336,10 @@ async fn answer(
                         response.headers_mut().insert("location", HeaderValue::from_static("/elsewhere"));
                     }
                     response
+                }
+                Reaction::Late(by) => {
+                    tokio::time::sleep(by).await;
+                    StatusCode::OK.into_response()
                 }
                 Reaction::Hang => {
                     // Longer than any caller waits.

@@ -15,13 +15,22 @@ pub struct Journal {
 
 /// An event on its way.
 #[derive(Debug, Clone)]
-struct Journey {
+pub struct Journey {
     what: String,
+    /// Its conversation; empty if 8x8 did not send it.
+    pub conversation_id: String,
     /// When 8x8 began to send it, the time that it was accepted.
-    sent_at: Instant,
+    pub sent_at: Instant,
     last_hop: Instant,
     /// When the bot platform first had it.
-    received_at: Option<Instant>,
+    pub received_at: Option<Instant>,
+}
+
+impl Journey {
+    /// From 8x8's post to the bot platform's receipt, if it got there.
+    pub fn latency(&self) -> Option<Duration> {
+        Some(self.received_at?.duration_since(self.sent_at))
+    }
 }
 
 impl Journal {
@@ -37,6 +46,7 @@ impl Journal {
         let mut events = self.events();
         let journey = events.entry(event_id.to_owned()).or_insert(Journey {
             what,
+            conversation_id: conversation_id.to_owned(),
             sent_at: now,
             last_hop: now,
             received_at: None,
@@ -53,18 +63,23 @@ impl Journal {
             let mut events = self.events();
             let journey = events.entry(event_id.to_owned()).or_insert_with(|| Journey {
                 what: format!("{:<19} {}", "event", short(event_id)),
+                conversation_id: String::new(),
                 sent_at: now,
                 last_hop: now,
                 received_at: None,
             });
             let took = now - journey.last_hop;
             journey.last_hop = now;
-            if to == "bot platform" && journey.received_at.is_none() {
-                journey.received_at = Some(now);
-            }
             (journey.what.clone(), took)
         };
         self.show(from, to, &what, outcome, Some(took));
+    }
+
+    /// The bot platform has an event, for the first time.
+    pub fn event_received(&self, event_id: &str) {
+        if let Some(journey) = self.events().get_mut(event_id) {
+            journey.received_at = Some(Instant::now());
+        }
     }
 
     /// 8x8 has an answer for an event; `took` since it began to send it.
@@ -87,11 +102,14 @@ impl Journal {
 
     /// From 8x8's post to the bot platform's receipt, for each event that got there.
     pub fn latencies(&self) -> Vec<Duration> {
-        let events = self.events();
-        let mut latencies: Vec<_> =
-            events.values().filter_map(|journey| Some(journey.received_at?.duration_since(journey.sent_at))).collect();
+        let mut latencies: Vec<_> = self.events().values().filter_map(Journey::latency).collect();
         latencies.sort();
         latencies
+    }
+
+    /// The journeys so far, which are then forgotten.
+    pub fn take(&self) -> Vec<Journey> {
+        std::mem::take(&mut *self.events()).into_values().collect()
     }
 
     fn show(&self, from: &str, to: &str, what: &str, outcome: &str, took: Option<Duration>) {

@@ -1,0 +1,157 @@
+//! Starts and warm invocations under AWS's Runtime Interface Emulator, next to those of a function that does nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use sandbox::lambda::FunctionSettings;
+use sandbox::{Sandbox, SandboxSettings};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::emulator::Emulator;
+use crate::events::Events;
+use crate::process;
+use crate::statistics::median;
+
+/// Starts of each function, in turns, so that whatever else the machine does meanwhile strikes all alike.
+const STARTS: usize = 15;
+
+/// Starts that tell what they are made of.
+const TOLD_STARTS: usize = 7;
+
+/// Warm invocations: enough for a median, and for the memory to have settled.
+const INVOCATIONS: usize = 500;
+
+/// The function that everything is compared with.
+pub const HELLO_WORLD: &str = "hello-world";
+
+/// What a function costs when it starts, and then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cold {
+    /// The function.
+    pub name: String,
+    /// Milliseconds from the start of the process to its first request for work: the median.
+    pub init: f64,
+    /// Milliseconds of the first invocation: the median.
+    pub first: f64,
+    /// Milliseconds of a warm invocation: the median.
+    pub warm: f64,
+    /// Milliseconds on a processor for a warm invocation, of the function's process alone: what is ours of it.
+    pub ours: f64,
+    /// The most memory that it ever used, in MiB.
+    pub peak_memory: f64,
+    /// The binary, zipped, in MiB.
+    pub zip: f64,
+    /// What the init is made of, by the function's own spans: milliseconds.
+    pub spans: BTreeMap<String, f64>,
+}
+
+/// Measures every function of the set, and [`HELLO_WORLD`] first.
+pub async fn measure(binaries: &Path, folder: &Path) -> Vec<Cold> {
+    let sandbox = Sandbox::start(SandboxSettings::default()).await;
+    sandbox.register("101").await.expect("the channel can be registered");
+    sandbox.refresh_tokens().await.expect("the bot platform gives a token");
+    let events = Events::new(&sandbox);
+    let functions = sandbox.all_functions();
+    let settings = functions.iter().map(|function| function.settings().clone());
+    let hello_world = FunctionSettings {
+        name: HELLO_WORLD,
+        binary: binaries.join(HELLO_WORLD),
+        variables: BTreeMap::new(),
+        ..sandbox.functions.receive_message.settings().clone()
+    };
+    let settings: Vec<_> = std::iter::once(hello_world).chain(settings).collect();
+
+    let mut starts = vec![(Vec::new(), Vec::new()); settings.len()];
+    for _ in 0..STARTS {
+        for (settings, (inits, firsts)) in settings.iter().zip(&mut starts) {
+            let first = Emulator::start(settings, "INFO").invoke(&events.next(settings.name)).await;
+            inits.push(first.init.expect("the first invocation comes after an init"));
+            firsts.push(first.duration);
+        }
+    }
+    let mut measured = Vec::new();
+    for (settings, (inits, firsts)) in settings.iter().zip(starts) {
+        let warm = Warm::measure(settings, &events).await;
+        measured.push(Cold {
+            name: settings.name.to_owned(),
+            init: median(inits),
+            first: median(firsts),
+            warm: warm.duration,
+            ours: warm.ours,
+            peak_memory: warm.peak_memory,
+            zip: zip(&settings.binary, folder),
+            spans: spans(settings, &events).await,
+        });
+    }
+    measured
+}
+
+struct Warm {
+    duration: f64,
+    ours: f64,
+    peak_memory: f64,
+}
+
+impl Warm {
+    async fn measure(settings: &FunctionSettings, events: &Events<'_>) -> Self {
+        let mut emulator = Emulator::start(settings, "INFO");
+        emulator.invoke(&events.next(settings.name)).await;
+        let function = emulator.function();
+        let before = process::processor_time(function).expect("it runs");
+        let mut durations = Vec::new();
+        for _ in 0..INVOCATIONS {
+            durations.push(emulator.invoke(&events.next(settings.name)).await.duration);
+        }
+        let after = process::processor_time(function).expect("it runs");
+        Self {
+            duration: median(durations),
+            ours: (after - before) / INVOCATIONS as f64,
+            peak_memory: process::peak_memory(function).expect("it runs"),
+        }
+    }
+}
+
+/// The medians of the spans that a start closes, and of the whole, which the functions tell at `DEBUG`.
+async fn spans(settings: &FunctionSettings, events: &Events<'_>) -> BTreeMap<String, f64> {
+    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for _ in 0..TOLD_STARTS {
+        let told = Emulator::start(settings, "DEBUG").invoke(&events.next(settings.name)).await;
+        for line in told.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            if let Some(took) = line["took_us"].as_f64() {
+                all.entry("in all".to_owned()).or_default().push(took / 1000.0);
+                // What follows belongs to the invocation.
+                break;
+            }
+            if let (Some(name), Some(busy), Some(idle)) =
+                (line["span"]["name"].as_str(), time(&line["time.busy"]), time(&line["time.idle"]))
+            {
+                all.entry(name.to_owned()).or_default().push(busy + idle);
+            }
+        }
+    }
+    all.into_iter().map(|(name, times)| (name, median(times))).collect()
+}
+
+/// `1.23ms` and the like, in milliseconds.
+fn time(text: &Value) -> Option<f64> {
+    let text = text.as_str()?;
+    let unit = text.find(|char: char| char.is_alphabetic() || char == 'µ')?;
+    let (number, unit) = text.split_at(unit);
+    let factor = match unit {
+        "ns" => 1e-6,
+        "µs" => 1e-3,
+        "ms" => 1.0,
+        _ => 1e3,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+/// The size of the binary as Lambda gets it, zipped by Python's own module.
+fn zip(binary: &Path, folder: &Path) -> f64 {
+    let file = folder.join("bootstrap.zip");
+    let status = Command::new("python3").args(["-m", "zipfile", "-c"]).arg(&file).arg(binary).status();
+    assert!(status.is_ok_and(|status| status.success()), "python3 zips {}", binary.display());
+    std::fs::metadata(&file).expect("it was written").len() as f64 / 1024.0 / 1024.0
+}

@@ -1,0 +1,27 @@
+//! What the functions cost.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`operations`] | the pure paths, to be measured |
+//! | [`pure`] | their time, by criterion |
+//! | [`callgrind`] | their instructions, and those of a function for an event |
+//! | [`emulator`], [`cold`] | starts and warm invocations under AWS's Runtime Interface Emulator |
+//! | [`whole_path`] | the set in the sandbox, under load |
+//! | [`cost`] | what that comes to on AWS |
+//! | [`targets`] | what was to be reached, and whether it is |
+//! | [`report`], [`plot`] | tables and pictures |
+//! | [`events`], [`process`], [`statistics`] | what each function is invoked with; what the kernel tells; medians |
+
+pub mod callgrind;
+pub mod cold;
+pub mod cost;
+pub mod emulator;
+pub mod events;
+pub mod operations;
+pub mod plot;
+pub mod process;
+pub mod pure;
+pub mod report;
+pub mod statistics;
+pub mod targets;
+pub mod whole_path;
