@@ -10,8 +10,7 @@ use shared::contact_center::client::Answer;
 use url::form_urlencoded;
 
 use crate::answer::Refusal;
-use crate::dialect::Content;
-use crate::operation::{Call, Operation};
+use crate::operation::{Call, Content, Operation};
 
 /// The Chat Gateway's pages have so many items unless another size is asked for.
 const PAGE_SIZE: usize = 20;

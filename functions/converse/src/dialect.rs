@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method};
 use shared::config::{ContactCenterApi, ContactCenterConfig};
 use shared::contact_center::client::{Answer, Outgoing};
@@ -10,7 +9,7 @@ use url::Url;
 
 use crate::answer::Refusal;
 use crate::chat_api_v2;
-use crate::operation::{Call, Operation};
+use crate::operation::{Call, Content, Operation};
 
 /// 8x8 answers in well under a second. Two attempts of six seconds, and a look at 8x8 after each, end before API Gateway
 /// gives up after thirty. <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
@@ -19,14 +18,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 /// An attachment of four megabytes crosses a slow line in that time. There is one attempt, or two if the first is refused
 /// at once.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(12);
-
-/// What a caller sends beside method and path.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Content {
-    pub(crate) query: Option<String>,
-    pub(crate) content_type: Option<HeaderValue>,
-    pub(crate) body: Bytes,
-}
 
 /// The request to 8x8 that `call` becomes.
 pub(crate) fn outgoing(

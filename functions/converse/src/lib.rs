@@ -28,10 +28,9 @@ use shared::secrets::{Secret, SecretsManager};
 
 use crate::answer::{Refusal, answer};
 use crate::creation::{correlate, fill_in, lacks_channel};
-use crate::dialect::Content;
-use crate::memory::{Key, Memo, Memory};
-use crate::operation::{Call, Operation};
-use crate::read_back::{Evidence, Line, Window};
+use crate::memory::{Key, Memo, Memory, Window};
+use crate::operation::{Call, Content, Operation};
+use crate::read_back::{Evidence, Line};
 
 /// What the environment says.
 #[derive(Debug)]

@@ -27,7 +27,6 @@ use shared::contact_center::client::Answer;
 use shared::digest::sha256_hex;
 
 use crate::answer::{REPLAYED, Refusal};
-use crate::read_back::Window;
 
 /// How long all of it is kept.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -69,6 +68,14 @@ pub(crate) struct Attempt {
     pub(crate) taken_at: UnixTime,
     /// If one before it may have done it: when.
     pub(crate) former: Option<Window>,
+}
+
+/// The time, by our clock, in which an attempt may have been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) from: UnixTime,
+    /// None: until now.
+    pub(crate) until: Option<UnixTime>,
 }
 
 impl Key {

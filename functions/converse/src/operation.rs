@@ -1,7 +1,8 @@
 //! The operations of the conversation API: which there are, by method and path, and what may be done when nobody knows
 //! whether 8x8 has carried one out.
 
-use http::Method;
+use bytes::Bytes;
+use http::{HeaderValue, Method};
 
 /// What all paths begin with.
 const BASE: &str = "/v1/liveAgent/conversations";
@@ -180,6 +181,14 @@ impl<'p> Call<'p> {
     pub(crate) fn conversation(&self) -> Option<&'p str> {
         self.path.first().copied()
     }
+}
+
+/// What a caller sends beside method and path.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Content {
+    pub(crate) query: Option<String>,
+    pub(crate) content_type: Option<HeaderValue>,
+    pub(crate) body: Bytes,
 }
 
 fn is_id(segment: &str) -> bool {

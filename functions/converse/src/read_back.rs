@@ -11,9 +11,9 @@ use shared::digest::sha256_hex;
 use tokio::time::sleep;
 
 use crate::creation::{CORRELATION, is_correlated};
-use crate::dialect::{Content, answer, outgoing};
-use crate::memory::Memory;
-use crate::operation::{Call, Operation};
+use crate::dialect::{answer, outgoing};
+use crate::memory::{Memory, Window};
+use crate::operation::{Call, Content, Operation};
 
 /// A list that does not come is asked for again.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,14 +38,6 @@ pub(crate) enum Evidence {
     Creation(String),
     /// Nothing that can be found.
     None,
-}
-
-/// The time in which it would have been left, by our clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Window {
-    pub(crate) from: UnixTime,
-    /// None: until now.
-    pub(crate) until: Option<UnixTime>,
 }
 
 /// What a message says and who says it: messages have no id of the sender's, so that this is all they are known by.

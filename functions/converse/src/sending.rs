@@ -14,9 +14,9 @@ use shared::telemetry;
 use tokio::time::{Instant, sleep};
 
 use crate::answer::Refusal;
-use crate::memory::Memory;
+use crate::memory::{Memory, Window};
 use crate::operation::{Call, InDoubt};
-use crate::read_back::{Evidence, Found, Window, look};
+use crate::read_back::{Evidence, Found, look};
 
 /// No attempt begins later than this after the first: it may take six seconds, and looking what became of it six more,
 /// and API Gateway gives up after thirty.

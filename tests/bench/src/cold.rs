@@ -52,7 +52,7 @@ pub async fn measure(binaries: &Path, folder: &Path) -> Vec<Cold> {
     let sandbox = Sandbox::start(SandboxSettings::default()).await;
     sandbox.register("101").await.expect("the channel can be registered");
     sandbox.refresh_tokens().await.expect("the bot platform gives a token");
-    let events = Events::new(&sandbox);
+    let events = Events::new(&sandbox).await;
     let functions = sandbox.all_functions();
     let settings = functions.iter().map(|function| function.settings().clone());
     let hello_world = FunctionSettings {

@@ -17,12 +17,22 @@ use shared::queue::QueuedEvent;
 pub struct Events<'s> {
     sandbox: &'s Sandbox,
     rotation: String,
+    /// App token and access token.
+    caller: (String, String),
+    conversation: String,
 }
 
 impl<'s> Events<'s> {
     /// Those of a sandbox with a registered channel.
-    pub fn new(sandbox: &'s Sandbox) -> Self {
-        Self { sandbox, rotation: sandbox.cloud.secrets.begin_rotation(CALLER_SECRET) }
+    pub async fn new(sandbox: &'s Sandbox) -> Self {
+        let (_, channels) = sandbox.contact_center.registered();
+        let channel_id = channels[0]["id"].as_str().expect("a channel has an id");
+        Self {
+            sandbox,
+            rotation: sandbox.cloud.secrets.begin_rotation(CALLER_SECRET),
+            caller: sandbox.chatbot.caller.credentials().await.expect("a caller gets tokens"),
+            conversation: sandbox.contact_center.open_conversation(channel_id).id().to_owned(),
+        }
     }
 
     /// What AWS would invoke that function with. A function that is not named here gets an empty object: its start and
@@ -37,6 +47,7 @@ impl<'s> Events<'s> {
             "rotate-signing-key" => {
                 json!({ "Step": "setSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": self.rotation })
             }
+            "converse" => self.line(),
             _ => json!({}),
         }
     }
@@ -75,6 +86,18 @@ impl<'s> Events<'s> {
         let record = &mut event["Records"][0];
         record["body"] = serde_json::to_string(&queued).expect("it is JSON").into();
         record["attributes"]["MessageGroupId"] = "c".into();
+        event
+    }
+
+    fn line(&self) -> Value {
+        let mut event = fixture(include_str!("../../it/fixtures/http-api.json"));
+        let path = format!("{}/{}/messages", sandbox::CONVERSATIONS, self.conversation);
+        event["rawPath"] = path.clone().into();
+        event["requestContext"]["http"]["path"] = path.into();
+        event["headers"]["content-type"] = "application/json".into();
+        event["headers"]["x-app-token"] = self.caller.0.clone().into();
+        event["headers"]["authorization"] = format!("Bearer {}", self.caller.1).into();
+        event["body"] = json!({ "authorType": "user", "text": "Where is my order?" }).to_string().into();
         event
     }
 

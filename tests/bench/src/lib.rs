@@ -7,6 +7,7 @@
 //! | [`callgrind`] | their instructions, and those of a function for an event |
 //! | [`emulator`], [`cold`] | starts and warm invocations under AWS's Runtime Interface Emulator |
 //! | [`whole_path`] | the set in the sandbox, under load |
+//! | [`detour`] | what the bridge adds to a bot's message |
 //! | [`cost`] | what that comes to on AWS |
 //! | [`targets`] | what was to be reached, and whether it is |
 //! | [`report`], [`plot`] | tables and pictures |
@@ -15,6 +16,7 @@
 pub mod callgrind;
 pub mod cold;
 pub mod cost;
+pub mod detour;
 pub mod emulator;
 pub mod events;
 pub mod operations;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bench::callgrind;
 use bench::cold;
+use bench::detour;
 use bench::events::Events;
 use bench::pure;
 use bench::report::{self, Results};
@@ -31,6 +32,8 @@ enum Part {
     Path,
     /// One conversation stuck, and what the others notice.
     Stuck,
+    /// What the bridge adds to a bot's message.
+    Detour,
 }
 
 #[tokio::main]
@@ -54,8 +57,9 @@ async fn main() {
             eprintln!("Counting instructions …");
             results.instructions = callgrind::operations(&binaries.join("operation"), folder);
             let sandbox = Sandbox::start(SandboxSettings::default()).await;
+            sandbox.register("101").await.expect("the channel can be registered");
             sandbox.refresh_tokens().await.expect("the bot platform gives a token");
-            let events = Events::new(&sandbox);
+            let events = Events::new(&sandbox).await;
             for function in [&sandbox.functions.receive_message, &sandbox.functions.deliver_message] {
                 let settings = function.settings();
                 let event = async || events.next(settings.name);
@@ -77,6 +81,10 @@ async fn main() {
     if asked(Part::Stuck) {
         eprintln!("Letting one conversation hang …");
         results.stuck = Some(whole_path::one_is_stuck().await);
+    }
+    if asked(Part::Detour) {
+        eprintln!("Sending messages with and without the bridge …");
+        results.detour = detour::measure().await;
     }
     report::write(&results, folder);
     println!("{}", report::markdown(&results));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::callgrind::Instructions;
 use crate::cold::Cold;
+use crate::detour::Way;
 use crate::plot::{Series, bars, lines};
 use crate::pure::Time;
 use crate::statistics::percentile;
@@ -29,6 +30,8 @@ pub struct Results {
     pub path: Option<WholePath>,
     /// What one conversation that is stuck does to the others.
     pub stuck: Option<Stuck>,
+    /// A bot's message, directly to 8x8 and through the bridge.
+    pub detour: Vec<Way>,
 }
 
 /// Processor and number of cores.
@@ -145,6 +148,13 @@ pub fn markdown(results: &Results) -> String {
         });
         let head = ["p99 of the other conversations, ratio", "lower quartile", "median", "upper quartile"];
         table("One conversation stuck", &head, rows.to_vec());
+    }
+    let rows = results.detour.iter().map(|way| {
+        let [p50, p99] = way.latency.map(number);
+        vec![way.name.clone(), p50, p99]
+    });
+    if !results.detour.is_empty() {
+        table("A bot's message, in the sandbox", &["", "p50, ms", "p99, ms"], rows.collect());
     }
     if let Some(path) = &results.path {
         let phases = path.conversations.iter().chain(&path.rising).chain(&path.bots).chain([&path.long_run]);

@@ -67,6 +67,12 @@ pub fn all(results: &Results) -> Vec<Target> {
             }
         }
     }
+    if let [direct, ways @ ..] = &results.detour[..] {
+        for way in ways {
+            let name = format!("p50 of a bot's message {}, over that to 8x8 directly", way.name);
+            add(name, 1.5, way.latency[0] - direct.latency[0], "ms");
+        }
+    }
     if let Some(stuck) = &results.stuck {
         let name = "p99 of the others with one conversation stuck, as a multiple of that without (median)";
         add(name.to_owned(), 1.1, median(stuck.ratios.clone()), "×");
