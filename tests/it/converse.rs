@@ -646,13 +646,32 @@ async fn after_an_unknown_outcome_the_same_key_finds_out() {
 }
 
 #[tokio::test]
+async fn a_doubt_outlives_a_repeat_that_cannot_settle_it() {
+    let bench = Bench::start().await;
+    let conversation = opened(&bench).await;
+    bench.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    bench.fault(Fault::ContactCenter500, When::For(Duration::from_secs(60)));
+    let say = async || bench.chatbot.say(&conversation, "user", "confidential", "key").await.status();
+    assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
+    bench.faults.clear();
+    // The next one cannot look either, and began seconds after the line was said: the one after that has to look further
+    // back than to it.
+    bench.fault(Fault::ContactCenter429, When::For(Duration::from_secs(60)));
+    assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
+    bench.faults.clear();
+    assert_eq!(say().await, StatusCode::ACCEPTED);
+    assert_eq!(texts(&bench, &conversation), ["confidential"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
 async fn whatever_becomes_of_the_process_the_same_key_says_a_line_once() {
     let bench = Bench::start().await;
     let conversation = opened(&bench).await;
     let mut said = Vec::new();
-    for number in 0..40 {
+    for number in 0..40_u32 {
         let text = format!("confidential: {number}");
-        bench.fault(Fault::KillConverse, When::Next(1));
+        bench.fault(Fault::KillConverse, When::Next(1 + number % 3));
         loop {
             let answer = bench.chatbot.say(&conversation, "user", &text, &text.replace(' ', "")).await;
             match answer.status() {

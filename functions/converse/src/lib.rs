@@ -164,7 +164,8 @@ impl Converse {
                 Ok(done.answer)
             }
             Err(refusal) => {
-                self.memory.release(key, &attempt, refusal.is_in_doubt()).await;
+                let in_doubt = refusal.is_in_doubt() || attempt.former.is_some();
+                self.memory.release(key, &attempt, in_doubt).await;
                 Err(refusal)
             }
         }

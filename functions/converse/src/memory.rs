@@ -114,6 +114,7 @@ impl Memory {
                 ("owner".to_owned(), AttributeValue::S(owner.to_owned())),
                 ("begun_at".to_owned(), millis(now)),
                 ("taken_at".to_owned(), millis(now)),
+                ("doubt_from".to_owned(), millis(now)),
                 ("in_doubt".to_owned(), AttributeValue::Bool(true)),
                 ("expires_at".to_owned(), AttributeValue::N((now + KEPT_FOR).secs().to_string())),
             ])))
@@ -150,6 +151,7 @@ impl Memory {
         let unreadable = || self.unavailable("an item that cannot be read");
         let begun_at = time("begun_at").ok_or_else(unreadable)?;
         let taken_at = time("taken_at").ok_or_else(unreadable)?;
+        let doubt_from = time("doubt_from").ok_or_else(unreadable)?;
         let is_released = read("released") == Some(&AttributeValue::Bool(true));
         if !is_released && now.since(taken_at) < LEASE {
             return Err(Refusal::InProgress);
@@ -157,15 +159,17 @@ impl Memory {
         let in_doubt = read("in_doubt") == Some(&AttributeValue::Bool(true));
         let update = self
             .item(key)
-            .update_expression("SET taken_at = :now, in_doubt = :true, released = :false")
+            .update_expression("SET taken_at = :now, doubt_from = :from, in_doubt = :true, released = :false")
             .condition_expression("taken_at = :taken AND attribute_not_exists(answer_status)")
             .expression_attribute_values(":now", millis(now))
+            // Nobody has found out yet about any attempt since then.
+            .expression_attribute_values(":from", millis(if in_doubt { doubt_from } else { now }))
             .expression_attribute_values(":taken", millis(taken_at))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":false", AttributeValue::Bool(false));
         match update.send().await {
             Ok(_) => {
-                let former = in_doubt.then_some(Window { from: taken_at, until: Some(taken_at + LEASE) });
+                let former = in_doubt.then_some(Window { from: doubt_from, until: Some(taken_at + LEASE) });
                 Ok(Memo::Ours(Attempt { begun_at, taken_at: now, former }))
             }
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
