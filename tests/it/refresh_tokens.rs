@@ -175,7 +175,7 @@ async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
     let bench = Bench::start().await;
     let versions = bench.cloud.secrets.versions(BOT_TOKEN_SECRET);
     let address = |name: &str| &bench.addresses.iter().find(|(part, _)| *part == name).unwrap().1;
-    let secrets = SecretsManager::new(&sdk_config(address("Secrets Manager and SQS")));
+    let secrets = SecretsManager::new(&sdk_config(address("AWS")));
     let endpoint = Endpoint::parse(address("bot platform")).unwrap();
     let refresher = || {
         let bot = BotPlatform::new(shared::http::client().unwrap(), &endpoint, secrets.secret(BOT_SECRET.to_owned()));
