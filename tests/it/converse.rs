@@ -508,6 +508,29 @@ async fn while_8x8_is_down_nothing_is_a_success() {
 }
 
 #[tokio::test]
+async fn while_8x8_hangs_the_answer_comes_before_api_gateway_gives_up() {
+    let bench = Bench::start().await;
+    let conversation = opened(&bench).await;
+    // Two attempts that are known not to have been carried out, a third one that nobody can look after any more.
+    for is_carried_out in [false, false, true] {
+        bench.contact_center.break_next("POST", "messages", FailureKind::Hangs, is_carried_out);
+    }
+    let answer = bench.chatbot.say(&conversation, "user", "confidential", "key");
+    let gone = async {
+        while bench.logged("8x8 has not done it") < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.fault(Fault::ContactCenterHangs, When::For(Duration::from_secs(60)));
+    };
+    let (answer, ()) = tokio::join!(answer, gone);
+    assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+    bench.faults.clear();
+    let again = bench.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!((again.status(), texts(&bench, &conversation).len()), (StatusCode::ACCEPTED, 1));
+    bench.finish().await;
+}
+
+#[tokio::test]
 async fn when_8x8_is_busy_the_bridge_waits_as_long_as_it_is_told_and_then_says_so() {
     let bench = Bench::start().await;
     let conversation = opened(&bench).await;

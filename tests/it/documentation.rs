@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use sandbox::SandboxSettings;
 use sandbox::deployment::CallbackAuthentication;
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::support::Bench;
 
@@ -13,9 +15,13 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
 }
 
+/// Far more than any program here takes; it ends then.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Runs a command to its end and gives what it printed.
 async fn output(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("the program is there");
+    let output = timeout(PATIENCE, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    let output = output.expect("the program ends in time").expect("the program is there");
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     text

@@ -15,8 +15,8 @@ use crate::operation::{Call, Content, Operation};
 /// gives up after thirty. <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// An attachment of four megabytes crosses a slow line in that time. There is one attempt, or two if the first is refused
-/// at once.
+/// An attachment of four megabytes crosses a line of three megabits a second in that time, and two attempts end before API
+/// Gateway gives up.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The request to 8x8 that `call` becomes.

@@ -11,7 +11,7 @@ use shared::clock::UnixTime;
 use shared::contact_center::client::{Answer, ContactCenter, ContactCenterError, Outgoing};
 use shared::http::retry_after;
 use shared::telemetry;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::answer::Refusal;
 use crate::memory::{Memory, Window};
@@ -140,7 +140,9 @@ async fn settle(
     let mut pause = looks.next();
     while let Some(wait) = pause {
         sleep(wait).await;
-        match look(contact_center, memory, call, evidence, doubt.window).await {
+        let left = LOOKING.saturating_sub(begun.elapsed());
+        let looked = timeout(left, look(contact_center, memory, call, evidence, doubt.window)).await;
+        match looked.ok().flatten() {
             Some(Some(found)) => {
                 tracing::info!(
                     operation = call.operation.name(),
@@ -150,7 +152,7 @@ async fn settle(
                 return Ok(Some(answer_of(found, doubt.window.from)));
             }
             Some(None) => pause = looks.next(),
-            None if begun.elapsed() > LOOKING => return Err(unknown()),
+            None if begun.elapsed() >= LOOKING => return Err(unknown()),
             None => pause = Some(PAUSE),
         }
     }

@@ -14,12 +14,12 @@ use shared::clock::UnixTime;
 use shared::config::{ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment, ExactUrl};
 use shared::contact_center::authentication::Access;
 use shared::contact_center::client::{ContactCenter, ContactCenterError};
+use shared::contact_center::saved::SavedChannel;
 use shared::http::client;
 use shared::secrets::{Secret, SecretError, SecretsManager};
 
 use crate::custom_resource::CustomResource;
 use crate::operation::Operation;
-use shared::contact_center::saved::SavedChannel;
 
 /// What the environment says.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use shared::clock::UnixTime;
 use shared::config::ExactUrl;
 use shared::contact_center::client::ContactCenterError;
 use shared::contact_center::registration::{Channel, Webhook};
+use shared::contact_center::saved::{Registration, SavedChannel};
 use shared::secrets::{Replaced, Version};
 use shared::telemetry;
 
 use crate::{Error, RegisterChannel};
-use shared::contact_center::saved::{Registration, SavedChannel};
 
 /// A direct invoke's payload.
 #[derive(Debug, Deserialize)]
