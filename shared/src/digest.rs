@@ -1,16 +1,19 @@
-//! SHA-256 as an id: where an id that the other side would refuse, or none, has to be replaced by one.
-
-use std::fmt::Write;
+//! SHA-256 in hexadecimal: as an id, where an id that the other side would refuse, or none, has to be replaced by one; and
+//! in AWS's signatures.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 /// The SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().fold(String::with_capacity(64), |mut digits, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    })
+    hex(digest(&SHA256, bytes).as_ref())
+}
+
+/// Two lower-case hexadecimal digits for each byte.
+pub fn hex(bytes: &[u8]) -> String {
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let mut digits = String::with_capacity(2 * bytes.len());
+    digits.extend(halves.filter_map(|half| char::from_digit(half.into(), 16)));
+    digits
 }
 
 #[cfg(test)]

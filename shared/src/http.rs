@@ -1,5 +1,5 @@
-//! The one place that builds an HTTP client. Every call of a function goes through it: to 8x8, to the bot platform and,
-//! lent to the AWS SDK (see [`crate::aws`]), to AWS. One client is one TLS configuration, one root store and one pool.
+//! The HTTP client for 8x8 and the bot platform, and the TLS and the limits of every connection: those to AWS have them too
+//! (see [`crate::aws::Transport`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,32 +12,39 @@ use crate::clock::UnixTime;
 
 /// Setting up a connection takes one round trip for TCP and one or two for TLS; three seconds allow for one lost packet
 /// (TCP re-sends a SYN after one second) and for a vCPU of a 128 MB function.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A frozen function answers no keep-alive, and what its peer closed meanwhile is found out only by a failed request.
 /// Peers keep idle connections for 60 s (an AWS load balancer's default) or more; 20 s stay well below that.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a start may wait for a connection. Init may take 10 s in all; a peer that does not answer within two will not be
+/// any quicker later.
+pub(crate) const WARM_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The TLS set-up failed: none of the compiled-in cipher suites can be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be built ({0})")]
 pub struct ClientError(String);
 
-/// Builds the client: TLS 1.2 and 1.3 on aws-lc with Mozilla's roots, HTTP/1.1, no redirects, no proxy, no cookies.
+/// TLS 1.2 and 1.3 on aws-lc with Mozilla's roots.
+pub(crate) fn tls() -> Result<rustls::ClientConfig, ClientError> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError(error.to_string()))?;
+    Ok(tls.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Builds the client: [`tls`], HTTP/1.1, no redirects, no proxy, no cookies.
 ///
 /// Redirects are off because a callback or a token request must reach the host that was configured or none; a time-out
 /// for the whole call is set at each call, where its reason is known.
 #[tracing::instrument(level = "debug", name = "TLS")]
 pub fn client() -> Result<reqwest::Client, ClientError> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ClientError(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls()?)
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -54,9 +61,6 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
 /// loopback host needs no handshake and is left alone.
 #[tracing::instrument(level = "debug", name = "connection", skip_all)]
 pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
-    /// Init may take 10 s in all; a peer that does not answer within two will not be any quicker later.
-    const WARM_UP_TIMEOUT: Duration = Duration::from_secs(2);
-
     if url.scheme() != "https" {
         return;
     }

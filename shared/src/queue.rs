@@ -80,7 +80,11 @@ pub struct EventQueue {
 impl EventQueue {
     /// The queue at `url`.
     pub fn new(config: &SdkConfig, url: &ExactUrl) -> Self {
-        Self { client: Client::new(config), url: url.as_str().to_owned() }
+        let mut sqs = aws_sdk_sqs::config::Builder::from(config);
+        if let Some(region) = config.region() {
+            sqs = sqs.push_auth_scheme(aws::KeptKeySigner::new(region.to_string(), "sqs"));
+        }
+        Self { client: Client::from_conf(sqs.build()), url: url.as_str().to_owned() }
     }
 
     /// Puts an event behind all others of its group. When this returns `Ok`, SQS has stored it on several servers. An
@@ -89,15 +93,16 @@ impl EventQueue {
         let fail = |reason| QueueError { queue: "event queue", operation: "event", reason };
         // All fields are strings and numbers, so that this cannot fail; if it ever does, 8x8 tries again.
         let message = serde_json::to_string(event).map_err(|error| fail(error.to_string()))?;
-        self.client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(message)
-            .message_group_id(permitted_id(group))
-            .message_deduplication_id(permitted_id(deduplication_id))
-            .send()
-            .await
-            .map_err(|error| fail(aws::failure(&error)))?;
+        let sending = Box::pin(
+            self.client
+                .send_message()
+                .queue_url(&self.url)
+                .message_body(message)
+                .message_group_id(permitted_id(group))
+                .message_deduplication_id(permitted_id(deduplication_id))
+                .send(),
+        );
+        sending.await.map_err(|error| fail(aws::failure(&error)))?;
         Ok(())
     }
 

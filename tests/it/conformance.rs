@@ -38,7 +38,7 @@ pub fn sdk_config(url: &str) -> SdkConfig {
         .region(Region::from_static("us-east-1"))
         .endpoint_url(url)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(aws::http_client(&shared::http::client().unwrap()))
+        .http_client(aws::Transport::new().unwrap())
         .build()
 }
 

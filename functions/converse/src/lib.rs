@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::{Map, Value};
-use shared::aws;
+use shared::aws::{self, Transport};
 use shared::caller::Callers;
 use shared::clock::UnixTime;
 use shared::config::{CallersConfig, ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment};
@@ -95,7 +95,7 @@ impl Converse {
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let client = client()?;
-        let sdk = aws::sdk_config(&client).await;
+        let sdk = aws::sdk_config(&Transport::new()?).await;
         let secrets = SecretsManager::new(&sdk);
         let callers = Callers::new(config.callers, &secrets);
         let channel = secrets.secret(config.channel_secret_id);

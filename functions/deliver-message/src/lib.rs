@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
-use shared::aws;
+use shared::aws::{self, Transport};
 use shared::bot_platform::{Answer, BotPlatform, DELIVERY_TIMEOUT};
 use shared::clock::UnixTime;
 use shared::config::{BotPlatformConfig, ConfigError, Environment, ExactUrl};
@@ -83,7 +83,7 @@ impl DeliverMessage {
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let client = client()?;
-        let sdk = aws::sdk_config(&client).await;
+        let sdk = aws::sdk_config(&Transport::new()?).await;
         let secrets = SecretsManager::new(&sdk);
         let bot = BotPlatform::new(client, &config.bot.endpoint, secrets.secret(config.bot.secret_id));
         let bot = KeptToken::new(secrets.secret(config.bot.token_secret_id), bot);

@@ -7,11 +7,10 @@ mod grant;
 use std::time::Duration;
 
 use lambda_http::{Body, Request, Response};
-use shared::aws;
+use shared::aws::{self, Transport};
 use shared::caller::{CallerError, Callers, IssuedTokens};
 use shared::clock::UnixTime;
 use shared::config::{CallersConfig, ConfigError, Environment};
-use shared::http::client;
 use shared::secrets::SecretsManager;
 
 use crate::answer::{Refusal, answer};
@@ -47,7 +46,7 @@ impl IssueToken {
     /// # Errors
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
-        let secrets = SecretsManager::new(&aws::sdk_config(&client()?).await);
+        let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
         let callers = Callers::new(config.callers, &secrets);
         callers.warm_up(UnixTime::now()).await;
         Ok(Self { callers, refresh_life: config.refresh_life })

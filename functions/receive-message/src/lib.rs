@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{AsHeaderName, CONTENT_TYPE};
 use lambda_http::{Body, Request, Response};
-use shared::aws;
+use shared::aws::{self, Transport};
 use shared::caller::Callers;
 use shared::clock::UnixTime;
 use shared::config::{CallbackAuthentication, ConfigError, ContactCenterConfig, Environment, ExactUrl};
 use shared::contact_center::event::Event;
 use shared::contact_center::keys::PublicKeys;
 use shared::digest::sha256_hex;
-use shared::http::{client, warm_up};
+use shared::http::client;
 use shared::queue::{EventQueue, QueuedEvent};
 use shared::secrets::SecretsManager;
 use shared::telemetry;
@@ -69,7 +69,8 @@ impl ReceiveMessage {
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let client = client()?;
-        let sdk = aws::sdk_config(&client).await;
+        let transport = Transport::new()?;
+        let sdk = aws::sdk_config(&transport).await;
         let keys = || PublicKeys::new(client.clone(), config.contact_center.key_endpoint.clone());
         let callers = |config| Callers::new(config, &SecretsManager::new(&sdk));
         let authentication = match config.authentication {
@@ -78,7 +79,7 @@ impl ReceiveMessage {
             CallbackAuthentication::Either(config) => Authentication::Either(keys(), callers(config)),
             CallbackAuthentication::Both(config) => Authentication::Both(keys(), callers(config)),
         };
-        tokio::join!(authentication.warm_up(UnixTime::now()), warm_up(&client, config.queue_url.url()));
+        tokio::join!(authentication.warm_up(UnixTime::now()), transport.warm_up(config.queue_url.url()));
         Ok(Self {
             authentication,
             tenant_id: config.contact_center.tenant_id,
@@ -126,7 +127,7 @@ impl ReceiveMessage {
         };
         let queued = QueuedEvent {
             body,
-            content_type: text(headers, CONTENT_TYPE.as_str()).map(str::to_owned),
+            content_type: text(headers, CONTENT_TYPE).map(str::to_owned),
             headers: headers_of_8x8(headers),
             received_at: now,
         };
@@ -152,11 +153,11 @@ fn unproven(body: &[u8]) -> Result<(), Refusal> {
 }
 
 fn headers_of_8x8(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let names = headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("x-8x8-"));
-    names.filter_map(|name| Some((name.to_owned(), text(headers, name)?.to_owned()))).collect()
+    let names = headers.keys().filter(|name| name.as_str().starts_with("x-8x8-"));
+    names.filter_map(|name| Some((name.to_string(), text(headers, name)?.to_owned()))).collect()
 }
 
 /// The header's value, if it has one with only the characters that a header is meant to have.
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
 }

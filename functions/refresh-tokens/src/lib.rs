@@ -3,7 +3,7 @@
 
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
-use shared::aws;
+use shared::aws::{self, Transport};
 use shared::bot_platform::BotPlatform;
 use shared::clock::UnixTime;
 use shared::config::{
@@ -77,7 +77,7 @@ impl RefreshTokens {
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let Config { bot, contact_center } = config;
         let client = client()?;
-        let secrets = SecretsManager::new(&aws::sdk_config(&client).await);
+        let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
         let contact_center = contact_center.map(|ContactCenterToken { config, credentials_id }| {
             let credentials = secrets.secret(credentials_id).into();
             let issuer = ContactCenterIssuer::new(client.clone(), &config, credentials);

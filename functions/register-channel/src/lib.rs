@@ -9,7 +9,7 @@ mod operation;
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
-use shared::aws;
+use shared::aws::{self, Transport};
 use shared::clock::UnixTime;
 use shared::config::{ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment, ExactUrl};
 use shared::contact_center::authentication::Access;
@@ -91,7 +91,7 @@ impl RegisterChannel {
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let client = client()?;
-        let secrets = SecretsManager::new(&aws::sdk_config(&client).await);
+        let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
         let access = Access::new(client.clone(), &secrets, config.authentication, config.credentials_id);
         Ok(Self {
             name: format!("live-agent-{}", config.integration_name),

@@ -6,11 +6,10 @@ use std::time::Duration;
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
-use shared::aws;
+use shared::aws::{self, Transport};
 use shared::caller::CallerContent;
 use shared::clock::UnixTime;
 use shared::config::{ConfigError, Environment};
-use shared::http::client;
 use shared::secrets::rotation::{Rotation, Stage};
 use shared::secrets::{Secret, SecretError, SecretsManager};
 
@@ -81,7 +80,7 @@ impl RotateSigningKey {
     /// # Errors
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
-        let secrets = SecretsManager::new(&aws::sdk_config(&client()?).await);
+        let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
         Ok(Self { secret: secrets.secret(config.secret_id), refresh_life: config.refresh_life })
     }
 

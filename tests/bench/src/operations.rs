@@ -230,7 +230,7 @@ fn sdk_config(url: &str) -> SdkConfig {
         .region(Region::from_static("us-east-1"))
         .endpoint_url(url)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(shared::aws::http_client(&shared::http::client().expect("a client")))
+        .http_client(shared::aws::Transport::new().expect("a client"))
         .build()
 }
 

@@ -4,6 +4,7 @@
 pub mod dynamo_db;
 pub mod fifo;
 pub mod secrets_manager;
+pub mod signature;
 pub mod sqs;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ use crate::server::Server;
 use dynamo_db::DynamoDb;
 use secrets_manager::SecretsManager;
 use sqs::Sqs;
+
+/// Where the cloud is.
+pub const REGION: &str = "us-east-1";
 
 /// What the access key of each function begins with; its name follows.
 pub const ACCESS_KEY_PREFIX: &str = "ASIASANDBOX-";
@@ -124,10 +128,10 @@ impl Cloud {
             "DynamoDB_20120810" => "dynamodb",
             unknown => return Err(AwsError::unknown_operation(unknown)),
         };
-        if !is_signed_for(header("authorization"), service) {
+        if !signature::is_genuine(headers, body, service) {
             return Err(AwsError {
                 status: StatusCode::FORBIDDEN,
-                ..AwsError::invalid("MissingAuthenticationTokenException", "Missing Authentication Token")
+                ..AwsError::invalid("InvalidSignatureException", "the signature is not what it should be")
             });
         }
         let input = serde_json::from_slice(body)
@@ -176,14 +180,6 @@ impl Cloud {
         };
         *self.calls.lock().expect("no holder panics").entry(call).or_default() += 1;
     }
-}
-
-/// `AWS4-HMAC-SHA256 Credential=<key>/<date>/<region>/<service>/aws4_request, …`
-fn is_signed_for(authorization: &str, service: &str) -> bool {
-    authorization.starts_with("AWS4-HMAC-SHA256 Credential=")
-        && authorization.contains(&format!("/us-east-1/{service}/aws4_request"))
-        && authorization.contains("SignedHeaders=")
-        && authorization.contains("Signature=")
 }
 
 /// The function whose credentials signed the request: each has an access key of its own.

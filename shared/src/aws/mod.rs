@@ -1,0 +1,56 @@
+//! The AWS SDK's configuration: AWS's own environment variables work as in every AWS program, and each call has a time-out.
+//!
+//! An operation's future has 15 KB. Where it is awaited in place, every future around it is as large, and is copied as it is
+//! moved: so it is put on the heap (`Box::pin`) where events pass, which took 36,000 instructions off each.
+
+mod signature;
+mod transport;
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::timeout::TimeoutConfig;
+
+pub(crate) use signature::KeptKeySigner;
+pub use transport::Transport;
+
+/// Secrets Manager and SQS answer in tens of milliseconds. Two seconds are far above that and let the SDK's standard
+/// three attempts end within [`OPERATION_TIMEOUT`].
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// All attempts of one operation together. 8x8 waits for receive-message meanwhile, and how long it does is not
+/// documented: below ten seconds is what webhook senders commonly allow.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// The configuration that every AWS client of a function is made from.
+#[tracing::instrument(level = "debug", name = "AWS SDK", skip_all)]
+pub async fn sdk_config(transport: &Transport) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(transport.clone())
+        .timeout_config(timeouts)
+        // Answers are a few kilobytes, and the attempt's time-out covers their bodies too.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .load()
+        .await
+}
+
+/// Why an AWS operation failed: AWS's error code, or what kept the call from getting an answer. Never the request or the
+/// answer: an SDK error's own text can hold the secret that was being read.
+pub fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    match error {
+        SdkError::ServiceError(answer) => answer.err().code().unwrap_or("an error without a code").to_owned(),
+        SdkError::TimeoutError(_) => "no answer in time".to_owned(),
+        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => "no answer in time".to_owned(),
+        SdkError::DispatchFailure(dispatch) if dispatch.is_io() => "no connection".to_owned(),
+        SdkError::DispatchFailure(_) => "no credentials or no connection".to_owned(),
+        SdkError::ConstructionFailure(_) => "the request cannot be built".to_owned(),
+        SdkError::ResponseError(_) | _ => "an answer that cannot be read".to_owned(),
+    }
+}

@@ -1,0 +1,82 @@
+//! The HTTP client of the AWS SDK: hyper's own, on the TLS of [`crate::http`]. Beside the functions' other one, since what
+//! that adds for an operator's URLs (redirects, proxies, parsing) costs 40,000 instructions a call, and AWS's need none.
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use http::Request;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, Error, connect};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use url::Url;
+
+use crate::http::{CONNECT_TIMEOUT, ClientError, IDLE_TIMEOUT, WARM_UP_TIMEOUT, tls};
+
+/// Connections to AWS, kept open between calls. A clone shares them.
+#[derive(Debug, Clone)]
+pub struct Transport(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
+
+impl Transport {
+    /// HTTP/1.1, and plain where an endpoint on this machine is.
+    ///
+    /// # Errors
+    /// TLS that cannot be set up.
+    #[tracing::instrument(level = "debug", name = "AWS TLS")]
+    pub fn new() -> Result<Self, ClientError> {
+        let mut tcp = connect::HttpConnector::new();
+        // TLS comes on top.
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        // Calls are small: send each write at once instead of waiting for more to fill a packet.
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .build(connector.wrap_connector(tcp));
+        Ok(Self(client))
+    }
+
+    /// Opens a connection while a function starts, as [`crate::http::warm_up`] does.
+    #[tracing::instrument(level = "debug", name = "AWS connection", skip_all)]
+    pub async fn warm_up(&self, url: Url) {
+        if url.scheme() != "https" {
+            return;
+        }
+        let Ok(request) = Request::head(url.as_str()).body(SdkBody::empty()) else { return };
+        match tokio::time::timeout(WARM_UP_TIMEOUT, self.0.request(request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => tracing::debug!("no connection to AWS at the start"),
+        }
+    }
+}
+
+impl HttpClient for Transport {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Transport {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let request = match request.try_into_http1x() {
+            Ok(request) => request,
+            Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
+        };
+        let answer = self.0.request(request);
+        HttpConnectorFuture::new(async {
+            let answer = answer.await.map_err(connector_error)?;
+            HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
+                .map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+/// Lost before or after AWS had it: every operation that we use may be sent again.
+fn connector_error(error: Error) -> ConnectorError {
+    ConnectorError::io(error.into())
+}
