@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::config::Config;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
-use aws_sdk_secretsmanager::config::{Builder as ConfigBuilder, Config};
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use secrecy::{ExposeSecret, SecretString};
@@ -119,8 +119,7 @@ impl<T: SecretContent> Secret<T> {
         if self.is_on_loopback {
             return;
         }
-        let once = Config::builder().retry_config(RetryConfig::disabled());
-        if let Err(error) = self.kept.renew(now, self.fetch(Some(once))).await {
+        if let Err(error) = self.kept.renew(now, self.fetch(Some(RetryConfig::disabled()))).await {
             tracing::debug!(%error, "a secret is not read at the start");
         }
     }
@@ -135,17 +134,22 @@ impl<T: SecretContent> Secret<T> {
         self.read_stage(PREVIOUS).await
     }
 
-    async fn fetch(&self, changed: Option<ConfigBuilder>) -> Result<Arc<Version<T>>, SecretError> {
+    /// `retries` in the place of the SDK's standard.
+    async fn fetch(&self, retries: Option<RetryConfig>) -> Result<Arc<Version<T>>, SecretError> {
         let operation = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT);
-        let answer = match changed {
-            None => operation.send().await,
-            Some(changed) => operation.customize().config_override(changed).send().await,
+        let answer = match retries {
+            None => Box::pin(operation.send()).await,
+            Some(retries) => {
+                let changed = Config::builder().retry_config(retries);
+                Box::pin(operation.customize().config_override(changed).send()).await
+            }
         };
         self.version(answer.map_err(|error| self.unavailable(aws::failure(&error)))?).map(Arc::new)
     }
 
     async fn read_stage(&self, stage: &str) -> Result<Option<Version<T>>, SecretError> {
-        match self.client.get_secret_value().secret_id(&self.id).version_stage(stage).send().await {
+        let operation = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
+        match Box::pin(operation.send()).await {
             Ok(answer) => self.version(answer).map(Some),
             Err(error) => match error.as_service_error() {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
@@ -180,7 +184,7 @@ impl<T: SecretContent> Secret<T> {
                 .secret_id(&self.id)
                 .client_request_token(successor(&read.id, roll_back))
                 .secret_string(value.expose_secret());
-            match put.send().await {
+            match Box::pin(put.send()).await {
                 Ok(_) => {
                     self.kept.forget().await;
                     return Ok(Replaced::Stored);
