@@ -34,6 +34,9 @@ pub const CALLER_SECRET: &str = "caller";
 /// The table of idempotency keys.
 pub const IDEMPOTENCY_TABLE: &str = "idempotency";
 
+/// The C library's settings, as the template has them.
+const GLIBC_TUNABLES: &str = "glibc.malloc.tcache_count=127";
+
 /// Six times deliver-message's time-out, as AWS advises.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -186,9 +189,10 @@ pub fn deploy(
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
         ("IDEMPOTENCY_TABLE", IDEMPOTENCY_TABLE.to_owned()),
         ("AWS_ENDPOINT_URL", around.cloud_url.to_owned()),
+        ("GLIBC_TUNABLES", GLIBC_TUNABLES.to_owned()),
     ]);
     let function = |name, seconds, concurrency, killed_by, groups: &[&[&str]]| {
-        let names = groups.iter().copied().flatten().chain(&["AWS_ENDPOINT_URL"]);
+        let names = groups.iter().copied().flatten().chain(&["AWS_ENDPOINT_URL", "GLIBC_TUNABLES"]);
         let variables = names.map(|name| ((*name).to_owned(), values[name].clone())).collect();
         let timeout = Duration::from_secs(seconds);
         let settings =
