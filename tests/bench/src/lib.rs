@@ -7,6 +7,7 @@
 //! | [`callgrind`] | their instructions, and those of a function for an event |
 //! | [`emulator`], [`cold`] | starts and warm invocations under AWS's Runtime Interface Emulator |
 //! | [`whole_path`] | the set in the sandbox, under load |
+//! | [`stuck`] | one conversation that is stuck, and what the others notice |
 //! | [`detour`] | what the bridge adds to a bot's message |
 //! | [`cost`] | what that comes to on AWS |
 //! | [`targets`] | what was to be reached, and whether it is |
@@ -25,5 +26,6 @@ pub mod process;
 pub mod pure;
 pub mod report;
 pub mod statistics;
+pub mod stuck;
 pub mod targets;
 pub mod whole_path;

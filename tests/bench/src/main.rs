@@ -8,6 +8,7 @@ use bench::detour;
 use bench::events::Events;
 use bench::pure;
 use bench::report::{self, Results};
+use bench::stuck;
 use bench::whole_path;
 use clap::{Parser, ValueEnum};
 use sandbox::{Sandbox, SandboxSettings};
@@ -80,7 +81,7 @@ async fn main() {
     }
     if asked(Part::Stuck) {
         eprintln!("Letting one conversation hang …");
-        results.stuck = Some(whole_path::one_is_stuck().await);
+        results.stuck = Some(stuck::measure().await);
     }
     if asked(Part::Detour) {
         eprintln!("Sending messages with and without the bridge …");

@@ -10,8 +10,8 @@ use crate::cold::Cold;
 use crate::detour::Way;
 use crate::plot::{Series, bars, lines};
 use crate::pure::Time;
-use crate::statistics::percentile;
-use crate::whole_path::{Phase, Stuck, WholePath};
+use crate::stuck::Stuck;
+use crate::whole_path::{Phase, WholePath};
 use crate::{cost, targets};
 
 /// All that was measured.
@@ -141,12 +141,13 @@ pub fn markdown(results: &Results) -> String {
     table("What our part of an init is made of", &head, rows.collect());
 
     if let Some(stuck) = &results.stuck {
-        let rows = [("with one stuck, to without", &stuck.ratios), ("without, to without again", &stuck.by_chance)];
-        let rows = rows.map(|(name, ratios)| {
-            let quartiles = [0.25, 0.5, 0.75].map(|share| number(percentile(ratios.clone(), share)));
-            std::iter::once(name.to_owned()).chain(quartiles).collect()
+        let rows =
+            [("with one stuck, to without", &stuck.ratio), ("without, to without in another set", &stuck.by_chance)];
+        let rows = rows.map(|(name, ratio)| {
+            let [low, high] = ratio.interval.map(number);
+            vec![name.to_owned(), number(ratio.value), format!("{low} – {high}")]
         });
-        let head = ["p99 of the other conversations, ratio", "lower quartile", "median", "upper quartile"];
+        let head = ["p99 of the other conversations", "ratio", "95 % confidence"];
         table("One conversation stuck", &head, rows.to_vec());
     }
     let rows = results.detour.iter().map(|way| {

@@ -24,7 +24,7 @@ const CALM_EVENTS: usize = 3000;
 const CONVERSATIONS: [usize; 3] = [1, 100, 10_000];
 
 /// Conversations where the rate is what matters.
-const MANY: usize = 100;
+pub(crate) const MANY: usize = 100;
 
 /// Rates that are tried until one is too much.
 const RATES: [u32; 9] = [100, 200, 400, 600, 800, 1000, 1300, 1600, 2000];
@@ -34,15 +34,6 @@ const RATE_LASTS: Duration = Duration::from_secs(4);
 
 /// Events of the long run.
 pub const LONG_RUN: usize = 100_000;
-
-/// Rounds of the comparison with a conversation that is stuck, each once with it and twice without; the median counts.
-const ROUNDS: usize = 12;
-
-/// Events of one of the two, so that a hundredth of them is a dozen, and how many of them a second.
-const ROUND_EVENTS: usize = 1200;
-
-/// See [`ROUND_EVENTS`]: a quarter of what saturates.
-const ROUND_RATE: u32 = 200;
 
 /// Events a second for bots that are slow or fail: eight deliveries at a time of 200 ms each are forty a second at most.
 const SLOWLY: u32 = 25;
@@ -137,13 +128,13 @@ pub async fn measure() -> WholePath {
 }
 
 /// A sandbox and its channel.
-struct Player {
-    sandbox: Sandbox,
+pub(crate) struct Player {
+    pub(crate) sandbox: Sandbox,
     channel_id: String,
 }
 
 impl Player {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let sandbox = Sandbox::start(SandboxSettings::default()).await;
         let channel_id = sandbox.register("101").await.expect("the channel can be registered");
         sandbox.refresh_tokens().await.expect("the bot platform gives a token");
@@ -154,7 +145,7 @@ impl Player {
         player
     }
 
-    fn open(&self, conversations: usize) -> Vec<Conversation> {
+    pub(crate) fn open(&self, conversations: usize) -> Vec<Conversation> {
         (0..conversations).map(|_| self.sandbox.contact_center.open_conversation(&self.channel_id)).collect()
     }
 
@@ -163,16 +154,6 @@ impl Player {
         self.send(conversations, events, rate).await;
         assert!(self.sandbox.settle(PATIENCE).await, "events are stuck");
         Phase::of(name, conversations.len(), rate, &self.sandbox.journal.take())
-    }
-
-    /// A round of all conversations, without waiting for the one that is left out, and without its events.
-    async fn play_but(&self, left_out: &str, conversations: &[Conversation]) -> Vec<Journey> {
-        self.send(conversations, ROUND_EVENTS, ROUND_RATE).await;
-        // The others are done within a moment.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let mut journeys = self.sandbox.journal.take();
-        journeys.retain(|journey| journey.conversation_id != left_out);
-        journeys
     }
 
     /// Sends `rate` events a second, whatever becomes of them.
@@ -201,47 +182,6 @@ impl Phase {
             latency: [0.5, 0.99, 0.999].map(|share| percentile(latencies.clone(), share)),
         }
     }
-}
-
-/// What p99 of all other conversations becomes when one is stuck.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Stuck {
-    /// With one stuck, as a multiple of without: of each round.
-    pub ratios: Vec<f64>,
-    /// Without, as a multiple of without a second time: what chance alone does.
-    pub by_chance: Vec<f64>,
-}
-
-/// Two sets run side by side, and in one of them the bot platform never answers to one conversation.
-pub async fn one_is_stuck() -> Stuck {
-    let (free, stuck) = (Player::start().await, Player::start().await);
-    let (free_conversations, stuck_conversations) = (free.open(MANY), stuck.open(MANY));
-    let first = free_conversations.first().expect("there are many").id();
-    let hung = stuck_conversations.first().expect("there are many").id();
-    // Longer than any caller waits.
-    stuck.sandbox.bot.delay_answers(Some(hung), Duration::from_secs(60));
-    let mut found = Stuck::default();
-    for round in 0..ROUNDS {
-        // One conversation is left out in each, so that the same number is compared.
-        let mut turns = [
-            (&free, &free_conversations, first),
-            (&stuck, &stuck_conversations, hung),
-            (&free, &free_conversations, first),
-        ];
-        // Who is first changes from round to round.
-        turns.rotate_left(round % 3);
-        let mut p99s = [0.0; 3];
-        for (p99, (player, conversations, left_out)) in p99s.iter_mut().zip(turns) {
-            let journeys = player.play_but(left_out, conversations).await;
-            *p99 = Phase::of("round", MANY, ROUND_RATE, &journeys).latency[1];
-        }
-        p99s.rotate_right(round % 3);
-        let [without, with, again] = p99s;
-        found.ratios.push(with / without);
-        found.by_chance.push(again / without);
-        assert!(!stuck.sandbox.queues.events.is_empty(), "nothing is stuck: the comparison would show nothing");
-    }
-    found
 }
 
 /// A hundred thousand events, at two thirds of what the rising load has shown to pass.

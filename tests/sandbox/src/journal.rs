@@ -107,6 +107,11 @@ impl Journal {
         latencies
     }
 
+    /// The journeys so far.
+    pub fn journeys(&self) -> Vec<Journey> {
+        self.events().values().cloned().collect()
+    }
+
     /// The journeys so far, which are then forgotten.
     pub fn take(&self) -> Vec<Journey> {
         std::mem::take(&mut *self.events()).into_values().collect()
