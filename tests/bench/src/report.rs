@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::callgrind::Instructions;
 use crate::cold::Cold;
 use crate::detour::Way;
+use crate::operations::Operation;
 use crate::plot::{Series, bars, lines};
 use crate::pure::Time;
 use crate::stuck::Stuck;
@@ -95,23 +96,22 @@ pub fn markdown(results: &Results) -> String {
         let found = results.instructions.iter().find(|one| one.name == name);
         found.map_or("not counted: no valgrind".to_owned(), |one| thousands(one.instructions))
     };
-    let mut rows: Vec<_> = results
-        .times
-        .iter()
-        .map(|time| {
+    let operations = Operation::all().into_iter().map(Operation::name);
+    let mut rows: Vec<_> = operations
+        .map(|name| {
             let micros = |nanos: f64| format!("{:.2}", nanos / 1000.0);
-            vec![
-                time.name.clone(),
-                micros(time.median),
-                format!("{} – {}", micros(time.interval[0]), micros(time.interval[1])),
-                instructions(&time.name),
-            ]
+            let time = results.times.iter().find(|time| time.name == name);
+            let median = time.map(|time| micros(time.median)).unwrap_or_default();
+            let interval = time.map(|time| time.interval.map(micros).join(" – ")).unwrap_or_default();
+            let instructions = instructions(&name);
+            vec![name, median, interval, instructions]
         })
         .collect();
-    let functions = results.instructions.iter().filter(|one| results.times.iter().all(|time| time.name != one.name));
-    rows.extend(functions.map(|one| {
+    let functions = results.instructions.iter().filter(|one| rows.iter().all(|row| row.first() != Some(&one.name)));
+    let functions = functions.map(|one| {
         vec![format!("{}, a whole invocation", one.name), String::new(), String::new(), thousands(one.instructions)]
-    }));
+    });
+    rows.extend(functions.collect::<Vec<_>>());
     table("Pure paths", &["", "µs, median", "95 % confidence", "instructions"], rows);
 
     let number = |value: f64| format!("{value:.2}");
