@@ -9,8 +9,8 @@
 //! | [`token`] | access tokens: when one is fresh, and the one way to refresh and store it |
 //! | [`secrets`] | AWS Secrets Manager |
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
-//! | [`aws`] | the AWS SDK's configuration |
-//! | [`http`] | the one HTTP client |
+//! | [`aws`] | the AWS SDK's configuration, its HTTP client and its signature |
+//! | [`http`] | the HTTP client for everything but AWS; TLS for all |
 //! | [`telemetry`] | logs, metrics, and the start of a function |
 //! | [`digest`], [`clock`] | ids from bytes, points in time |
 
