@@ -79,6 +79,7 @@ pub struct EventQueue {
 
 impl EventQueue {
     /// The queue at `url`.
+    #[tracing::instrument(level = "debug", name = "queue client", skip_all)]
     pub fn new(config: &SdkConfig, url: &ExactUrl) -> Self {
         let mut sqs = aws_sdk_sqs::config::Builder::from(config);
         if let Some(region) = config.region() {

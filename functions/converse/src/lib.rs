@@ -48,6 +48,7 @@ impl Config {
     ///
     /// # Errors
     /// A variable that is missing or malformed.
+    #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
     pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             contact_center: environment.contact_center()?,

@@ -28,6 +28,7 @@ impl Config {
     ///
     /// # Errors
     /// A variable that is missing or malformed.
+    #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
     pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self { callers: environment.callers()?, refresh_life: environment.refresh_token_life()? })
     }

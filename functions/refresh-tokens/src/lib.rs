@@ -33,6 +33,7 @@ impl Config {
     ///
     /// # Errors
     /// A variable that is missing or malformed.
+    #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
     pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         let contact_center = match environment.contact_center_authentication()? {
             ContactCenterAuthentication::ApiKey => None,

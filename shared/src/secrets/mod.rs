@@ -89,6 +89,7 @@ pub struct SecretsManager {
 
 impl SecretsManager {
     /// The Secrets Manager of that configuration's region.
+    #[tracing::instrument(level = "debug", name = "secrets client", skip_all)]
     pub fn new(config: &SdkConfig) -> Self {
         let is_on_loopback = config.endpoint_url().is_some_and(|url| url.starts_with("http:"));
         Self { client: Client::new(config), is_on_loopback }
