@@ -16,21 +16,34 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-.PHONY: run soak bench test format lint docs release python build deploy
+.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy
 
-run:
-	$(CARGO) build --quiet --locked --release --package sandbox
-	target/release/sandbox $(ARGS)
+# The profile `dev`, as the tests have it: without link-time optimization the first build takes a few minutes less, and
+# cargo shows its progress.
+run: sandbox
+	target/debug/sandbox $(ARGS)
 
-soak:
-	$(CARGO) build --quiet --locked --release --package sandbox
-	target/release/sandbox soak $(ARGS)
+soak: sandbox
+	target/debug/sandbox soak $(ARGS)
+
+sandbox:
+	$(CARGO) build --locked --package sandbox $(addprefix --package ,$(FUNCTIONS))
 
 bench: target/python/sam/.installed release
 	$(CARGO) build --quiet --locked --release --package bench
 	target/release/bench $(ARGS)
 
-test: format lint docs python release
+# The parts one after another, each with its time. The dependencies are compiled twice: to check them (lint, docs) and to
+# run them (end-to-end). The sizes of the release zips are checked by `make bench`, since they need the slow release build.
+TEST_PARTS := format python lint docs end-to-end
+test:
+	@times=; for part in $(TEST_PARTS); do \
+		start=$$(date +%s); \
+		$(MAKE) --no-print-directory $$part || { echo "make test: $$part failed" >&2; exit 1; }; \
+		times="$$times$$(printf '%-12s %5d s' $$part $$(($$(date +%s) - start)))\n"; \
+	done; printf "\n$$times"
+
+end-to-end:
 	$(CARGO) test --quiet --locked --workspace
 
 format:
@@ -42,7 +55,7 @@ lint:
 docs:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --workspace --no-deps
 
-# The binaries that are tested under AWS's runtime emulator.
+# The binaries that are measured.
 release:
 	$(CARGO) build --quiet --locked --release $(addprefix --package ,$(FUNCTIONS))
 

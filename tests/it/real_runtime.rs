@@ -1,4 +1,4 @@
-//! The release binaries under AWS's own Runtime Interface Emulator, with moto as AWS: none of what is around them here was
+//! The binaries under AWS's own Runtime Interface Emulator, with moto as AWS: none of what is around them here was
 //! written by us, but for 8x8 and the bot platform.
 
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl Emulated {
         let process = Command::new(emulator())
             .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
             .args(["--runtime-api-address", &format!("127.0.0.1:{runtime_api}")])
-            .arg(root().join("target/release").join(function).canonicalize().expect("`make release` builds it"))
+            .arg(sandbox::build::functions().join(function).canonicalize().expect("the binary was just built"))
             .env_clear()
             .envs(BTreeMap::from([
                 ("AWS_LAMBDA_FUNCTION_NAME", function),
@@ -387,4 +387,32 @@ async fn a_channel_is_registered_directly_and_by_cloudformation() {
     }
     assert_eq!(deployment.secret("channel").await, json!({}));
     deployment.bench.check();
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_answers_cloudformation_with_the_variables_name() {
+    let deployment = Deployment::start().await;
+    let register = deployment.function_with("register-channel", &[("CONTACT_CENTER_API", "chat-api-v3")]).await;
+    let cloud_formation = CloudFormation::start().await;
+    let respond = async |request_type: &str| {
+        let properties = json!({ "QueueId": "101", "CallbackUrl": deployment.bench.callback_url() });
+        let request = cloud_formation.prepare(request_type, Some("live-agent-emulated"), properties);
+        register.invoke(request.event()).await;
+        request.answer().expect("CloudFormation gets a response")
+    };
+    for request_type in ["Create", "Update"] {
+        let response = respond(request_type).await;
+        assert_eq!(response["Status"], "FAILED", "{response}");
+        assert!(response["Reason"].as_str().unwrap().contains("CONTACT_CENTER_API"), "{response}");
+    }
+    assert_eq!(respond("Delete").await["Status"], "SUCCESS", "nothing was registered");
+    let registered = json!({
+        "channel_id": "25", "webhook_id": "12", "queue_id": "101", "callback_url": "https://a.example", "registered_at": 1
+    });
+    let secret = deployment.secrets.put_secret_value().secret_id("channel").secret_string(registered.to_string());
+    secret.send().await.expect("the secret exists");
+    assert_eq!(respond("Delete").await["Status"], "FAILED", "it cannot be removed");
+
+    let error = register.invoke(&json!({ "operation": "review" })).await;
+    assert!(error["errorMessage"].as_str().unwrap().contains("CONTACT_CENTER_API"), "{error}");
 }

@@ -37,9 +37,9 @@ fn build() -> PathBuf {
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
     ]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
+    // Cargo names the folder after the profile, but for `dev`: https://doc.rust-lang.org/cargo/reference/profiles.html
+    let profile = folder.file_name().and_then(|name| name.to_str()).expect("the profile's folder has a name");
+    cargo.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
     for function in FUNCTIONS {
         cargo.args(["--package", function]);
     }
