@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 /// A variable that is missing or malformed. Its text names the variable and what belongs there, never the value.
-#[derive(thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
     /// The variable is not set, or empty.
     #[error("environment variable {name} is missing")]

@@ -1,6 +1,7 @@
 //! register-channel as CloudFormation's custom resource: it always answers, and a failed deployment can be repeated.
 
 use sandbox::cloud_formation::CloudFormation;
+use sandbox::contact_center::FailureKind;
 use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_SECRET};
 use sandbox::faults::{Fault, When};
 use serde_json::{Value, json};
@@ -23,12 +24,13 @@ impl Stack {
     }
 
     async fn request(&self, request_type: &str, physical_id: Option<&str>, queue_id: &str) -> Value {
-        let properties = json!({
-            "ServiceToken": "arn",
-            "ServiceTimeout": "180",
-            "QueueId": queue_id,
-            "CallbackUrl": self.bench.callback_url(),
-        });
+        let properties = json!({ "QueueId": queue_id, "CallbackUrl": self.bench.callback_url() });
+        self.request_with(request_type, physical_id, properties).await
+    }
+
+    async fn request_with(&self, request_type: &str, physical_id: Option<&str>, mut properties: Value) -> Value {
+        properties["ServiceToken"] = "arn".into();
+        properties["ServiceTimeout"] = "180".into();
         let function = &self.bench.functions.register_channel;
         let answer = self.cloud_formation.request(function, request_type, physical_id, properties).await;
         let answer = answer.expect("CloudFormation gets an answer");
@@ -123,19 +125,6 @@ async fn a_registration_that_8x8_does_not_remove_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn after_a_rename_the_old_registration_is_removed_and_the_new_one_stays() {
-    let stack = Stack::start().await;
-    stack.succeeds("Create", None, "101").await;
-    stack.bench.contact_center.add_channel("live-agent-old-name");
-    stack.succeeds("Delete", Some("live-agent-old-name"), "101").await;
-    let (_, channels) = stack.bench.contact_center.registered();
-    assert_eq!(channels.len(), 1);
-    assert_eq!(channels[0]["name"], NAME);
-    assert_ne!(stack.bench.cloud.secrets.current(CHANNEL_SECRET), json!({}));
-    stack.bench.finish().await;
-}
-
-#[tokio::test]
 async fn a_request_that_makes_no_sense_is_answered_too() {
     let stack = Stack::start().await;
     assert!(stack.fails("Upgrade", None, "101").await.contains("operation"));
@@ -166,6 +155,131 @@ async fn the_answer_is_put_again_until_it_is_taken() {
     let function = &stack.bench.functions.register_channel;
     let properties = json!({ "QueueId": "101", "CallbackUrl": stack.bench.callback_url() });
     assert_eq!(stack.cloud_formation.request(function, "Update", Some(NAME), properties).await, None);
-    assert_eq!(stack.bench.logged("could not be told the outcome (status 503)"), 1);
+    assert_eq!(stack.bench.logged("did not accept the response (status 503)"), 1);
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_load_balancers_url_survives_every_update_that_does_not_change_the_property() {
+    let stack = Stack::start().await;
+    stack.succeeds("Create", None, "101").await;
+    let load_balancer = "https://callbacks.acme.example/v1/liveAgent/receiveMessage";
+    let update = json!({ "operation": "update", "callback_url": load_balancer });
+    stack.bench.invoke_register(update).await.expect("the URL can be changed");
+    stack.succeeds("Update", Some(NAME), "102").await;
+    let (webhooks, channels) = stack.bench.contact_center.registered();
+    assert_eq!((&webhooks[0]["uri"], &channels[0]["routingOptions"]["id"]), (&json!(load_balancer), &json!("102")));
+
+    // The property changes, so that it is wanted.
+    let other = format!("{}?changed", stack.bench.callback_url());
+    let properties = json!({ "QueueId": "102", "CallbackUrl": other });
+    assert_eq!(stack.request_with("Update", Some(NAME), properties).await["Status"], "SUCCESS");
+    assert_eq!(stack.bench.contact_center.registered().0[0]["uri"], other);
+    stack.succeeds("Delete", Some(NAME), "102").await;
+    assert_eq!(stack.bench.contact_center.registered(), (vec![], vec![]));
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_creation_that_is_rolled_back_leaves_another_stacks_webhook_alone() {
+    let stack = Stack::start().await;
+    stack.bench.contact_center.add_foreign(NAME, "https://other-stack.example/");
+    let before = stack.bench.contact_center.registered();
+    let reason = stack.fails("Create", None, "101").await;
+    assert!(reason.contains("other-stack.example"), "{reason}");
+    stack.succeeds("Delete", Some(NAME), "101").await;
+    assert_eq!(stack.bench.contact_center.registered(), before);
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_creation_that_is_cancelled_is_removed_by_the_deletion_that_follows() {
+    let stack = Stack::start().await;
+    // 8x8 has created the channel, and nothing is saved.
+    stack.bench.contact_center.break_next("POST", "channels", FailureKind::Drops, true);
+    stack.bench.contact_center.break_next("GET", "channels", FailureKind::Drops, false);
+    stack.bench.contact_center.break_next("GET", "channels", FailureKind::Drops, false);
+    let function = &stack.bench.functions.register_channel;
+    let request = json!({ "operation": "register", "queue_id": "101" });
+    let _ = function.invoke(&request).await;
+    let _ = function.invoke(&request).await;
+    stack.succeeds("Delete", Some(NAME), "101").await;
+    assert_eq!(stack.bench.contact_center.registered(), (vec![], vec![]));
+    assert_eq!(stack.bench.cloud.secrets.current(CHANNEL_SECRET), json!({}));
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_blank_queue_fails_with_a_clear_reason() {
+    let stack = Stack::start().await;
+    assert!(stack.fails("Create", None, " ").await.contains("queue_id"));
+    stack.succeeds("Delete", Some(NAME), " ").await;
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_8x8_that_fails_for_a_moment_is_asked_again() {
+    let stack = Stack::start().await;
+    stack.bench.contact_center.fail_next("GET", "webhooks", false);
+    stack.bench.contact_center.fail_next("GET", "channels", false);
+    stack.succeeds("Create", None, "101").await;
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_deletion_with_a_revoked_key_succeeds_with_a_warning() {
+    let stack = Stack::start().await;
+    stack.succeeds("Create", None, "101").await;
+    stack.bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "revoked" }));
+    stack.bench.functions.register_channel.recycle();
+    let deleted = stack.succeeds("Delete", Some(NAME), "101").await;
+    let reason = deleted["Reason"].as_str().unwrap();
+    assert!(reason.contains("left at 8x8") && reason.contains("status 401"), "{reason}");
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_channel_id_is_adopted_changed_and_given_back() {
+    let stack = Stack::start().await;
+    let foreign = |name: &str| stack.bench.contact_center.add_foreign(name, &format!("https://{name}.example/"));
+    let ((_, sales), (_, support)) = (foreign("sales"), foreign("support"));
+    let before = stack.bench.contact_center.registered();
+    let uri = |name: &str| {
+        let (webhooks, _) = stack.bench.contact_center.registered();
+        let webhook = webhooks.into_iter().find(|webhook| webhook["name"] == name).expect("the webhook exists");
+        webhook["uri"].as_str().unwrap().to_owned()
+    };
+    let properties =
+        |channel_id: &str| json!({ "QueueId": "", "ChannelId": channel_id, "CallbackUrl": stack.bench.callback_url() });
+    let succeeds = async |request_type: &str, id: Option<&str>, properties: Value| {
+        let response = stack.request_with(request_type, id, properties).await;
+        assert_eq!(response["Status"], "SUCCESS", "{response}");
+        response
+    };
+    let created = succeeds("Create", None, properties(&sales)).await;
+    assert_eq!(created["Data"]["ChannelId"], *sales);
+    assert_eq!(uri("sales"), stack.bench.callback_url());
+
+    // A channel that does not exist is refused before the former one is released.
+    assert_eq!(stack.request_with("Update", Some(NAME), properties("nowhere")).await["Status"], "FAILED");
+    assert_eq!(uri("sales"), stack.bench.callback_url());
+    succeeds("Update", Some(NAME), properties(&sales)).await;
+
+    succeeds("Update", Some(NAME), properties(&support)).await;
+    assert_eq!(
+        (uri("sales").as_str(), uri("support").as_str()),
+        ("https://sales.example/", stack.bench.callback_url())
+    );
+    succeeds("Delete", Some(NAME), properties(&support)).await;
+    assert_eq!(stack.bench.contact_center.registered(), before);
+
+    // From our own to an adopted one, and back.
+    succeeds("Create", None, json!({ "QueueId": "101", "CallbackUrl": stack.bench.callback_url() })).await;
+    succeeds("Update", Some(NAME), properties(&sales)).await;
+    assert_eq!(stack.bench.contact_center.registered().0.len(), 2, "our own is removed");
+    succeeds("Update", Some(NAME), json!({ "QueueId": "101", "CallbackUrl": stack.bench.callback_url() })).await;
+    assert_eq!(uri("sales"), "https://sales.example/");
+    stack.succeeds("Delete", Some(NAME), "101").await;
+    assert_eq!(stack.bench.contact_center.registered(), before);
     stack.bench.finish().await;
 }

@@ -1,5 +1,6 @@
 //! The sentences of the contract, each shown to hold on the real binaries.
 
+mod adoption;
 mod callers;
 mod configuration;
 mod conformance;

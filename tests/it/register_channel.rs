@@ -1,18 +1,18 @@
 //! register-channel: find or create, review, update, deregister, in both dialects and with all three authentications.
 
 use sandbox::SandboxSettings;
-use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
+use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, ListForm};
 use sandbox::deployment::CHANNEL_SECRET;
 use sandbox::lambda::InvokeError;
 use serde_json::{Value, json};
 
 use crate::support::Bench;
 
-async fn run(bench: &Bench, request: Value) -> Value {
+pub async fn run(bench: &Bench, request: Value) -> Value {
     bench.invoke_register(request).await.expect("the operation succeeds")
 }
 
-async fn refused(bench: &Bench, request: Value) -> String {
+pub async fn refused(bench: &Bench, request: Value) -> String {
     let Err(InvokeError::Function(error)) = bench.invoke_register(request).await else { panic!("an error is due") };
     assert_eq!(error["errorType"], "RegistrationFailed");
     error["errorMessage"].as_str().unwrap().to_owned()
@@ -89,7 +89,8 @@ async fn an_interrupted_registration_is_completed_by_the_next_one() {
     bench.contact_center.fail_next("POST", "channels", false);
     let reason = refused(&bench, json!({ "operation": "register", "queue_id": "101" })).await;
     assert!(reason.contains("create the channel") && reason.contains("Internal error."), "{reason}");
-    assert_eq!(bench.cloud.secrets.current(CHANNEL_SECRET), json!({}));
+    let begun = json!({ "creating": ["webhook", "channel"], "callback_url": bench.callback_url() });
+    assert_eq!(bench.cloud.secrets.current(CHANNEL_SECRET), begun);
     let answer = run(&bench, json!({ "operation": "register", "queue_id": "101" })).await;
     assert_eq!(answer["changes"], json!(["channel created"]));
     let (webhooks, channels) = bench.contact_center.registered();
@@ -177,7 +178,8 @@ async fn update_of_what_is_not_there_says_what_to_do() {
     assert!(refused(&bench, json!({ "operation": "update", "queue_id": "102" })).await.contains("register"));
     run(&bench, json!({ "operation": "deregister" })).await;
     assert!(refused(&bench, json!({ "operation": "update", "queue_id": "102" })).await.contains("register"));
-    assert!(refused(&bench, json!({ "operation": "review" })).await.contains("register"));
+    let review = run(&bench, json!({ "operation": "review" })).await;
+    assert_eq!(review, json!({ "in_sync": false, "differences": [], "registered": false }));
     bench.finish().await;
 }
 
@@ -226,5 +228,136 @@ async fn a_request_that_is_none_is_answered_with_what_one_looks_like() {
             "{url}"
         );
     }
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_blank_queue_is_no_queue() {
+    let bench = Bench::start().await;
+    for queue_id in ["", " \t"] {
+        for operation in ["register", "update"] {
+            let reason = refused(&bench, json!({ "operation": operation, "queue_id": queue_id })).await;
+            assert!(reason.contains("queue_id"), "{reason}");
+        }
+    }
+    assert_eq!(bench.contact_center.registered().1[0]["routingOptions"]["id"], "101");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn register_without_a_url_keeps_the_saved_one() {
+    let bench = Bench::start().await;
+    let load_balancer = "https://callbacks.acme.example/v1/liveAgent/receiveMessage";
+    run(&bench, json!({ "operation": "update", "callback_url": load_balancer })).await;
+    let answer = run(&bench, json!({ "operation": "register", "queue_id": "102" })).await;
+    assert_eq!((&answer["callback_url"], &answer["changes"]), (&json!(load_balancer), &json!(["channel updated"])));
+    assert_eq!(bench.contact_center.registered().0[0]["uri"], load_balancer);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_renamed_in_8x8s_console_is_found_by_its_saved_id() {
+    let bench = Bench::start().await;
+    let saved = bench.cloud.secrets.current(CHANNEL_SECRET);
+    bench.contact_center.rename(saved["webhook_id"].as_str().unwrap(), "renamed");
+    bench.contact_center.rename(&bench.channel_id, "renamed");
+    let answer = run(&bench, json!({ "operation": "register" })).await;
+    assert_eq!(answer["changes"], json!(["webhook updated", "channel updated"]));
+    let (webhooks, channels) = bench.contact_center.registered();
+    assert_eq!((webhooks.len(), channels.len()), (1, 1));
+    assert_eq!((&webhooks[0]["name"], &channels[0]["id"]), (&json!("live-agent-sandbox"), &json!(bench.channel_id)));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_webhook_of_someone_else_is_neither_repointed_nor_deleted_whatever_its_name_is() {
+    let bench = Bench::start().await;
+    run(&bench, json!({ "operation": "deregister" })).await;
+    let other = "https://other-stack.example/v1/liveAgent/receiveMessage?token=confidential";
+    bench.contact_center.add_foreign("live-agent-sandbox", other);
+    let before = bench.contact_center.registered();
+    let register = json!({ "operation": "register", "queue_id": "101" });
+    let reason = refused(&bench, register).await;
+    assert!(reason.contains("other-stack.example") && reason.contains(r#""take_over":true"#), "{reason}");
+    assert!(!reason.contains("confidential"));
+    // What a failed creation of a stack is followed by.
+    run(&bench, json!({ "operation": "deregister" })).await;
+    assert_eq!(bench.contact_center.registered(), before);
+
+    let answer = run(&bench, json!({ "operation": "register", "queue_id": "101", "take_over": true })).await;
+    assert_eq!(answer["changes"], json!(["webhook updated", "channel updated"]));
+    assert_eq!(bench.contact_center.registered().0[0]["uri"], bench.callback_url());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_channel_of_our_name_on_a_webhook_of_someone_else_is_refused() {
+    let bench = Bench::start().await;
+    run(&bench, json!({ "operation": "deregister" })).await;
+    let (webhook_id, _) = bench.contact_center.add_foreign("live-agent-sandbox", "https://other-stack.example/");
+    bench.contact_center.rename(&webhook_id, "renamed");
+    let before = bench.contact_center.registered();
+    let reason = refused(&bench, json!({ "operation": "register", "queue_id": "101" })).await;
+    assert!(reason.contains("channel") && reason.contains("other-stack.example"), "{reason}");
+    assert_eq!(bench.contact_center.registered(), before);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn deregistering_after_a_move_leaves_the_new_owner_alone() {
+    let bench = Bench::start().await;
+    let saved = bench.cloud.secrets.current(CHANNEL_SECRET);
+    bench.contact_center.repoint(saved["webhook_id"].as_str().unwrap(), "https://new-stack.example/");
+    let before = bench.contact_center.registered();
+    assert!(refused(&bench, json!({ "operation": "register" })).await.contains("new-stack.example"));
+    let update = json!({ "operation": "update", "queue_id": "102" });
+    assert!(refused(&bench, update).await.contains("new-stack.example"));
+    assert_eq!(run(&bench, json!({ "operation": "deregister" })).await["changes"], json!([]));
+    assert_eq!(bench.contact_center.registered(), before);
+    assert_eq!(bench.cloud.secrets.current(CHANNEL_SECRET), json!({}));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_update_that_was_interrupted_after_8x8_made_it_is_still_ours() {
+    let bench = Bench::start().await;
+    let load_balancer = "https://callbacks.acme.example/v1/liveAgent/receiveMessage";
+    bench.contact_center.fail_next("PUT", "webhooks", true);
+    refused(&bench, json!({ "operation": "update", "callback_url": load_balancer })).await;
+    assert_eq!(bench.contact_center.registered().0[0]["uri"], load_balancer);
+    let removed = run(&bench, json!({ "operation": "deregister" })).await;
+    assert_eq!(removed["changes"], json!(["channel deleted", "webhook deleted"]));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn lists_of_every_form_are_read_and_none_is_taken_for_an_empty_one() {
+    let bench = Bench::start().await;
+    let forget = || bench.cloud.secrets.set(CHANNEL_SECRET, &json!({}));
+    // One webhook: a single object is possible. Its channel is on the third page.
+    for number in 0..250 {
+        bench.contact_center.add_channel(&format!("a-{number}"));
+    }
+    for form in [
+        ListForm::Documented,
+        ListForm::SingleObject,
+        ListForm::Floats,
+        ListForm::Text,
+        ListForm::NextLink,
+        ListForm::EmptyPage,
+    ] {
+        forget();
+        bench.contact_center.write_lists(form);
+        let answer = run(&bench, json!({ "operation": "register", "queue_id": "101" })).await;
+        assert_eq!((&answer["changes"], &answer["channel_id"]), (&json!([]), &json!(bench.channel_id)), "{form:?}");
+    }
+    for form in [ListForm::MissingPage, ListForm::Unknown] {
+        forget();
+        bench.contact_center.write_lists(form);
+        let reason = refused(&bench, json!({ "operation": "register", "queue_id": "101" })).await;
+        assert!(reason.contains("list the"), "{form:?}: {reason}");
+    }
+    let (webhooks, channels) = bench.contact_center.registered();
+    assert_eq!((webhooks.len(), channels.len()), (1, 251));
     bench.finish().await;
 }

@@ -24,8 +24,12 @@ pub(crate) fn fill_in(body: &mut Map<String, Value>, registered: &Registration, 
         body.insert("channelId".to_owned(), registered.channel_id.clone().into());
     }
     let has_assignment = !matches!(body.get("assignment"), None | Some(Value::Null));
-    if api == ContactCenterApi::ChatGatewayV1 && is_ours && !has_assignment {
-        body.insert("assignment".to_owned(), json!({ "type": "queue", "id": registered.queue_id }));
+    if api == ContactCenterApi::ChatGatewayV1
+        && is_ours
+        && !has_assignment
+        && let Some(queue_id) = &registered.queue_id
+    {
+        body.insert("assignment".to_owned(), json!({ "type": "queue", "id": queue_id }));
     }
 }
 
@@ -57,8 +61,10 @@ mod tests {
         Registration {
             channel_id: "25".to_owned(),
             webhook_id: "12".to_owned(),
-            queue_id: "101".to_owned(),
+            queue_id: Some("101".to_owned()),
             callback_url: "https://callbacks.example".to_owned(),
+            pending_callback_url: None,
+            adopted: None,
             registered_at: 0,
         }
     }

@@ -213,12 +213,12 @@ impl Converse {
         };
         if lacks_channel(&body) {
             let saved = self.channel.get(now).await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-            let saved = match &saved.content.0 {
+            let saved = match saved.content.registration() {
                 Some(_) => saved,
                 // It may have been registered since.
                 None => self.channel.read(now).await.map_err(|error| Refusal::Unavailable(error.to_string()))?,
             };
-            let registered = saved.content.0.as_ref().ok_or(Refusal::NotRegistered)?;
+            let registered = saved.content.registration().ok_or(Refusal::NotRegistered)?;
             fill_in(&mut body, registered, self.contact_center.api());
         }
         let is_correlated = correlate(&mut body, &correlation);

@@ -7,27 +7,49 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::clock::UnixTime;
 use shared::config::ExactUrl;
+use shared::contact_center::saved::SavedChannel;
 use shared::http::failure;
 
-use crate::operation::{Operation, Wishes};
-use crate::{Error, RegisterChannel};
+use crate::operation::{AdoptionParams, Operation, RegistrationParams, given};
+use crate::{Error, Misconfigured, RegisterChannel};
 
-/// What is kept of the invocation for the answer: three tries and the pauses between them.
+/// What is kept of the invocation for the response: three tries and the pauses between them.
 const RESERVE: Duration = Duration::from_secs(20);
 
-/// S3 takes the answer in well under a second.
+/// S3 takes the response in well under a second.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between the tries to answer.
+/// Between the tries to respond.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// CloudFormation takes an answer of 4096 bytes at the most; ids and keys need the rest.
-const REASON_LIMIT: usize = 2000;
+/// CloudFormation accepts a response of 4096 bytes at the most.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html>
+const RESPONSE_LIMIT: usize = 4096;
+
+/// An HTTP API's `$default` stage is deployed asynchronously: the callback URL answers some seconds after CloudFormation
+/// says that the stage exists. After a minute something else is wrong, and 8x8 may say what.
+const PROBE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the probes leave of the invocation for the registration.
+const REGISTRATION_TIME: Duration = Duration::from_secs(30);
+
+/// Between two probes.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
+/// receive-message answers a probe in milliseconds, after a cold start in a second.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What 8x8 itself sends to verify a webhook; it needs no signature and is not queued.
+const PROBE: &str = r#"{"notificationVersion":"Chat Gateway v1.0","eventType":"WEB_HOOK_VERIFY"}"#;
+
+/// How often 8x8 is asked, and the pauses between.
+const REGISTRATION_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// A request of CloudFormation's.
 #[derive(Debug, Deserialize)]
@@ -41,6 +63,19 @@ pub(crate) struct CustomResource {
     logical_resource_id: String,
     physical_resource_id: Option<String>,
     resource_properties: Option<Value>,
+    old_resource_properties: Option<Value>,
+}
+
+/// A success and what its reason says, if it needs one.
+struct Success {
+    data: Value,
+    warning: Option<String>,
+}
+
+impl From<Value> for Success {
+    fn from(data: Value) -> Self {
+        Self { data, warning: None }
+    }
 }
 
 impl CustomResource {
@@ -49,84 +84,138 @@ impl CustomResource {
         Self::deserialize(request).ok()
     }
 
-    /// Does what is asked for and tells CloudFormation the outcome, also after a panic and when time is running out.
+    /// Does what is asked for and responds to CloudFormation, also after a panic and when time is running out.
     ///
-    /// An error means that CloudFormation could not be told; Lambda then invokes the function again.
+    /// An error means that CloudFormation did not accept the response; Lambda then invokes the function again.
     pub(crate) async fn answer(self, function: &RegisterChannel, deadline: UnixTime) -> Result<Value, Error> {
         let time = deadline.since(UnixTime::now() + RESERVE);
-        let outcome = carried_out(self.carry_out(function), time).await;
-        let answer = self.to_answer(function.name(), outcome);
-        self.send(function, &answer).await?;
-        Ok(answer)
+        let outcome = carried_out(self.carry_out(function, time), time).await;
+        let response = self.to_response(function.name(), outcome);
+        self.send(function.client(), &response).await?;
+        Ok(response)
     }
 
-    async fn carry_out(&self, function: &RegisterChannel) -> Result<Value, Error> {
+    /// As [`Self::answer`], where nothing can be done but for a stack that has registered nothing.
+    pub(crate) async fn answer_misconfigured(self, function: &Misconfigured) -> Result<Value, Error> {
+        let outcome = if self.request_type == "Delete" && function.is_empty().await {
+            Ok(Success::from(Value::Null))
+        } else {
+            Err(Error::Config(function.error.clone()).to_string())
+        };
+        let response = self.to_response("live-agent-misconfigured", outcome);
+        self.send(&function.client, &response).await?;
+        Ok(response)
+    }
+
+    async fn carry_out(&self, function: &RegisterChannel, time: Duration) -> Result<Success, Error> {
         match self.request_type.as_str() {
-            "Create" | "Update" => function.perform(Operation::Register(self.wishes()?)).await,
+            "Create" | "Update" => self.register(function, time).await.map(Success::from),
             "Delete" => self.delete(function).await,
             _ => Err(Error::NotAnOperation),
         }
     }
 
-    fn wishes(&self) -> Result<Wishes, Error> {
-        let text = |name| self.resource_properties.as_ref()?.get(name)?.as_str().map(str::to_owned);
-        let queue_id = text("QueueId").ok_or(Error::NoQueue)?;
-        Ok(Wishes { queue_id: Some(queue_id), callback_url: text("CallbackUrl") })
-    }
-
-    /// CloudFormation deletes what a stack leaves behind: the registration itself, or, after the integration was renamed,
-    /// the one of the old name.
-    async fn delete(&self, function: &RegisterChannel) -> Result<Value, Error> {
-        let physical_id = self.physical_resource_id.as_deref().unwrap_or_default();
-        if physical_id.starts_with("live-agent-") && physical_id != function.name() {
-            return function.remove_by_name(physical_id).await;
+    /// Registers or adopts what the properties say. The callback URL is the one that is saved, unless the property has
+    /// changed: a load balancer's address that an operator has put in place survives every other update of the stack.
+    async fn register(&self, function: &RegisterChannel, time: Duration) -> Result<Value, Error> {
+        let text = |properties: &Option<Value>, name| {
+            properties.as_ref()?.get(name)?.as_str().map(str::to_owned).and_then(given)
+        };
+        let wanted = |name| text(&self.resource_properties, name);
+        let changed = wanted("CallbackUrl") != text(&self.old_resource_properties, "CallbackUrl");
+        let callback_url = wanted("CallbackUrl").filter(|_| changed);
+        if let Some(url) = &callback_url {
+            let url = ExactUrl::parse(url).ok_or(Error::BadCallbackUrl)?;
+            probe(function.client(), &url, time.saturating_sub(REGISTRATION_TIME).min(PROBE_PATIENCE)).await;
         }
-        match function.perform(Operation::Deregister).await {
-            Err(error) if !function.is_registered().await? => {
-                // A stack whose creation failed, say for a wrong API key, has to roll back all the same.
-                tracing::warn!(%error, "nothing was registered, and 8x8 cannot be asked whether something is left");
-                Ok(Value::Null)
+        // Also when one channel gives way to another.
+        let saved = function.read_saved().await?;
+        let saved_url = saved.content.registration().map(|registered| registered.callback_url.clone());
+        let callback_url = callback_url.or(saved_url);
+        let operation = match wanted("ChannelId") {
+            Some(channel_id) => {
+                let params = AdoptionParams { channel_id, callback_url, shared: false };
+                function.make_way_for(&params).await?;
+                Operation::Adopt(params)
             }
-            removed => removed,
+            None => {
+                let queue_id = wanted("QueueId").ok_or(Error::NoQueue)?;
+                function.make_way_for_own().await?;
+                Operation::Register(RegistrationParams { queue_id: Some(queue_id), callback_url, take_over: false })
+            }
+        };
+        let mut pauses = REGISTRATION_PAUSES.into_iter();
+        loop {
+            // All of it may be repeated: what exists already is found.
+            match function.perform(operation.clone()).await {
+                Err(Error::ContactCenter(error)) if error.is_transient() => {
+                    let Some(pause) = pauses.next() else { return Err(error.into()) };
+                    tracing::warn!(%error, "8x8 is asked again");
+                    tokio::time::sleep(pause).await;
+                }
+                outcome => return outcome,
+            }
         }
     }
 
-    fn to_answer(&self, name: &str, outcome: Result<Value, String>) -> Value {
-        let (status, reason, data) = match outcome {
-            Ok(registered) => (
+    /// Releases or removes what is saved. Nothing was registered: nothing to ask 8x8 for.
+    async fn delete(&self, function: &RegisterChannel) -> Result<Success, Error> {
+        let removed = match function.is_adopted().await? {
+            true => function.perform(Operation::Release).await,
+            false => function.perform(Operation::Deregister).await,
+        };
+        match removed {
+            // With a revoked key nothing can be removed, now or later: the stack must go away all the same.
+            Err(Error::ContactCenter(error)) if error.is_unauthorized() => {
+                tracing::warn!(%error, "webhook and channel are left at 8x8");
+                let warning = format!("webhook and channel are left at 8x8, remove them in its console: {error}");
+                Ok(Success { data: Value::Null, warning: Some(warning) })
+            }
+            removed => removed.map(Success::from),
+        }
+    }
+
+    fn to_response(&self, name: &str, outcome: Result<Success, String>) -> Value {
+        let (status, mut reason, data) = match outcome {
+            Ok(Success { data, warning }) => (
                 "SUCCESS",
-                String::new(),
-                json!({ "ChannelId": registered.get("channel_id"), "WebhookId": registered.get("webhook_id") }),
+                warning.unwrap_or_default(),
+                json!({ "ChannelId": data.get("channel_id"), "WebhookId": data.get("webhook_id") }),
             ),
             Err(reason) => {
                 tracing::error!(reason, "the stack operation fails");
-                ("FAILED", reason.chars().take(REASON_LIMIT).collect(), json!({}))
+                ("FAILED", reason, json!({}))
             }
         };
-        let physical_id = match (self.request_type.as_str(), &self.physical_resource_id) {
-            // What is deleted keeps its id to the end.
-            ("Delete", Some(id)) => id,
-            _ => name,
-        };
-        json!({
-            "Status": status,
-            "Reason": reason,
-            "PhysicalResourceId": physical_id,
-            "StackId": self.stack_id,
-            "RequestId": self.request_id,
-            "LogicalResourceId": self.logical_resource_id,
-            "Data": data,
-        })
+        loop {
+            let response = json!({
+                "Status": status,
+                "Reason": reason,
+                // A resource keeps its id: another one would make CloudFormation delete the former.
+                "PhysicalResourceId": self.physical_resource_id.as_deref().unwrap_or(name),
+                "StackId": self.stack_id,
+                "RequestId": self.request_id,
+                "LogicalResourceId": self.logical_resource_id,
+                "Data": data,
+            });
+            // The limit is one of bytes, and JSON may take six for a character.
+            let excess = response.to_string().len().saturating_sub(RESPONSE_LIMIT);
+            if excess == 0 || reason.is_empty() {
+                return response;
+            }
+            let kept = reason.chars().count().saturating_sub(excess.div_ceil(6));
+            reason = reason.chars().take(kept).collect();
+        }
     }
 
-    async fn send(&self, function: &RegisterChannel, answer: &Value) -> Result<(), Error> {
+    async fn send(&self, client: &reqwest::Client, response: &Value) -> Result<(), Error> {
         let url = ExactUrl::parse(&self.response_url);
         let url = url.ok_or_else(|| Error::Unanswered("its ResponseURL is no https URL".to_owned()))?.url();
         let mut pauses = PAUSES.into_iter();
         loop {
             // The URL is signed for an empty content type.
-            let request = function.client().put(url.clone()).header(CONTENT_TYPE, "").timeout(ANSWER_TIMEOUT);
-            let reason = match request.body(answer.to_string()).send().await {
+            let request = client.put(url.clone()).header(CONTENT_TYPE, "").timeout(ANSWER_TIMEOUT);
+            let reason = match request.body(response.to_string()).send().await {
                 Ok(response) if response.status().is_success() => return Ok(()),
                 Ok(response) => format!("status {}", response.status().as_u16()),
                 Err(error) => failure(&error).to_owned(),
@@ -137,12 +226,64 @@ impl CustomResource {
     }
 }
 
+impl RegisterChannel {
+    /// Removes a registration of our own, or releases another channel, so that this one can be adopted. What can be checked
+    /// before is checked before.
+    async fn make_way_for(&self, params: &AdoptionParams) -> Result<(), Error> {
+        let saved = self.read_saved().await?;
+        let Some(registered) = saved.content.registration() else {
+            if matches!(saved.content, SavedChannel::Creating(_)) {
+                self.deregister().await?;
+            }
+            return Ok(());
+        };
+        if registered.adopted.is_some() && registered.channel_id == params.channel_id {
+            return Ok(());
+        }
+        self.adoptable(params).await?;
+        let removed = if registered.adopted.is_some() { self.release().await } else { self.deregister().await };
+        removed.map(drop)
+    }
+
+    /// Releases an adopted channel, so that one of our own can be registered.
+    async fn make_way_for_own(&self) -> Result<(), Error> {
+        if self.is_adopted().await? {
+            self.release().await?;
+        }
+        Ok(())
+    }
+
+    async fn is_adopted(&self) -> Result<bool, Error> {
+        let saved = self.read_saved().await?;
+        Ok(saved.content.registration().is_some_and(|registered| registered.adopted.is_some()))
+    }
+}
+
+/// Waits until `url` answers 200. 8x8 asks it before it registers a webhook, and refuses the webhook if there is no answer.
+/// It is no error if `patience` runs out: 8x8 may reach what this function does not.
+async fn probe(client: &reqwest::Client, url: &ExactUrl, patience: Duration) {
+    let probes = async {
+        loop {
+            let request = client.post(url.url()).header(CONTENT_TYPE, "application/json").timeout(PROBE_TIMEOUT);
+            match request.body(PROBE).send().await {
+                Ok(response) if response.status() == StatusCode::OK => return,
+                Ok(response) => tracing::debug!(status = response.status().as_u16(), "the callback URL is not ready"),
+                Err(error) => tracing::debug!(reason = failure(&error), "the callback URL is not ready"),
+            }
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+    };
+    if tokio::time::timeout(patience, probes).await.is_err() {
+        tracing::warn!(seconds = patience.as_secs(), "the callback URL does not answer 200: 8x8 is asked all the same");
+    }
+}
+
 /// What `work` comes to within `time`, as CloudFormation can be told it.
-async fn carried_out(work: impl Future<Output = Result<Value, Error>>, time: Duration) -> Result<Value, String> {
+async fn carried_out(work: impl Future<Output = Result<Success, Error>>, time: Duration) -> Result<Success, String> {
     match tokio::time::timeout(time, AssertUnwindSafe(work).catch_unwind()).await {
-        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Ok(success))) => Ok(success),
         Ok(Ok(Err(error))) => Err(error.to_string()),
-        Ok(Err(_)) => Err("register-channel panicked: its log tells more".to_owned()),
+        Ok(Err(_)) => Err("register-channel panicked: its log says more".to_owned()),
         Err(_) => Err("8x8 did not answer in time".to_owned()),
     }
 }
@@ -156,13 +297,37 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_outcome() {
         let outcome = carried_out(async { panic!("confidential") }, MINUTE).await;
-        assert_eq!(outcome, Err("register-channel panicked: its log tells more".to_owned()));
+        assert_eq!(outcome.err().as_deref(), Some("register-channel panicked: its log says more"));
     }
 
     #[tokio::test]
     async fn running_out_of_time_is_an_outcome() {
         let outcome = carried_out(std::future::pending(), Duration::ZERO).await;
-        assert_eq!(outcome, Err("8x8 did not answer in time".to_owned()));
+        assert_eq!(outcome.err().as_deref(), Some("8x8 did not answer in time"));
+    }
+
+    #[test]
+    fn a_response_has_at_most_4096_bytes_whatever_the_reason_is() {
+        let request = json!({
+            "RequestType": "Create",
+            "ResponseURL": "https://bucket.example/",
+            "StackId": "arn:aws:cloudformation:eu-central-1:123456789012:stack/acme/1",
+            "RequestId": "1",
+            "LogicalResourceId": "Channel",
+        });
+        let request = CustomResource::parse(&request).unwrap();
+        for text in ["遅", "\"", "\u{1}", "a", "😀"] {
+            for count in [1, 500, 1200, 2000, 5000] {
+                let reason = text.repeat(count);
+                let response = request.to_response("live-agent-acme", Err(reason.clone()));
+                let (bytes, shown) = (response.to_string().len(), response["Reason"].as_str().unwrap());
+                assert!(bytes <= 4096 && reason.starts_with(shown), "{bytes} bytes of {text} × {count}");
+                assert!(
+                    shown == reason || bytes > 4000,
+                    "{bytes} bytes of {text} × {count}: less than there is room for"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Invoked by CloudFormation as a custom resource, by a daily schedule, or directly by an operator: registers, reviews, updates and removes the webhook and the channel that carry an
-//! integration at 8x8.
-//!
-//! Both are named `live-agent-<INTEGRATION_NAME>` and are found by that name, so that an interrupted registration is
-//! completed by the next one and none is ever made twice.
+//! Invoked by CloudFormation as a custom resource, by a daily schedule, or directly by an operator: registers, adopts,
+//! reviews, updates, releases and removes the webhook and the channel that carry an integration at 8x8.
 
+mod adoption;
 mod custom_resource;
 mod operation;
+mod registration;
+mod review;
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -64,21 +64,43 @@ pub struct RegisterChannel {
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(
-        r#"the request must be {{"operation":"register"|"review"|"update"|"deregister","queue_id"?,"callback_url"?}}"#
+        r#"the request must be {{"operation":"register"|"update","queue_id"?,"callback_url"?,"take_over"?}}, {{"operation":"adopt","channel_id","callback_url"?,"shared"?}} or {{"operation":"review"|"release"|"deregister"}}"#
     )]
     NotAnOperation,
-    #[error("`queue_id` is needed: which queue of 8x8's takes the conversations?")]
+    #[error("`queue_id` is missing or blank: name the queue of 8x8 that takes the conversations")]
     NoQueue,
+    #[error("`channel_id` is blank: name the channel that is to be adopted")]
+    NoChannel,
+    #[error("8x8 has no channel `{0}`: check the channel id and the tenant")]
+    UnknownChannel(String),
     #[error("`callback_url` must be an absolute https URL (http only for a loopback host)")]
     BadCallbackUrl,
     #[error("nothing is registered yet: run `register` first")]
     NotRegistered,
-    #[error("the {0} that was registered is gone at 8x8: run `register` to make it anew")]
+    #[error("a channel is adopted: run `release` first")]
+    Adopted,
+    #[error("no channel is adopted: there is nothing to release")]
+    NotAdopted,
+    #[error("the queue of an adopted channel belongs to the one who registered it: change it there")]
+    AdoptedQueue,
+    #[error("a webhook and a channel of our own are registered: run `deregister` first")]
+    Registered,
+    #[error(
+        "webhook `{webhook}` also carries the channels `{channels}`, whose events would come to us too: give the channel a webhook of its own, or repeat with \"shared\":true"
+    )]
+    Shared { webhook: String, channels: String },
+    #[error(
+        "the {part} `{name}` at 8x8 sends its events to {host}, which is not ours: give this integration a name of its own, or repeat `register` with \"take_over\":true if nothing uses that address any more"
+    )]
+    Foreign { part: &'static str, name: String, host: String },
+    #[error("the {0} that was registered does not exist any more at 8x8: run `register` to create it again")]
     Gone(&'static str),
-    #[error("someone else registered at the same time: run it again")]
+    #[error("the registration was changed by someone else at the same time: run it again")]
     Superseded,
-    #[error("CloudFormation could not be told the outcome ({0})")]
+    #[error("CloudFormation did not accept the response ({0})")]
     Unanswered(String),
+    #[error("the configuration is wrong: {0}")]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     ContactCenter(#[from] ContactCenterError),
     #[error(transparent)]
@@ -103,10 +125,10 @@ impl RegisterChannel {
         })
     }
 
-    /// Carries out an operation and answers with what it did or found.
+    /// Carries out an operation and responds with what it did or found.
     ///
     /// # Errors
-    /// A request that is none, and everything that keeps 8x8 or Secrets Manager from doing their part, with 8x8's own
+    /// An invalid request, and everything that keeps 8x8 or Secrets Manager from doing their part, with 8x8's own
     /// reason where it gave one.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let LambdaEvent { payload: request, context } = event;
@@ -114,10 +136,7 @@ impl RegisterChannel {
             Some(request) => request.answer(self, UnixTime::from_millis(context.deadline)).await,
             None => self.operate(&request).await,
         };
-        result.map_err(|error| Diagnostic {
-            error_type: "RegistrationFailed".to_owned(),
-            error_message: error.to_string(),
-        })
+        result.map_err(diagnostic)
     }
 
     fn name(&self) -> &str {
@@ -131,4 +150,47 @@ impl RegisterChannel {
     async fn operate(&self, request: &Value) -> Result<Value, Error> {
         self.perform(Operation::parse(request)?).await
     }
+}
+
+/// The function when its configuration is wrong. It starts all the same, since a stack that gets no response hangs for an
+/// hour, and its rollback too.
+#[derive(Debug)]
+pub struct Misconfigured {
+    error: ConfigError,
+    client: reqwest::Client,
+    saved: Option<Secret<SavedChannel>>,
+}
+
+impl Misconfigured {
+    /// Prepares the responses that name `error`.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be built.
+    pub async fn start(error: ConfigError, environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
+        let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
+        // If this variable is missing too, it is not known whether something is registered.
+        let saved = environment.channel_secret_id().ok().map(|id| secrets.secret(id));
+        Ok(Self { error, client: client()?, saved })
+    }
+
+    /// Responds with the configuration error; a deletion succeeds if nothing was registered.
+    ///
+    /// # Errors
+    /// Always, but for CloudFormation's requests, whose response says so.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+        let result = match CustomResource::parse(&event.payload) {
+            Some(request) => request.answer_misconfigured(self).await,
+            None => Err(Error::Config(self.error.clone())),
+        };
+        result.map_err(diagnostic)
+    }
+
+    async fn is_empty(&self) -> bool {
+        let Some(saved) = &self.saved else { return false };
+        matches!(saved.read(UnixTime::now()).await, Ok(version) if version.content == SavedChannel::Empty)
+    }
+}
+
+fn diagnostic(error: Error) -> Diagnostic {
+    Diagnostic { error_type: "RegistrationFailed".to_owned(), error_message: error.to_string() }
 }

@@ -113,6 +113,26 @@ impl ContactCenterError {
         }
     }
 
+    /// Whether the same call may succeed in a moment and can do no harm: 8x8 is overloaded, failed or unreachable, or it
+    /// could not reach our callback URL (8x8 does not document the status of that; it is a 4xx to a call about the webhook).
+    /// A creation whose outcome is unknown is not repeated: 8x8 may still carry it out, and there would be two.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused { call, problem } => match problem.status {
+                400 | 422 => call.ends_with(" the webhook"),
+                429 => true,
+                status => status >= 500 && !call.starts_with("create "),
+            },
+            Self::NoAnswer { call, sent, .. } => !sent || !call.starts_with("create "),
+            Self::Unusable { .. } | Self::NoCredentials { .. } => false,
+        }
+    }
+
+    /// Whether 8x8 does not accept our credentials.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 401 | 403))
+    }
+
     fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { problem, .. } if problem.status == StatusCode::NOT_FOUND.as_u16())
     }

@@ -34,15 +34,16 @@ pub struct Channel {
     pub name: String,
     /// The webhook that gets its events.
     pub webhook_id: String,
-    /// The queue whose agents take its conversations.
-    pub queue_id: String,
+    /// The queue whose agents take its conversations, if it is routed to a queue.
+    pub queue_id: Option<String>,
 }
 
 impl ContactCenter {
     /// The webhook of that name, if there is one; the first one if there are several.
     pub async fn find_webhook(&self, name: &str) -> Result<Option<Webhook>, ContactCenterError> {
         let call = "list the webhooks";
-        self.find(call, self.webhooks(), name, parse_webhook).await
+        let webhook = named(self.list(call, self.webhooks()).await?, name);
+        webhook.map(|webhook| usable(call, parse_webhook(&webhook))).transpose()
     }
 
     /// The webhook of that id.
@@ -55,14 +56,20 @@ impl ContactCenter {
     /// Creates a webhook. 8x8 calls `uri` with a `WEB_HOOK_VERIFY` before it answers.
     pub async fn create_webhook(&self, name: &str, uri: &str) -> Result<Webhook, ContactCenterError> {
         let call = "create the webhook";
-        let body = self.webhook_body(name, uri);
+        let body = webhook_body(name, uri, self.webhook_version());
         let webhook = self.call(call, Method::POST, &[self.webhooks()], &[], Some(&body)).await?;
         usable(call, parse_webhook(&webhook))
     }
 
     /// Replaces a webhook's name, URL and version.
-    pub async fn update_webhook(&self, id: &str, name: &str, uri: &str) -> Result<(), ContactCenterError> {
-        let body = self.webhook_body(name, uri);
+    pub async fn update_webhook(
+        &self,
+        id: &str,
+        name: &str,
+        uri: &str,
+        version: &str,
+    ) -> Result<(), ContactCenterError> {
+        let body = webhook_body(name, uri, version);
         self.call("update the webhook", Method::PUT, &[self.webhooks(), id], &[], Some(&body)).await.map(drop)
     }
 
@@ -74,8 +81,25 @@ impl ContactCenter {
 
     /// The channel of that name, if there is one; the first one if there are several.
     pub async fn find_channel(&self, name: &str) -> Result<Option<Channel>, ContactCenterError> {
-        let call = "list the channels";
-        self.find(call, CHANNELS, name, parse_channel).await
+        let call = LIST_CHANNELS;
+        let channel = named(self.list(call, CHANNELS).await?, name);
+        channel.map(|channel| usable(call, parse_channel(&channel))).transpose()
+    }
+
+    /// The names of the channels, other than `channel_id`, whose events go to that webhook too; the id of one without a
+    /// name.
+    pub async fn other_channels_of(
+        &self,
+        webhook_id: &str,
+        channel_id: &str,
+    ) -> Result<Vec<String>, ContactCenterError> {
+        let channels = self.list(LIST_CHANNELS, CHANNELS).await?;
+        // Channels of other types need no webhook; those are not of interest here.
+        let others = channels.iter().filter(|channel| {
+            text(channel, &WEBHOOK_ID).as_deref() == Some(webhook_id)
+                && text(channel, &["id"]).as_deref() != Some(channel_id)
+        });
+        Ok(others.map(|channel| text(channel, &["name", "id"]).unwrap_or_else(|| "(no name)".to_owned())).collect())
     }
 
     /// The channel of that id.
@@ -131,12 +155,6 @@ impl ContactCenter {
         }
     }
 
-    /// The schema requires `notificationVersion` and defines `version`: send both.
-    fn webhook_body(&self, name: &str, uri: &str) -> Value {
-        let version = self.webhook_version();
-        json!({ "name": name, "uri": uri, "version": version, "notificationVersion": version })
-    }
-
     fn channel_body(&self, name: &str, webhook_id: &str, queue_id: &str) -> Value {
         let routing = json!({ "type": "queue", "id": queue_id });
         match self.api() {
@@ -147,45 +165,95 @@ impl ContactCenter {
         }
     }
 
-    /// Goes through all pages. 8x8's filter language is left alone: the older API lacks it for webhooks, and a name that
-    /// it would read as an operator must not lead to a second webhook.
-    async fn find<T>(
-        &self,
-        call: &'static str,
-        collection: &str,
-        name: &str,
-        parse: impl Fn(&Value) -> Option<T>,
-    ) -> Result<Option<T>, ContactCenterError> {
+    /// All items of a collection, page by page. 8x8's filter language is not used: the older API lacks it for webhooks, and
+    /// a name that it would read as an operator must not lead to a second webhook.
+    ///
+    /// # Errors
+    /// [`ContactCenterError::Unusable`] if a page is not in one of the known forms, or if 8x8 counts more items than it
+    /// listed: what is not understood does not count as empty.
+    async fn list(&self, call: &'static str, collection: &str) -> Result<Vec<Value>, ContactCenterError> {
+        let unusable = |reason| ContactCenterError::Unusable { call, reason };
+        let mut all = Vec::new();
         for page in 0..PAGES {
             let query = [("size", &*PAGE_SIZE.to_string()), ("page", &*page.to_string())];
-            // 8x8 documents 404 for a list too: there is nothing yet.
+            // 8x8 documents 404 for a list too. On the first page: there is nothing yet.
             let Some(list) = found(self.call(call, Method::GET, &[collection], &query, None).await)? else {
-                return Ok(None);
+                return if page == 0 { Ok(all) } else { Err(unusable("one of its pages is missing")) };
             };
-            let items = items(&list);
-            if let Some(item) = items.iter().find(|item| text(item, &["name"]).as_deref() == Some(name)) {
-                return usable(call, parse(item)).map(Some);
-            }
-            let pages = ["/page/totalPages", "/page/pageCount"].iter().find_map(|path| list.pointer(path)?.as_u64());
-            let more = pages.map_or(items.len() == PAGE_SIZE, |pages| (page as u64) + 1 < pages);
-            if !more || items.is_empty() {
-                return Ok(None);
+            let items = items(&list, collection).ok_or_else(|| unusable("it is a list of an unknown form"))?;
+            let listed = items.len();
+            all.extend(items);
+            let pages = count(&list, &["/page/totalPages", "/page/pageCount"]);
+            let total = count(&list, &["/page/totalElements", "/page/elementCount"]);
+            let more = match (pages, total) {
+                (Some(pages), _) => page + 1 < pages,
+                (None, Some(total)) => all.len() < total && listed > 0,
+                (None, None) => list.pointer("/_links/next").is_some_and(|next| !next.is_null()) || listed == PAGE_SIZE,
+            };
+            if !more {
+                return match total {
+                    Some(total) if all.len() < total => Err(unusable("it holds fewer items than 8x8 counts")),
+                    Some(_) | None => Ok(all),
+                };
             }
         }
-        Err(ContactCenterError::Unusable { call, reason: "it has no end" })
+        Err(unusable("it has no end"))
     }
 }
 
 const CHANNELS: &str = "channels";
 
+const LIST_CHANNELS: &str = "list the channels";
+
+/// The spellings of a channel's webhook id that 8x8's documents use.
+const WEBHOOK_ID: [&str; 4] = ["webHookId", "webhookId", "webHookID", "webhookID"];
+
+/// The schema requires `notificationVersion` and defines `version`: send both.
+fn webhook_body(name: &str, uri: &str, version: &str) -> Value {
+    json!({ "name": name, "uri": uri, "version": version, "notificationVersion": version })
+}
+
+fn named(items: Vec<Value>, name: &str) -> Option<Value> {
+    items.into_iter().find(|item| text(item, &["name"]).as_deref() == Some(name))
+}
+
 fn usable<T>(call: &'static str, parsed: Option<T>) -> Result<T, ContactCenterError> {
     parsed.ok_or(ContactCenterError::Unusable { call, reason: "it lacks an id or another field that 8x8 documents" })
 }
 
-/// The Gateway's `_embedded.<collection>[]`, which may be missing when empty, or the older API's `data[]`.
-fn items(list: &Value) -> &[Value] {
-    let embedded = list.get("_embedded").and_then(Value::as_object).and_then(|embedded| embedded.values().next());
-    embedded.or_else(|| list.get("data")).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+/// The items of a page: the Gateway's `_embedded.<collection>`, the older API's `data`, or a bare array. HAL allows one
+/// object in place of an array. `None` if it is none of these; an empty list may lack both if the page's other fields are
+/// there (`page` or `_links`).
+fn items(list: &Value, collection: &str) -> Option<Vec<Value>> {
+    let items = match list {
+        Value::Array(_) => list,
+        Value::Object(fields) => match (fields.get("_embedded"), fields.get("data")) {
+            (Some(Value::Object(embedded)), _) => match embedded.get(collection).or_else(|| embedded.values().next()) {
+                Some(items) => items,
+                None => return Some(Vec::new()),
+            },
+            (None | Some(Value::Null), Some(data)) => data,
+            (None | Some(Value::Null), None) => {
+                return (fields.contains_key("page") || fields.contains_key("_links")).then(Vec::new);
+            }
+            (Some(_), _) => return None,
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
+    };
+    match items {
+        Value::Array(items) => Some(items.clone()),
+        Value::Object(_) => Some(vec![items.clone()]),
+        Value::Null => Some(Vec::new()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// The first of these fields that is a whole number: `3`, `3.0` or `"3"`.
+fn count(list: &Value, pointers: &[&str]) -> Option<usize> {
+    let field = pointers.iter().find_map(|pointer| list.pointer(pointer))?;
+    let number = field.as_f64().or_else(|| field.as_str()?.trim().parse().ok())?;
+    // Far above any count here, and exact in an f64.
+    ((0.0..=1e9).contains(&number) && number.fract() == 0.0).then_some(number as usize)
 }
 
 /// The first of `names` that is there, as text; ids may come as numbers.
@@ -207,13 +275,17 @@ fn parse_webhook(item: &Value) -> Option<Webhook> {
 }
 
 fn parse_channel(item: &Value) -> Option<Channel> {
-    let routing = item.get("routingOptions").or_else(|| item.get("routingOption"))?;
+    let routing = item.get("routingOptions").or_else(|| item.get("routingOption"));
     Some(Channel {
         id: text(item, &["id"])?,
         name: text(item, &["name"])?,
-        webhook_id: text(item, &["webHookId", "webhookId", "webHookID", "webhookID"])?,
-        queue_id: text(routing, &["id"])?,
+        webhook_id: text(item, &WEBHOOK_ID)?,
+        queue_id: routing.filter(|routing| is_queue(routing)).and_then(|routing| text(routing, &["id"])),
     })
+}
+
+fn is_queue(routing: &Value) -> bool {
+    text(routing, &["type"]).is_none_or(|kind| kind.eq_ignore_ascii_case("queue"))
 }
 
 #[cfg(test)]
@@ -221,19 +293,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_lists_of_both_dialects_and_none() {
+    fn reads_every_form_of_a_list_and_takes_no_other_for_an_empty_one() {
         let item = json!({ "id": 25 });
-        assert_eq!(items(&json!({ "_embedded": { "channels": [item] } })), std::slice::from_ref(&item));
-        assert_eq!(items(&json!({ "data": [item] })), [item]);
-        assert!(items(&json!({ "page": { "totalElements": 0 } })).is_empty());
-        assert!(items(&json!([])).is_empty());
+        let one = Some(vec![item.clone()]);
+        for list in [
+            json!({ "_embedded": { "channels": [item] } }),
+            json!({ "_embedded": { "channels": item } }),
+            json!({ "_embedded": { "others": [], "channels": [item] } }),
+            json!({ "_embedded": { "channelList": [item] } }),
+            json!({ "data": [item] }),
+            json!([item]),
+        ] {
+            assert_eq!(items(&list, "channels"), one, "{list}");
+        }
+        for list in [json!({ "page": { "totalElements": 0 } }), json!({ "_embedded": {}, "page": {} }), json!([])] {
+            assert_eq!(items(&list, "channels"), Some(vec![]), "{list}");
+        }
+        for list in [json!({}), json!({ "channels": [item] }), json!({ "_embedded": "x" }), json!("x"), Value::Null] {
+            assert_eq!(items(&list, "channels"), None, "{list}");
+        }
+    }
+
+    #[test]
+    fn reads_counts_as_numbers_floats_and_text() {
+        for (value, expected) in [
+            (json!(3), Some(3)),
+            (json!(3.0), Some(3)),
+            (json!("3"), Some(3)),
+            (json!("3.0"), Some(3)),
+            (json!(2.5), None),
+            (json!(-1), None),
+            (json!("many"), None),
+        ] {
+            assert_eq!(count(&json!({ "page": { "totalPages": value } }), &["/page/totalPages"]), expected, "{value}");
+        }
     }
 
     #[test]
     fn reads_other_spellings_and_numbers() {
         let channel =
             json!({ "id": 25, "name": "n", "webhookId": "12", "routingOptions": { "type": "queue", "id": 101 } });
-        let expected = Channel { id: "25".into(), name: "n".into(), webhook_id: "12".into(), queue_id: "101".into() };
+        let expected =
+            Channel { id: "25".into(), name: "n".into(), webhook_id: "12".into(), queue_id: Some("101".into()) };
         assert_eq!(parse_channel(&channel), Some(expected));
         assert_eq!(parse_channel(&json!({ "id": "25", "name": "n" })), None);
         assert_eq!(parse_webhook(&json!({ "name": "n", "uri": "https://a.example" })), None);

@@ -28,6 +28,8 @@ pub struct CloudFormation {
 struct Answers {
     awaited: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     refusals: AtomicUsize,
+    /// The properties that the function was asked for last. A roll-back is an update too, from those that failed.
+    properties: Mutex<Value>,
 }
 
 impl CloudFormation {
@@ -74,6 +76,12 @@ impl CloudFormation {
         if let Some(physical_id) = physical_id {
             event["PhysicalResourceId"] = physical_id.into();
         }
+        let mut asked = self.state.properties.lock().expect("no holder panics");
+        if request_type == "Update" {
+            event["OldResourceProperties"] = asked.take();
+        }
+        *asked = event["ResourceProperties"].clone();
+        drop(asked);
         let (sender, answer) = oneshot::channel();
         self.state.awaited.lock().expect("no holder panics").insert(request_id, sender);
         CustomResourceRequest { event, answer }

@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::schema::Object;
-use super::{Authentication, Channel, ContactCenter, ContactCenterApi, FailureKind, PlannedFailure, QUEUES, Webhook};
+use super::{
+    Authentication, Channel, ContactCenter, ContactCenterApi, FailureKind, ListForm, PlannedFailure, QUEUES, Webhook,
+};
 use crate::faults::Fault;
 
 pub(super) fn router(contact_center: Arc<ContactCenter>) -> Router {
@@ -331,9 +333,21 @@ impl ContactCenter {
         if !(1..=100).contains(&size) {
             return Err(Problem::constraint("size", "Must be from 1 to 100."));
         }
-        let (total, pages) = (all.len(), all.len().div_ceil(size));
-        let items: Vec<Value> = all.iter().skip(page * size).take(size).map(show).collect();
+        let form = *self.list_form.lock().expect("no holder panics");
+        let (total, mut pages) = (all.len(), all.len().div_ceil(size));
+        let mut first = page * size;
+        match form {
+            ListForm::MissingPage if page == 1 => return Err(Problem::not_found("page", "1")),
+            ListForm::EmptyPage if page == 1 => first = total,
+            ListForm::EmptyPage if page > 1 => first -= size,
+            _ => {}
+        }
+        if form == ListForm::EmptyPage {
+            pages += 1;
+        }
+        let items: Vec<Value> = all.iter().skip(first).take(size).map(show).collect();
         ok(match self.settings.api {
+            ContactCenterApi::ChatGatewayV1 if form == ListForm::Unknown => json!({ "items": items }),
             ContactCenterApi::ChatGatewayV1 => {
                 let mut list = json!({
                     "page": { "size": size, "number": page, "totalElements": total, "totalPages": pages },
@@ -341,6 +355,22 @@ impl ContactCenter {
                 });
                 if !items.is_empty() {
                     list["_embedded"] = json!({ name: items });
+                }
+                match form {
+                    ListForm::SingleObject if items.len() == 1 => list["_embedded"][name] = items[0].clone(),
+                    ListForm::Floats => {
+                        list["page"] = json!({ "totalElements": total as f64, "totalPages": pages as f64 });
+                    }
+                    ListForm::Text => {
+                        list["page"] = json!({ "totalElements": total.to_string(), "totalPages": pages.to_string() });
+                    }
+                    ListForm::NextLink => {
+                        list.as_object_mut().expect("it is an object").remove("page");
+                        if page + 1 < pages {
+                            list["_links"]["next"] = json!({ "href": format!("/chat-gateway/v1/{name}?page=next") });
+                        }
+                    }
+                    _ => {}
                 }
                 list
             }

@@ -108,6 +108,7 @@ pub struct ContactCenter {
     state: Mutex<State>,
     /// The next calls of these methods and resources go wrong.
     failures: Mutex<Vec<PlannedFailure>>,
+    list_form: Mutex<ListForm>,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +138,28 @@ struct Channel {
     name: String,
     webhook_id: String,
     queue_id: String,
+}
+
+/// How the lists of the Chat Gateway are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ListForm {
+    /// As 8x8 documents it.
+    #[default]
+    Documented,
+    /// One item stands without an array around it, as HAL allows.
+    SingleObject,
+    /// The numbers of the paging are floats.
+    Floats,
+    /// The numbers of the paging are text.
+    Text,
+    /// There are no numbers, but a link to the next page.
+    NextLink,
+    /// The second page is empty; what follows is one page later.
+    EmptyPage,
+    /// The second page is answered with 404.
+    MissingPage,
+    /// The list stands under a field that nobody knows.
+    Unknown,
 }
 
 /// A call to the API that goes wrong.
@@ -177,6 +200,7 @@ impl ContactCenter {
             forged_target: OnceLock::new(),
             state: Mutex::default(),
             failures: Mutex::default(),
+            list_form: Mutex::default(),
         });
         let server = Server::start(api::router(Arc::clone(&contact_center))).await;
         (contact_center, server)
@@ -244,6 +268,51 @@ impl ContactCenter {
     pub fn add_channel(&self, name: &str) {
         let channel = Channel { name: name.to_owned(), webhook_id: "w".to_owned(), queue_id: "101".to_owned() };
         self.state().channels.insert(crate::id::base64(), channel);
+    }
+
+    /// Adds a webhook and a channel that someone else registered, and gives their ids.
+    pub fn add_foreign(&self, name: &str, uri: &str) -> (String, String) {
+        let (webhook_id, channel_id) = (crate::id::base64(), crate::id::base64());
+        let version = match self.settings.api {
+            ContactCenterApi::ChatGatewayV1 => "Chat Gateway v1.0",
+            ContactCenterApi::ChatApiV2 => "v1.0",
+        };
+        let webhook = Webhook { name: name.to_owned(), uri: uri.to_owned(), version: version.to_owned() };
+        let channel = Channel { name: name.to_owned(), webhook_id: webhook_id.clone(), queue_id: "102".to_owned() };
+        let mut state = self.state();
+        state.webhooks.insert(webhook_id.clone(), webhook);
+        state.channels.insert(channel_id.clone(), channel);
+        (webhook_id, channel_id)
+    }
+
+    /// Points a channel to another webhook, as an administrator in the console may.
+    pub fn move_channel(&self, channel_id: &str, webhook_id: &str) {
+        if let Some(channel) = self.state().channels.get_mut(channel_id) {
+            channel.webhook_id = webhook_id.to_owned();
+        }
+    }
+
+    /// Points a webhook to another URL, as an administrator in the console may.
+    pub fn repoint(&self, webhook_id: &str, uri: &str) {
+        if let Some(webhook) = self.state().webhooks.get_mut(webhook_id) {
+            webhook.uri = uri.to_owned();
+        }
+    }
+
+    /// Renames a webhook or channel, as an administrator in the console may.
+    pub fn rename(&self, id: &str, name: &str) {
+        let mut state = self.state();
+        if let Some(webhook) = state.webhooks.get_mut(id) {
+            webhook.name = name.to_owned();
+        }
+        if let Some(channel) = state.channels.get_mut(id) {
+            channel.name = name.to_owned();
+        }
+    }
+
+    /// From now on lists are written in another form that HAL or 8x8's gateway allows.
+    pub fn write_lists(&self, form: ListForm) {
+        *self.list_form.lock().expect("no holder panics") = form;
     }
 
     /// Routes a channel to another queue behind the API's back.

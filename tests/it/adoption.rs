@@ -1,0 +1,204 @@
+//! register-channel takes over the channel that an Aisera tenant registered itself, and gives it back.
+
+use sandbox::SandboxSettings;
+use sandbox::contact_center::{ContactCenterApi, ContactCenterSettings, FailureKind};
+use sandbox::deployment::CHANNEL_SECRET;
+use sandbox::faults::{Fault, When};
+use serde_json::{Value, json};
+
+use crate::register_channel::{refused, run};
+use crate::support::{Bench, message};
+
+const AISERA: &str = "https://acme.api.aisera.cloud/v1/liveAgent/receiveMessage?tenant=confidential";
+
+/// A contact center in which someone else has registered a webhook and a channel, and we have nothing.
+struct Tenant {
+    bench: Bench,
+    webhook_id: String,
+    channel_id: String,
+    before: (Vec<Value>, Vec<Value>),
+}
+
+impl Tenant {
+    async fn start(api: ContactCenterApi) -> Self {
+        let contact_center = ContactCenterSettings { api, ..ContactCenterSettings::default() };
+        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        run(&bench, json!({ "operation": "deregister" })).await;
+        let (webhook_id, channel_id) = bench.contact_center.add_foreign("aisera-acme", AISERA);
+        let before = bench.contact_center.registered();
+        Self { bench, webhook_id, channel_id, before }
+    }
+
+    fn adopt(&self) -> Value {
+        json!({ "operation": "adopt", "channel_id": self.channel_id })
+    }
+
+    fn uri(&self) -> String {
+        self.bench.contact_center.registered().0[0]["uri"].as_str().unwrap().to_owned()
+    }
+
+    fn saved(&self) -> Value {
+        self.bench.cloud.secrets.current(CHANNEL_SECRET)
+    }
+
+    /// Asserts that all is as it was before we came.
+    fn is_as_before(&self, story: &str) {
+        assert_eq!(self.bench.contact_center.registered(), self.before, "{story}");
+        assert_eq!(self.saved(), json!({}), "{story}");
+    }
+}
+
+#[tokio::test]
+async fn an_adopted_channels_events_come_to_us_and_a_release_gives_it_back_unchanged() {
+    for api in [ContactCenterApi::ChatGatewayV1, ContactCenterApi::ChatApiV2] {
+        let tenant = Tenant::start(api).await;
+        let adopted = run(&tenant.bench, tenant.adopt()).await;
+        assert_eq!(adopted["changes"], json!(["webhook adopted"]));
+        assert_eq!((&adopted["channel_id"], &adopted["queue_id"]), (&json!(tenant.channel_id), &json!("102")));
+        let (webhooks, channels) = tenant.bench.contact_center.registered();
+        assert_eq!((webhooks.len(), channels.len()), (1, 1), "nothing is created");
+        assert_eq!((&webhooks[0]["name"], &channels[0]), (&json!("aisera-acme"), &tenant.before.1[0]));
+        assert_eq!(webhooks[0]["uri"], tenant.bench.callback_url());
+        assert_eq!(run(&tenant.bench, json!({ "operation": "review" })).await["in_sync"], true);
+        assert_eq!(tenant.bench.post_signed(message("c")).await.status(), 200);
+
+        // Run twice it changes nothing, and does not forget what was there before.
+        assert_eq!(run(&tenant.bench, tenant.adopt()).await["changes"], json!([]));
+        let released = run(&tenant.bench, json!({ "operation": "release" })).await;
+        assert_eq!(released["changes"], json!(["webhook released"]));
+        tenant.is_as_before("released");
+        tenant.bench.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_shared_webhook_is_refused_with_the_names_of_the_others() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    let (unused, other) = tenant.bench.contact_center.add_foreign("aisera-sales", AISERA);
+    tenant.bench.contact_center.move_channel(&other, &tenant.webhook_id);
+    tenant.bench.contact_center.remove(&unused);
+    let reason = refused(&tenant.bench, tenant.adopt()).await;
+    assert!(reason.contains("`aisera-sales`") && reason.contains(r#""shared":true"#), "{reason}");
+    assert_eq!((tenant.uri().as_str(), tenant.saved()), (AISERA, json!({})));
+    let mut adopt = tenant.adopt();
+    adopt["shared"] = true.into();
+    assert_eq!(run(&tenant.bench, adopt).await["changes"], json!(["webhook adopted"]));
+    run(&tenant.bench, json!({ "operation": "release" })).await;
+    assert_eq!(tenant.uri(), AISERA);
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_was_moved_elsewhere_meanwhile_is_left_alone() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    run(&tenant.bench, tenant.adopt()).await;
+    tenant.bench.contact_center.repoint(&tenant.webhook_id, "https://elsewhere.example/");
+    assert_eq!(run(&tenant.bench, json!({ "operation": "release" })).await["changes"], json!([]));
+    assert_eq!((tenant.uri().as_str(), tenant.saved()), ("https://elsewhere.example/", json!({})));
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_moved_webhook_that_is_adopted_again_is_given_back_to_where_it_was_last() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    run(&tenant.bench, tenant.adopt()).await;
+    tenant.bench.contact_center.repoint(&tenant.webhook_id, "https://elsewhere.example/");
+    run(&tenant.bench, tenant.adopt()).await;
+    run(&tenant.bench, json!({ "operation": "release" })).await;
+    assert_eq!(tenant.uri(), "https://elsewhere.example/");
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_new_callback_url_of_an_adopted_webhook_is_released_too() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    run(&tenant.bench, tenant.adopt()).await;
+    let load_balancer = "https://callbacks.acme.example/v1/liveAgent/receiveMessage";
+    let updated = run(&tenant.bench, json!({ "operation": "update", "callback_url": load_balancer })).await;
+    assert_eq!(updated["changes"], json!(["webhook updated"]));
+    let (webhooks, _) = tenant.bench.contact_center.registered();
+    assert_eq!((&webhooks[0]["name"], &webhooks[0]["uri"]), (&json!("aisera-acme"), &json!(load_balancer)));
+    run(&tenant.bench, json!({ "operation": "release" })).await;
+    tenant.is_as_before("released");
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_adopted_says_what_to_do() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    let adopt = |channel_id: &str| json!({ "operation": "adopt", "channel_id": channel_id });
+    assert!(refused(&tenant.bench, adopt("nowhere")).await.contains("`nowhere`"));
+    assert!(refused(&tenant.bench, adopt(" ")).await.contains("channel_id"));
+    assert!(refused(&tenant.bench, json!({ "operation": "release" })).await.contains("adopted"));
+    tenant.is_as_before("refused");
+
+    run(&tenant.bench, tenant.adopt()).await;
+    for operation in ["register", "deregister"] {
+        let request = json!({ "operation": operation, "queue_id": "101" });
+        assert!(refused(&tenant.bench, request).await.contains("release"), "{operation}");
+    }
+    assert!(refused(&tenant.bench, json!({ "operation": "update", "queue_id": "101" })).await.contains("queue"));
+    run(&tenant.bench, json!({ "operation": "release" })).await;
+    tenant.is_as_before("released");
+    run(&tenant.bench, json!({ "operation": "register", "queue_id": "101" })).await;
+    assert!(refused(&tenant.bench, tenant.adopt()).await.contains("deregister"));
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_8x8_does_not_change_is_not_taken_for_an_adopted_one() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    tenant.bench.contact_center.break_next("PUT", "webhooks", FailureKind::Status429, false);
+    refused(&tenant.bench, tenant.adopt()).await;
+    tenant.is_as_before("refused by 8x8");
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_interruption_at_any_call_leaves_what_a_release_gives_back_unchanged() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    for (method, resource) in [("GET", "channels"), ("GET", "webhooks"), ("PUT", "webhooks")] {
+        for is_carried_out in [false, true] {
+            let story = format!("{method} {resource} carried out: {is_carried_out}");
+            let interrupt = || {
+                tenant.bench.contact_center.break_next(method, resource, FailureKind::Drops, is_carried_out);
+            };
+            interrupt();
+            refused(&tenant.bench, tenant.adopt()).await;
+            if tenant.saved() != json!({}) {
+                run(&tenant.bench, json!({ "operation": "release" })).await;
+            }
+            tenant.is_as_before(&format!("adopt, {story}"));
+
+            run(&tenant.bench, tenant.adopt()).await;
+            if (method, resource) != ("GET", "channels") {
+                interrupt();
+                refused(&tenant.bench, json!({ "operation": "release" })).await;
+            }
+            run(&tenant.bench, json!({ "operation": "release" })).await;
+            tenant.is_as_before(&format!("release, {story}"));
+        }
+    }
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_at_any_time_leaves_what_a_release_gives_back_unchanged() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    for round in 0..20 {
+        for request in [tenant.adopt(), json!({ "operation": "release" })] {
+            tenant.bench.fault(Fault::KillRegister, When::Next(1));
+            let _ = tenant.bench.invoke_register(request.clone()).await;
+            tenant.bench.faults.clear();
+            if round % 2 == 0 && request["operation"] == "adopt" {
+                run(&tenant.bench, request).await;
+                assert_eq!(tenant.uri(), tenant.bench.callback_url());
+            }
+        }
+        if tenant.saved() != json!({}) {
+            run(&tenant.bench, json!({ "operation": "release" })).await;
+        }
+        tenant.is_as_before(&format!("round {round}"));
+    }
+    tenant.bench.finish().await;
+}
