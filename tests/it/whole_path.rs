@@ -152,3 +152,16 @@ async fn a_function_answers_with_its_own_request_id_in_its_logs_and_nothing_else
     assert_eq!(bench.logged("RSA"), 0);
     bench.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_on_an_adopted_channel_passes_the_bridge_whole_and_the_channel_is_given_back() {
+    let sandbox = Sandbox::start(SandboxSettings::default()).await;
+    let channel_id = sandbox.register_by_bot_platform();
+    let before = sandbox.contact_center.registered();
+    sandbox.adopt(&channel_id).await.expect("the channel can be adopted");
+    sandbox.refresh_tokens().await.expect("the bot platform knows us");
+    let verdict = handover::play(&sandbox).await.expect("the hand-over is played to its end");
+    assert!(verdict.is_good(), "{verdict}");
+    sandbox.release().await.expect("the channel can be released");
+    assert_eq!(sandbox.contact_center.registered(), before);
+}

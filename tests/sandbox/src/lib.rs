@@ -278,6 +278,24 @@ impl Sandbox {
         Ok(answer["channel_id"].as_str().expect("a registration has a channel").to_owned())
     }
 
+    /// Lets the bot platform register a webhook and a channel of its own at 8x8, as an Aisera tenant does, and gives the
+    /// channel's id.
+    pub fn register_by_bot_platform(&self) -> String {
+        let bot = self.addresses.iter().find(|(name, _)| *name == "bot platform").map(|(_, url)| url.as_str());
+        let uri = format!("{}{RECEIVE_MESSAGE}", bot.unwrap_or_default().trim_end_matches('/'));
+        self.contact_center.add_foreign("aisera-acme", &uri).1
+    }
+
+    /// Takes the channel of someone else over.
+    pub async fn adopt(&self, channel_id: &str) -> Result<Value, InvokeError> {
+        self.invoke_register(json!({ "operation": "adopt", "channel_id": channel_id })).await
+    }
+
+    /// Gives the adopted channel back.
+    pub async fn release(&self) -> Result<Value, InvokeError> {
+        self.invoke_register(json!({ "operation": "release" })).await
+    }
+
     /// The functions, all of them.
     pub fn all_functions(&self) -> [&Arc<Function>; 7] {
         let Functions {

@@ -9,6 +9,7 @@ use sandbox::bot_platform::BotPlatformSettings;
 use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Credentials};
 use sandbox::deployment::CallbackAuthentication;
 use sandbox::faults::PlannedFault;
+use sandbox::lambda::InvokeError;
 use sandbox::soak::{self, Load};
 use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings, handover};
@@ -63,6 +64,11 @@ struct Options {
     /// The queue of the contact center that takes the conversations.
     #[arg(long, value_name = "ID", default_value = "101")]
     queue_id: String,
+
+    /// Do not register a channel, but take over the one that the bot platform has registered, as an Aisera tenant does; give
+    /// it back at the end, and check that it is as it was.
+    #[arg(long, conflicts_with = "contact_center_endpoint")]
+    adopt: bool,
 
     #[command(flatten)]
     secrets: Secrets,
@@ -139,8 +145,14 @@ async fn run(options: Options) -> ExitCode {
         println!("  {name:<24} {address}");
     }
     println!("  {:<24} {}\n", "the functions' logs", options.logs.display());
-    sandbox.journal.say("register-channel finds or creates webhook and channel");
-    let channel_id = match sandbox.register(&options.queue_id).await {
+    let registered = match options.adopt {
+        true => adopt(&sandbox).await,
+        false => {
+            sandbox.journal.say("register-channel finds or creates webhook and channel");
+            sandbox.register(&options.queue_id).await
+        }
+    };
+    let channel_id = match registered {
         Ok(channel_id) => channel_id,
         Err(error) => return failed("register-channel", &error.to_string()),
     };
@@ -158,12 +170,42 @@ async fn run(options: Options) -> ExitCode {
         };
         println!("\n{verdict}");
         if options.once {
-            return exit_code(&verdict);
+            let released = if options.adopt { release(&sandbox).await } else { Ok(()) };
+            return match released {
+                Ok(()) => exit_code(&verdict),
+                Err(error) => failed("the release", &error),
+            };
         }
     }
     println!("\nThe channel is {channel_id}. Everything stays up; Ctrl-C ends it.\n");
     let _ = tokio::signal::ctrl_c().await;
-    ExitCode::SUCCESS
+    match if options.adopt { release(&sandbox).await } else { Ok(()) } {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed("the release", &error),
+    }
+}
+
+async fn adopt(sandbox: &Sandbox) -> Result<String, InvokeError> {
+    sandbox.journal.say("the bot platform has registered a webhook and a channel of its own at 8x8");
+    let channel_id = sandbox.register_by_bot_platform();
+    sandbox.journal.say("register-channel takes the channel over: its webhook calls us now");
+    sandbox.adopt(&channel_id).await?;
+    Ok(channel_id)
+}
+
+/// Gives the adopted channel back and checks that its webhook calls the bot platform again.
+async fn release(sandbox: &Sandbox) -> Result<(), String> {
+    sandbox.journal.say("register-channel gives the channel back");
+    sandbox.release().await.map_err(|error| error.to_string())?;
+    let (webhooks, _) = sandbox.contact_center.registered();
+    let uris: Vec<_> = webhooks.iter().filter_map(|webhook| webhook["uri"].as_str()).collect();
+    match uris.as_slice() {
+        [uri] if *uri != sandbox.callback_url() => {
+            println!("\nThe webhook calls {uri} again.");
+            Ok(())
+        }
+        _ => Err(format!("the webhooks at 8x8 call {uris:?}")),
+    }
 }
 
 async fn soak(load: Load, is_calm: bool, logs: PathBuf) -> ExitCode {
