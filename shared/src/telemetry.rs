@@ -13,6 +13,7 @@
 //! | `EventAge` | milliseconds | | deliver-message: from 8x8's transmission to the bot platform's 2xx |
 //! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens: after its run |
 //! | `TokenLifeLeft` | percent | `Token` | refresh-tokens: the same as a share of the token's whole life |
+//! | `TokenOverdue` | count | `Token` | refresh-tokens: 1 if the token should have been renewed and was not, else 0 |
 //! | `ChannelDifferences` | count | | register-channel: what a review found |
 //! | `TokensRefused` | count | none, and `Reason` | issue-token |
 //!
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use lambda_http::{Body, Request, Response};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -92,9 +93,11 @@ pub fn init() {
         describe_counter!(name, Unit::Count, "");
     }
     describe_histogram!("EventAge", Unit::Milliseconds, "");
-    describe_gauge!("TokenSecondsLeft", Unit::Seconds, "");
-    describe_gauge!("TokenLifeLeft", Unit::Percent, "");
-    describe_gauge!("ChannelDifferences", Unit::Count, "");
+    // No gauges: the collector writes a gauge again at every flush, whether it was set anew or not.
+    describe_histogram!("TokenSecondsLeft", Unit::Seconds, "");
+    describe_histogram!("TokenLifeLeft", Unit::Percent, "");
+    describe_histogram!("TokenOverdue", Unit::Count, "");
+    describe_histogram!("ChannelDifferences", Unit::Count, "");
 }
 
 /// An event was accepted and queued.
@@ -132,8 +135,13 @@ pub fn event_dead_lettered() {
 
 /// A token has that much left, and that share of its whole life, from 0 to 1.
 pub fn token_left(token: &'static str, left: Duration, share: f64) {
-    gauge!("TokenSecondsLeft", "Token" => token).set(left.as_secs() as f64);
-    gauge!("TokenLifeLeft", "Token" => token).set(share * 100.0);
+    histogram!("TokenSecondsLeft", "Token" => token).record(left.as_secs() as f64);
+    histogram!("TokenLifeLeft", "Token" => token).record(share * 100.0);
+}
+
+/// Whether a token should have been renewed by now and was not.
+pub fn token_overdue(token: &'static str, is_overdue: bool) {
+    histogram!("TokenOverdue", "Token" => token).record(if is_overdue { 1.0 } else { 0.0 });
 }
 
 /// A caller got no tokens, for one of OAuth's reasons.
@@ -164,9 +172,9 @@ pub fn outcome_unknown() {
     counter!("OutcomesUnknown").increment(1);
 }
 
-/// A review found so many differences between what was registered and what is.
+/// A review found so many differences between what was registered and what is; a registration or an update leaves none.
 pub fn channel_reviewed(differences: usize) {
-    gauge!("ChannelDifferences").set(differences as f64);
+    histogram!("ChannelDifferences").record(differences as f64);
 }
 
 /// Runs a function that is invoked with JSON and answers with JSON.

@@ -193,13 +193,13 @@ async fn a_hung_bot_platform_is_waited_for_and_tried_again() {
 
 #[tokio::test]
 async fn six_hours_of_outage_lose_and_reorder_nothing() {
-    // An hour passes in a second. The bot platform asks for five minutes each time, as long as we ever wait.
+    // An hour passes in a second. The bot platform asks for five minutes each time; we wait for 75 seconds at most.
     let bench = Bench::with(SandboxSettings { haste: 3600, ..SandboxSettings::default() }).await;
     let conversation = bench.contact_center.open_conversation(&bench.channel_id);
     bench.bot.refuse_conversation(conversation.id(), 503, Some(300));
     let sent = three_messages(&bench, &conversation);
-    // 72 receives, one every five minutes, are six hours.
-    wait_until(|| bench.queues.events.contents().first().is_some_and(|message| message.receive_count > 72)).await;
+    // 288 receives, one every 75 seconds, are six hours.
+    wait_until(|| bench.queues.events.contents().first().is_some_and(|message| message.receive_count > 288)).await;
     bench.bot.take_conversation(conversation.id());
     assert!(bench.settle(PATIENCE).await);
     assert_eq!(received(&bench, conversation.id()), sent);

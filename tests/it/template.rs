@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
+use sandbox::bot_platform::BotPlatformSettings;
 use sandbox::cloud::Call;
 use sandbox::contact_center::{Authentication, ContactCenterSettings, FailureKind};
-use sandbox::deployment::{BOT_TOKEN_SECRET, CHANNEL_SECRET, CallbackAuthentication};
+use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET, CallbackAuthentication};
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 
@@ -89,8 +91,9 @@ fn every_folder_of_functions_is_in_the_template_and_the_other_way_round() {
     assert_eq!(functions, folders);
     for function in resources("AWS::Lambda::Function").map(|(name, _)| name) {
         let written = &TEMPLATE["written"]["Resources"][function];
-        assert_eq!(written["Properties"]["CodeUri"], format!("functions/{}", folder_of(function)));
-        assert_eq!(written["Metadata"]["BuildMethod"], "rust-cargolambda");
+        // What `make build` writes, so that exactly that is deployed.
+        assert_eq!(written["Properties"]["CodeUri"], format!("target/lambda/{}/bootstrap.zip", folder_of(function)));
+        assert!(written["Metadata"].is_null(), "`sam build` has nothing to build");
     }
 }
 
@@ -172,7 +175,8 @@ async fn the_sandbox_deploys_with_the_templates_numbers() {
         *property("DeliverMessageFunctionEventQueue", "/FunctionResponseTypes"),
         json!(["ReportBatchItemFailures"])
     );
-    assert_eq!(*property("RefreshTokensFunction", "/ReservedConcurrentExecutions"), 1);
+    let reserved = property("RefreshTokensFunction", "/ReservedConcurrentExecutions");
+    assert_eq!(*reserved, json!({ "Fn::If": ["Reserve", 1, { "Ref": "AWS::NoValue" }] }));
     for queue in ["EventQueue", "DeadLetterQueue"] {
         assert_eq!(*property(queue, "/FifoThroughputLimit"), "perMessageGroupId");
         assert_eq!(*property(queue, "/DeduplicationScope"), "messageGroup");
@@ -331,11 +335,12 @@ fn alarms_and_dashboard_use_metrics_that_the_functions_write() {
     }
 }
 
-#[test]
-fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
+/// Creates the stack on moto, with these parameters beside those that every stack needs.
+fn created_on_moto(parameters: &[(&str, &str)]) -> Value {
     let mut create = python("moto", "python");
     create
         .arg("tests/it/template/create_on_moto.py")
+        .args(parameters.iter().map(|(name, value)| format!("{name}={value}")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -343,7 +348,272 @@ fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
     serde_json::to_writer(process.stdin.take().unwrap(), &TEMPLATE["translated"]).unwrap();
     let output = process.wait_with_output().unwrap();
     assert!(output.status.success());
-    let stack: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn parsed(text: &Value) -> Value {
+    let text = text.as_str().expect("a text");
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Whether CloudFormation takes `value` for a parameter, as far as its pattern goes.
+fn is_taken(parameter: &str, value: &str) -> bool {
+    let pattern = TEMPLATE["written"]["Parameters"][parameter]["AllowedPattern"].as_str();
+    let pattern = pattern.unwrap_or_else(|| panic!("{parameter} has a pattern"));
+    let mut check = python("sam", "python");
+    check.args(["-c", "import re, sys; print(bool(re.fullmatch(sys.argv[1], sys.argv[2])))", pattern, value]);
+    output(check).trim() == "True"
+}
+
+#[test]
+fn dashboard_and_secrets_are_json_whatever_the_parameters() {
+    let hostile = "é ${ApiKey} ${!x} $${AWS::Region} ' {}[]:, \u{1F511}";
+    // Not the name of a parameter that comes later in the secret's text: moto replaces one after another, AWS all at once.
+    let visible = "!#$%&'()*+,-./0:;<=>?@A[]^_`a{|}~${x}${IntegrationName}";
+    for name in ["ApiSecret", "Username", "Password", "BotUsername", "BotPassword"] {
+        assert!(is_taken(name, hostile), "{name}");
+    }
+    for name in ["ApiKey", "AppToken"] {
+        assert!(is_taken(name, visible), "{name}");
+    }
+    let stack = created_on_moto(&[
+        ("ApiKey", visible),
+        ("AppToken", visible),
+        ("ApiSecret", hostile),
+        ("Username", hostile),
+        ("Password", hostile),
+        ("BotUsername", hostile),
+        ("BotPassword", hostile),
+        ("Description", "\"\\"),
+    ]);
+    assert_eq!(
+        parsed(&stack["outputs"]["TextContactCenterSecret"]),
+        json!({ "api_key": visible, "api_secret": hostile, "username": hostile, "password": hostile })
+    );
+    assert_eq!(
+        parsed(&stack["outputs"]["TextBotSecret"]),
+        json!({ "app_token": visible, "username": hostile, "password": hostile })
+    );
+    let dashboards = stack["dashboards"].as_array().unwrap();
+    assert_eq!(dashboards.len(), 1);
+    let dashboard = parsed(&dashboards[0]);
+    assert_eq!(dashboard["widgets"].as_array().unwrap().len(), 11);
+    assert!(!strings(&dashboard).iter().any(|text| text.contains("${")), "everything has its name");
+}
+
+#[test]
+fn what_would_break_a_secrets_json_is_refused_and_the_reason_is_readable() {
+    let secrets = resources("AWS::SecretsManager::Secret").flat_map(|(_, secret)| strings(secret));
+    let text: String = secrets.filter(|text| text.starts_with('{')).collect();
+    let mut checked = BTreeSet::new();
+    for (name, parameter) in TEMPLATE["written"]["Parameters"].as_object().unwrap() {
+        if !text.contains(&format!("${{{name}}}")) {
+            continue;
+        }
+        checked.insert(name.as_str());
+        for broken in ["a\"b", "a\\b", "a\nb", "a\tb", "\u{1}", "\u{7f}", "\"", "\\"] {
+            assert!(!is_taken(name, broken), "{name} takes {broken:?}");
+        }
+        assert_eq!(is_taken(name, ""), parameter["Default"] == "", "{name}: only optional ones may be empty");
+        let reason = parameter["ConstraintDescription"].as_str().unwrap();
+        assert!(reason.contains("quotation mark") && reason.contains("backslash"), "{name}: {reason}");
+    }
+    assert_eq!(
+        checked,
+        ["ApiKey", "ApiSecret", "AppToken", "BotPassword", "BotUsername", "Password", "Username"].into()
+    );
+}
+
+/// What a rule's or a condition's function says about these parameters; all others have their defaults.
+fn holds(function: &Value, parameters: &[(&str, &str)]) -> bool {
+    let text = |value: &Value| match value.get("Ref").and_then(Value::as_str) {
+        Some(name) => {
+            let given = parameters.iter().find(|(given, _)| *given == name).map(|(_, value)| json!(value));
+            given.unwrap_or_else(|| TEMPLATE["written"]["Parameters"][name]["Default"].clone())
+        }
+        None => value.clone(),
+    };
+    let (name, arguments) = function.as_object().and_then(|function| function.iter().next()).expect("a function");
+    let arguments = arguments.as_array().expect("arguments");
+    match name.as_str() {
+        "Fn::Equals" => text(&arguments[0]) == text(&arguments[1]),
+        "Fn::Not" => !holds(&arguments[0], parameters),
+        "Fn::And" => arguments.iter().all(|argument| holds(argument, parameters)),
+        "Fn::Or" => arguments.iter().any(|argument| holds(argument, parameters)),
+        other => panic!("{other} is not allowed everywhere in rules and conditions"),
+    }
+}
+
+/// What the rules say against these parameters.
+fn refusals(parameters: &[(&str, &str)]) -> Vec<&'static str> {
+    let rules = TEMPLATE["written"]["Rules"].as_object().unwrap().values();
+    let asked = rules.filter(|rule| rule.get("RuleCondition").is_none_or(|condition| holds(condition, parameters)));
+    let assertions = asked.flat_map(|rule| rule["Assertions"].as_array().unwrap());
+    let failed = assertions.filter(|assertion| !holds(&assertion["Assert"], parameters));
+    failed.map(|assertion| assertion["AssertDescription"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_rules_refuse_what_cannot_work() {
+    let fits = [("QueueId", "101"), ("AiseraTenant", "acme")];
+    let with = |more: &[(&'static str, &'static str)]| refusals(&[more, &fits[..]].concat());
+    assert_eq!(refusals(&fits), [""; 0]);
+    assert_eq!(with(&[("AiseraTenant", ""), ("BotEndpoint", "https://bot.example")]), [""; 0]);
+    assert_eq!(with(&[("AiseraTenant", "")]).len(), 1);
+    assert_eq!(with(&[("BotEndpoint", "https://bot.example")]).len(), 1);
+    assert_eq!(with(&[("QueueId", "")]).len(), 1);
+    assert_eq!(with(&[("QueueId", ""), ("ChannelId", "c")]), [""; 0]);
+    assert_eq!(with(&[("ContactCenterApi", "chat-api-v2")]).len(), 1);
+    let gateway = "https://api.8x8.com/chat-gateway/v1";
+    assert_eq!(with(&[("ContactCenterApi", "chat-api-v2"), ("Endpoint", gateway)]).len(), 1);
+    let older = "https://api.8x8.com/vcc/us/chat/v2/tenant/acme/";
+    assert_eq!(with(&[("ContactCenterApi", "chat-api-v2"), ("Endpoint", older)]), [""; 0]);
+    assert_eq!(with(&[("Public", "no")]).len(), 2);
+    assert_eq!(with(&[("Public", "no"), ("SubnetIds", "subnet-1")]).len(), 1);
+    assert_eq!(with(&[("Public", "no"), ("SubnetIds", "subnet-1"), ("SecurityGroupIds", "sg-1")]), [""; 0]);
+}
+
+#[test]
+fn conditions_use_only_functions_that_are_documented_for_them() {
+    for (name, condition) in TEMPLATE["written"]["Conditions"].as_object().unwrap() {
+        // Panics on any other function.
+        holds(condition, &[]);
+        assert!(!condition.to_string().contains("Fn::Split"), "{name}");
+    }
+    assert_eq!(TEMPLATE["written"]["Transform"], "AWS::Serverless-2016-10-31");
+}
+
+#[test]
+fn all_that_a_registration_depends_on_is_a_property_of_the_channel() {
+    let properties = TEMPLATE["written"]["Resources"]["Channel"]["Properties"].as_object().unwrap();
+    let groups = TEMPLATE["written"]["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"].as_array();
+    let group = groups.unwrap().iter().find(|group| group["Label"]["default"] == "8x8 Contact Center").unwrap();
+    // What CredentialsRevision stands for: what goes into 8x8's secret.
+    let secret = property("ContactCenterSecret", "/SecretString/Fn::Sub").as_str().unwrap();
+    for parameter in strings(&group["Parameters"]) {
+        let is_credential = secret.contains(&format!("${{{parameter}}}"));
+        assert_eq!(properties.contains_key(parameter), !is_credential, "{parameter}");
+    }
+    for parameter in ["IntegrationName", "QueueId", "ChannelId", "CredentialsRevision"] {
+        assert_eq!(properties[parameter], json!({ "Ref": parameter }));
+    }
+    assert_eq!(properties["CallbackUrl"]["Fn::If"][0], "HasCallbackUrl");
+    assert_eq!(
+        *property("RegisterChannelFunction", "/Environment/Variables/CALLBACK_URL"),
+        properties["CallbackUrl"],
+        "an operator registers the URL that the stack does"
+    );
+}
+
+#[test]
+fn every_role_has_the_boundary_and_every_function_logs_its_metrics() {
+    let boundary =
+        json!({ "Fn::If": ["HasPermissionsBoundary", { "Ref": "PermissionsBoundaryArn" }, { "Ref": "AWS::NoValue" }] });
+    let roles: Vec<_> = resources("AWS::IAM::Role").collect();
+    assert_eq!(roles.len(), 9, "one a function and one a schedule");
+    for (name, role) in roles {
+        assert_eq!(role["Properties"]["PermissionsBoundary"], boundary, "{name}");
+    }
+    assert_eq!(TEMPLATE["written"]["Globals"]["Function"]["PermissionsBoundary"], boundary, "for roles that SAM makes");
+    for (function, _) in resources("AWS::Lambda::Function") {
+        assert_eq!(*property(function, "/LoggingConfig/ApplicationLogLevel"), "INFO", "{function}");
+    }
+}
+
+#[test]
+fn the_access_log_tells_who_calls_and_needs_no_policy_of_its_own() {
+    let api = &TEMPLATE["written"]["Resources"]["Api"]["Properties"];
+    let format = api["AccessLogSettings"]["Format"].as_str().unwrap();
+    let format: Value = serde_json::from_str(format).expect("JSON");
+    assert_eq!(format["sourceIp"], "$context.identity.sourceIp");
+    assert_eq!(format["userAgent"], "$context.identity.userAgent");
+    assert!(api.get("FailOnWarnings").is_none());
+    let name = property("ApiLogs", "/LogGroupName/Fn::Sub/0").as_str().unwrap();
+    assert!(name.starts_with("/aws/vendedlogs/") && name.contains("${AWS::StackName}"), "{name}");
+    let review = property("RegisterChannelFunctionDailyReview", "/ScheduleExpression").as_str().unwrap();
+    assert!(review.starts_with("cron("), "{review}: a rate runs at once, before anything is registered");
+}
+
+/// The values of an alarm's metric for the bot's token over a number of runs of refresh-tokens, five minutes apart.
+async fn values(bench: &Bench, metric: &str, runs: usize) -> Vec<f64> {
+    let mut values = Vec::new();
+    for _ in 0..runs {
+        // Five minutes pass.
+        let mut token = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+        for field in ["issued_at", "expires_at"] {
+            if let Some(time) = token[field].as_u64() {
+                token[field] = json!(time - 300);
+            }
+        }
+        bench.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
+        // The lines of this run are those that come after the ones so far.
+        let so_far = bench.logs().len();
+        let _ = bench.refresh_tokens().await;
+        let written = loop {
+            let logs = bench.logs();
+            let start = format!("\"{metric}\":[");
+            let lines = logs.iter().skip(so_far).filter_map(|line| line.text.split_once(&start));
+            let written: Vec<f64> = lines.filter_map(|(_, rest)| rest.split_once(']')?.0.parse().ok()).collect();
+            if !written.is_empty() {
+                break written;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        assert_eq!(written.len(), 1, "once a run");
+        values.extend(written);
+    }
+    values
+}
+
+/// After how many periods the alarm goes off first.
+fn goes_off(alarm: &str, values: &[f64]) -> Option<usize> {
+    let number = |name: &str| property(alarm, name).as_f64().expect("a number");
+    assert_eq!(number("/Period"), 300.0, "one run a period");
+    assert_eq!(*property(alarm, "/ComparisonOperator"), "GreaterThanThreshold");
+    let (periods, needed) = (number("/EvaluationPeriods") as usize, number("/DatapointsToAlarm") as usize);
+    (1..=values.len()).find(|end| {
+        let evaluated = &values[end.saturating_sub(periods)..*end];
+        evaluated.iter().filter(|value| **value > number("/Threshold")).count() >= needed
+    })
+}
+
+#[tokio::test]
+async fn a_healthy_day_raises_no_alarm_and_a_failed_refresh_does_within_twenty_minutes() {
+    let metric = property("BotTokenLifeAlarm", "/MetricName").as_str().unwrap();
+    for minutes in [30, 60, 120, 24 * 60] {
+        let bot =
+            BotPlatformSettings { token_life: Duration::from_secs(minutes * 60), ..BotPlatformSettings::default() };
+        let bench = Bench::with(SandboxSettings { bot, ..SandboxSettings::default() }).await;
+        let day = values(&bench, metric, 24 * 12).await;
+        assert_eq!(goes_off("BotTokenLifeAlarm", &day), None, "{minutes} minutes");
+        assert!(day.iter().all(|value| *value == 0.0));
+        // The token is due now, and the bot platform knows neither user nor refresh token any more.
+        bench.cloud.secrets.set(BOT_SECRET, &json!({ "app_token": "wrong", "username": "wrong", "password": "wrong" }));
+        bench.bot.revoke_refresh_tokens();
+        let mut token = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+        let left = token["expires_at"].as_u64().unwrap() - shared::clock::UnixTime::now().secs();
+        let due = left.min(minutes * 60) - 60;
+        for field in ["issued_at", "expires_at"] {
+            token[field] = json!(token[field].as_u64().unwrap() - due);
+        }
+        bench.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
+        let failing = values(&bench, metric, 4).await;
+        assert!(goes_off("BotTokenLifeAlarm", &failing).is_some_and(|runs| runs * 5 <= 20), "{minutes}: {failing:?}");
+    }
+}
+
+#[test]
+fn the_alarms_hold_until_the_next_review_and_one_repeated_event_is_none() {
+    assert_eq!(*property("ChannelDriftAlarm", "/TreatMissingData"), "ignore", "a review is once a day");
+    assert!(property("RepeatedEventsAlarm", "/Threshold").as_u64().unwrap() > 1);
+    // A gauge is written again at every flush, also when nothing was measured.
+    let telemetry = std::fs::read_to_string(root().join("shared/src/telemetry.rs")).unwrap();
+    assert!(!telemetry.contains("gauge!("), "histograms are written once");
+}
+
+#[test]
+fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
+    let stack = created_on_moto(&[]);
     assert_eq!(stack["status"], "CREATE_COMPLETE");
     assert_eq!(
         stack["created"],

@@ -118,6 +118,8 @@ impl Report {
         result: Result<Refresh, TokenError>,
         now: UnixTime,
     ) {
+        // A run that fails leaves a token that it should have renewed, or one of which nothing is known.
+        telemetry::token_overdue(name, result.is_err());
         let life = match result {
             Ok(Refresh::Refreshed(life)) => {
                 tracing::info!(token = name, left_s = life.left.as_secs(), "refreshed");

@@ -5,6 +5,7 @@
 //! call.
 
 use serde_json::{Value, json};
+use shared::clock::UnixTime;
 use shared::contact_center::registration::{Channel, Webhook};
 use shared::contact_center::saved::{FormerWebhook, Registration, SavedChannel};
 
@@ -53,7 +54,7 @@ impl RegisterChannel {
             pending_callback_url: pending_callback_url.filter(|url| *url != callback_url),
             ..adopted.clone()
         };
-        self.save(&saved, announced, &[]).await?;
+        self.replace(&saved, &SavedChannel::Registered(announced.registered_at(UnixTime::now()))).await?;
         let announced = self.read_saved().await?;
         let version = self.contact_center.webhook_version();
         match self.contact_center.update_webhook(&webhook.id, &webhook.name, &callback_url, version).await {

@@ -1,6 +1,9 @@
 """Creates the translated template (from standard input) as a stack on moto and prints what came of it.
 
 Resources of types that moto's CloudFormation does not know are left out and listed; what refers to them gets an ARN.
+Secrets are among them: their texts are made by moto as outputs of the stack.
+
+Arguments: NAME=VALUE, parameters of the stack beside those that have no default.
 """
 
 import io
@@ -20,11 +23,11 @@ PARAMETERS = {
     "IntegrationName": "acme",
     "QueueId": "101",
     "ApiKey": "key",
-    "BotEndpoint": "acme",
+    "AiseraTenant": "acme",
     "AppToken": "token",
     "BotUsername": "user",
     "BotPassword": "password",
-}
+} | dict(argument.split("=", 1) for argument in sys.argv[1:])
 
 
 def without(value, names):
@@ -47,6 +50,10 @@ def arn(name):
 
 template = json.load(sys.stdin)
 template.pop("Rules", None)
+secrets = {name: resource for name, resource in template["Resources"].items() if resource["Type"] == "AWS::SecretsManager::Secret"}
+for name, resource in secrets.items():
+    if "SecretString" in resource["Properties"] and "Condition" not in resource:
+        template["Outputs"]["Text" + name] = {"Value": resource["Properties"]["SecretString"]}
 unknown = {name for name, resource in template["Resources"].items() if resource["Type"] not in get_model_map()}
 unknown_types = sorted({template["Resources"][name]["Type"] for name in unknown})
 known = {name: resource for name, resource in template["Resources"].items() if name not in unknown}
@@ -68,6 +75,10 @@ with mock_aws():
     )
     stack = cloud_formation.describe_stacks(StackName="acme")["Stacks"][0]
     created = cloud_formation.list_stack_resources(StackName="acme")["StackResourceSummaries"]
+    cloud_watch = boto3.client("cloudwatch")
+    dashboards = [entry["DashboardName"] for entry in cloud_watch.list_dashboards()["DashboardEntries"]]
+    bodies = [cloud_watch.get_dashboard(DashboardName=name)["DashboardBody"] for name in dashboards]
+    groups = [group["logGroupName"] for group in boto3.client("logs").describe_log_groups()["logGroups"]]
     queues = boto3.client("sqs").list_queues()["QueueUrls"]
     attributes = [boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"] for url in queues]
 
@@ -79,6 +90,8 @@ print(
             "unknown": unknown_types,
             "outputs": {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]},
             "queues": attributes,
+            "dashboards": bodies,
+            "log_groups": groups,
         }
     )
 )

@@ -1,7 +1,4 @@
-"""Prints the template as JSON, as CloudFormation gets it: `written` with SAM's resources, `translated` with AWS's.
-
-The transform that turns Fn::ToJsonString into a string runs at AWS; here the same is written as Fn::Sub.
-"""
+"""Prints the template as JSON, as CloudFormation gets it: `written` with SAM's resources, `translated` with AWS's."""
 
 import json
 import os
@@ -13,34 +10,6 @@ import boto3
 from samcli.yamlhelper import yaml_parse
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
-
-
-def is_intrinsic(value):
-    return isinstance(value, dict) and any(key == "Ref" or key.startswith("Fn::") for key in value)
-
-
-def to_json_string(value):
-    """{"Fn::ToJsonString": x} → {"Fn::Sub": [x as text, its intrinsic functions]}"""
-    if isinstance(value, list):
-        return [to_json_string(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "Fn::ToJsonString" not in value:
-        return {key: to_json_string(item) for key, item in value.items()}
-    variables = {}
-
-    def placeholders(item):
-        if is_intrinsic(item):
-            name = f"Variable{len(variables)}"
-            variables[name] = item
-            return "${%s}" % name
-        if isinstance(item, dict):
-            return {key: placeholders(value) for key, value in item.items()}
-        if isinstance(item, list):
-            return [placeholders(value) for value in item]
-        return item
-
-    return {"Fn::Sub": [json.dumps(placeholders(value["Fn::ToJsonString"])), variables]}
 
 
 def load():
@@ -57,4 +26,4 @@ parameters = {name: parameter.get("Default", "x") for name, parameter in templat
 session = boto3.session.Session(region_name="us-east-1")
 translated = Translator({}, Parser(), boto_session=session).translate(template, parameters)
 translated.pop("Transform", None)
-print(json.dumps({"written": load(), "translated": to_json_string(translated)}))
+print(json.dumps({"written": load(), "translated": translated}))

@@ -40,9 +40,9 @@ const GLIBC_TUNABLES: &str = "glibc.malloc.tcache_count=127";
 /// Six times deliver-message's time-out, as AWS advises.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A message is received eight times in the first ten minutes and every five minutes after that: 250 receives are twenty
-/// hours, three times the outage that has to lose nothing.
-const MAX_RECEIVE_COUNT: u32 = 250;
+/// A message is received about every 75 seconds: 1000 receives are more than twenty hours, three times the outage that has to
+/// lose nothing.
+const MAX_RECEIVE_COUNT: u32 = 1000;
 
 /// `CALLBACK_AUTHENTICATION`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
