@@ -3,9 +3,10 @@
 # make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help tells more
 # make test                everything that must pass
 # make build               the deployable zips, below target/lambda/
-# make deploy              builds and deploys, and asks for what it has to know
+# make deploy STACK=name   builds and deploys; asks only the first time. SET="QueueId=102" changes a value
+# make delete STACK=name   deletes the stack
 #
-# ARCH=x86_64 builds and deploys for that architecture instead of arm64.
+# ARCH=x86_64 builds for that architecture instead of arm64; deploy keeps the stack's, and asks the first time.
 # Needed: Rust, Python 3, make. What else it takes is fetched below target/.
 
 CARGO  ?= cargo
@@ -16,7 +17,7 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy
+.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy delete deploy-test
 
 # The profile `dev`, as the tests have it: without link-time optimization the first build takes a few minutes less, and
 # cargo shows its progress.
@@ -35,7 +36,7 @@ bench: target/python/sam/.installed release
 
 # The parts one after another, each with its time. The dependencies are compiled twice: to check them (lint, docs) and to
 # run them (end-to-end). The sizes of the release zips are checked by `make bench`, since they need the slow release build.
-TEST_PARTS := format python lint docs end-to-end
+TEST_PARTS := format python lint docs deploy-test end-to-end
 test:
 	@times=; for part in $(TEST_PARTS); do \
 		start=$$(date +%s); \
@@ -64,10 +65,24 @@ build: target/python/cargo-lambda/.installed
 		$(if $(filter arm64,$(ARCH)),--arm64,--x86-64) $(addprefix --package ,$(FUNCTIONS))
 	@ls -l target/lambda/*/bootstrap.zip
 
-deploy: target/python/cargo-lambda/.installed target/python/sam/.installed
-	$(TOOLS) sam build --parameter-overrides Architecture=$(ARCH)
-	$(TOOLS) sam deploy --guided --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
-		--parameter-overrides Architecture=$(ARCH)
+# Make passes SET and TAGS through the environment, because their values may hold quotation marks.
+export SET TAGS
+DEPLOY = $(TOOLS) target/python/sam/bin/python tools/deploy.py
+DEPLOY_OPTIONS = $(if $(PROFILE),--profile '$(PROFILE)') $(if $(REGION),--region '$(REGION)') \
+	$(if $(ROLE_ARN),--role-arn '$(ROLE_ARN)') $(if $(TAGS),--tags "$$TAGS")
+
+deploy: target/python/sam/.installed
+	@test -n "$(STACK)" || { echo 'usage: make deploy STACK=name [SET="QueueId=102"]' >&2; exit 2; }
+	@$(DEPLOY) deploy '$(STACK)' $(DEPLOY_OPTIONS) $(if $(SET),--set "$$SET") \
+		$(if $(PARAMETERS),--parameters '$(PARAMETERS)') $(if $(filter-out file,$(origin ARCH)),--arch '$(ARCH)')
+
+delete: target/python/sam/.installed
+	@test -n "$(STACK)" || { echo 'usage: make delete STACK=name' >&2; exit 2; }
+	@$(DEPLOY) delete '$(STACK)' $(DEPLOY_OPTIONS) $(if $(YES),--yes)
+
+# The deployment script through a pseudo-terminal, against a stand-in for AWS, and the deploying role against the template.
+deploy-test: target/python/sam/.installed
+	target/python/sam/bin/python -m unittest discover -s tests/deploy
 
 # Every package is pinned, so that no resolver has to choose.
 python: target/python/moto/.installed target/python/sam/.installed target/python/openapi/.installed

@@ -1,0 +1,336 @@
+"""docs/deploy-role.json is enough for the template's resources, and the README's "Deploy" names what the template has.
+
+Run with: target/python/sam/bin/python tests/deploy/test_deploy_role.py
+"""
+
+import copy
+import json
+import os
+import re
+import unittest
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+
+import boto3
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+ROOT = Path(__file__).resolve().parents[2]
+STACK = "live-agent-acme"
+ACCOUNT = "123456789012"
+# IAM refuses a longer managed policy (white space is not counted).
+LONGEST_POLICY = 6144
+
+# Resource type: ARN of a resource, and the actions by which CloudFormation creates, updates and deletes it. From the
+# handlers of CloudFormation's resource schemas
+# (https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resource-type-schemas.html) and each service's table of
+# actions (https://docs.aws.amazon.com/service-authorization/latest/reference/). {id} is the logical id.
+NEEDED = {
+    "AWS::ApiGatewayV2::Api": (
+        "arn:aws:apigateway:us-east-1::/apis/a1b2c3",
+        ["apigateway:POST", "apigateway:PUT", "apigateway:PATCH", "apigateway:DELETE", "apigateway:TagResource"],
+    ),
+    "AWS::ApiGatewayV2::ApiMapping": (
+        "arn:aws:apigateway:us-east-1::/domainnames/live-agent.acme.example/apimappings",
+        ["apigateway:POST", "apigateway:PATCH", "apigateway:DELETE"],
+    ),
+    "AWS::ApiGatewayV2::DomainName": (
+        "arn:aws:apigateway:us-east-1::/domainnames/live-agent.acme.example",
+        ["apigateway:POST", "apigateway:PATCH", "apigateway:DELETE", "apigateway:AddCertificateToDomain"],
+    ),
+    "AWS::ApiGatewayV2::Stage": (
+        "arn:aws:apigateway:us-east-1::/apis/a1b2c3/stages",
+        ["apigateway:POST", "apigateway:PATCH", "apigateway:DELETE", "apigateway:TagResource"],
+    ),
+    "AWS::CloudWatch::Alarm": (
+        "arn:aws:cloudwatch:us-east-1:{account}:alarm:{stack}-{id}",
+        ["cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms", "cloudwatch:TagResource"],
+    ),
+    "AWS::CloudWatch::Dashboard": (
+        "arn:aws:cloudwatch::{account}:dashboard/{stack}",
+        ["cloudwatch:PutDashboard", "cloudwatch:GetDashboard", "cloudwatch:DeleteDashboards"],
+    ),
+    "AWS::DynamoDB::Table": (
+        "arn:aws:dynamodb:us-east-1:{account}:table/{stack}-{id}-1ABC",
+        [
+            "dynamodb:CreateTable", "dynamodb:DescribeTable", "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive",
+            "dynamodb:DeleteTable", "dynamodb:TagResource",
+        ],
+    ),
+    "AWS::IAM::Role": (
+        "arn:aws:iam::{account}:role/{stack}-{id}-1ABC",
+        [
+            "iam:CreateRole", "iam:GetRole", "iam:UpdateRole", "iam:UpdateAssumeRolePolicy", "iam:PutRolePolicy",
+            "iam:DeleteRolePolicy", "iam:AttachRolePolicy", "iam:DetachRolePolicy", "iam:PutRolePermissionsBoundary",
+            "iam:PassRole", "iam:TagRole", "iam:DeleteRole",
+        ],
+    ),
+    "AWS::Lambda::EventInvokeConfig": (
+        "arn:aws:lambda:us-east-1:{account}:function:{stack}-{id}-1ABC",
+        [
+            "lambda:PutFunctionEventInvokeConfig", "lambda:UpdateFunctionEventInvokeConfig",
+            "lambda:DeleteFunctionEventInvokeConfig",
+        ],
+    ),
+    "AWS::Lambda::EventSourceMapping": (
+        "arn:aws:lambda:us-east-1:{account}:event-source-mapping:5fa9ad3a",
+        ["lambda:CreateEventSourceMapping", "lambda:UpdateEventSourceMapping", "lambda:DeleteEventSourceMapping"],
+    ),
+    "AWS::Lambda::Function": (
+        "arn:aws:lambda:us-east-1:{account}:function:{stack}-{id}-1ABC",
+        [
+            "lambda:CreateFunction", "lambda:GetFunction", "lambda:UpdateFunctionCode",
+            "lambda:UpdateFunctionConfiguration", "lambda:PutFunctionConcurrency", "lambda:DeleteFunctionConcurrency",
+            "lambda:TagResource", "lambda:DeleteFunction",
+        ],
+    ),
+    "AWS::Lambda::Permission": (
+        "arn:aws:lambda:us-east-1:{account}:function:{stack}-{id}-1ABC",
+        ["lambda:AddPermission", "lambda:GetPolicy", "lambda:RemovePermission"],
+    ),
+    "AWS::Logs::LogGroup": (
+        "arn:aws:logs:us-east-1:{account}:log-group:{stack}-{id}-1ABC",
+        ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:DeleteLogGroup", "logs:TagResource"],
+    ),
+    "AWS::Route53::RecordSet": (
+        "arn:aws:route53:::hostedzone/Z1ABC",
+        ["route53:ChangeResourceRecordSets", "route53:ListResourceRecordSets"],
+    ),
+    "AWS::SQS::Queue": (
+        "arn:aws:sqs:us-east-1:{account}:{stack}-{id}-1ABC",
+        ["sqs:CreateQueue", "sqs:GetQueueAttributes", "sqs:SetQueueAttributes", "sqs:DeleteQueue", "sqs:TagQueue"],
+    ),
+    "AWS::Scheduler::Schedule": (
+        "arn:aws:scheduler:us-east-1:{account}:schedule/default/{stack}-{id}-1ABC",
+        ["scheduler:CreateSchedule", "scheduler:GetSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule"],
+    ),
+    # CloudFormation names a secret by its logical id, without the stack's name.
+    "AWS::SecretsManager::Secret": (
+        "arn:aws:secretsmanager:us-east-1:{account}:secret:{id}-1ABC",
+        [
+            "secretsmanager:CreateSecret", "secretsmanager:DescribeSecret", "secretsmanager:UpdateSecret",
+            "secretsmanager:DeleteSecret", "secretsmanager:TagResource",
+        ],
+    ),
+    "AWS::SecretsManager::RotationSchedule": (
+        "arn:aws:secretsmanager:us-east-1:{account}:secret:CallerSecret-1ABC",
+        ["secretsmanager:RotateSecret", "secretsmanager:DescribeSecret", "secretsmanager:CancelRotateSecret"],
+    ),
+    # CloudFormation creates, updates and deletes it by invoking the function.
+    "Custom::LiveAgentChannel": (
+        "arn:aws:lambda:us-east-1:{account}:function:{stack}-RegisterChannelFunction-1ABC",
+        ["lambda:InvokeFunction"],
+    ),
+}
+
+# The property by which the template can give a resource a name of its own.
+NAME_PROPERTIES = {
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::DynamoDB::Table": "TableName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SQS::Queue": "QueueName",
+    "AWS::Scheduler::Schedule": "Name",
+    "AWS::SecretsManager::Secret": "Name",
+}
+
+# What `make deploy` and `sam package` call themselves.
+DEPLOYING = {
+    f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/{STACK}/1abc": [
+        "cloudformation:CreateChangeSet", "cloudformation:DeleteChangeSet", "cloudformation:DeleteStack",
+        "cloudformation:DescribeChangeSet", "cloudformation:DescribeStackEvents", "cloudformation:DescribeStacks",
+        "cloudformation:ExecuteChangeSet",
+    ],
+    "arn:aws:cloudformation:us-east-1:aws:transform/Serverless-2016-10-31": ["cloudformation:CreateChangeSet"],
+    f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/aws-sam-cli-managed-default/1abc": ["cloudformation:DescribeStacks"],
+    "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1abc": [
+        "s3:CreateBucket", "s3:ListBucket", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging",
+        "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration",
+    ],
+    "arn:aws:s3:::aws-sam-cli-managed-default-samclisourcebucket-1abc/key": ["s3:GetObject", "s3:PutObject"],
+    "*": ["lambda:GetAccountSettings"],
+}
+
+# IAM actions that are no API operation: permission-only ones, and those whose operation has another name.
+NO_OPERATION = {
+    "cloudformation:TagResource", "iam:PassRole", "lambda:InvokeFunction",
+    # Needed to send an HTTP API's access log to CloudWatch Logs.
+    "logs:CreateLogDelivery", "logs:DeleteLogDelivery", "logs:GetLogDelivery", "logs:ListLogDeliveries",
+    "logs:UpdateLogDelivery",
+}
+
+
+def template():
+    return yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
+
+
+def translated(template):
+    """The template as CloudFormation gets it: with the resources that SAM generates."""
+    template = copy.deepcopy(template)
+    for resource in template["Resources"].values():
+        # The translator accepts only code that was uploaded.
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+    parameters = {name: parameter.get("Default", "x") for name, parameter in template["Parameters"].items()}
+    session = boto3.session.Session(region_name="us-east-1")
+    return Translator({}, Parser(), boto_session=session).translate(template, parameters)["Resources"]
+
+
+def policy():
+    return json.loads((ROOT / "docs/deploy-role.json").read_text(encoding="utf-8"))
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def allows(policy, action, arn):
+    return any(
+        statement["Effect"] == "Allow"
+        and any(fnmatchcase(action.lower(), pattern.lower()) for pattern in as_list(statement["Action"]))
+        and any(fnmatchcase(arn, pattern) for pattern in as_list(statement["Resource"]))
+        for statement in policy["Statement"]
+    )
+
+
+def own_name(resource):
+    """The name that the template gives to a resource, or None where CloudFormation makes one from the stack's name."""
+    value = resource.get("Properties", {}).get(NAME_PROPERTIES.get(resource["Type"]))
+    if value is None:
+        return None
+    text = value.get("Fn::Sub", value.get("Ref", "")) if isinstance(value, dict) else value
+    text = text[0] if isinstance(text, list) else text
+    text = STACK if text == "AWS::StackName" else text.replace("${AWS::StackName}", STACK)
+    return re.sub(r"\$\{[^}]*\}", "x", text)
+
+
+def arn_of(pattern, logical_id, resource):
+    name = own_name(resource)
+    if name is not None:
+        pattern = re.sub(r"(\{stack\}-)?\{id\}(-1ABC)?|\{stack\}$", lambda _: name, pattern)
+    return pattern.format(account=ACCOUNT, stack=STACK, id=logical_id)
+
+
+def missing(policy, resources):
+    """What the policy lacks, as sentences."""
+    found = []
+    for logical_id, resource in sorted(resources.items()):
+        if resource["Type"] not in NEEDED:
+            found.append(f"{resource['Type']} ({logical_id}) has no row in NEEDED: add it there and to docs/deploy-role.json")
+            continue
+        pattern, actions = NEEDED[resource["Type"]]
+        arn = arn_of(pattern, logical_id, resource)
+        found += [f"{resource['Type']} ({logical_id}) needs {action} on {arn}" for action in actions if not allows(policy, action, arn)]
+    return found
+
+
+def readme_section(title):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(rf"^## {title}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL).group(1)
+
+
+class DeployRole(unittest.TestCase):
+    maxDiff = None
+
+    def test_allows_every_resource_of_the_template(self):
+        self.assertEqual(missing(policy(), translated(template())), [])
+
+    def test_allows_what_the_deployment_itself_calls(self):
+        lacking = [(action, arn) for arn, actions in DEPLOYING.items() for action in actions if not allows(policy(), action, arn)]
+        self.assertEqual(lacking, [])
+
+    def test_a_made_up_resource_type_is_noticed(self):
+        changed = template()
+        changed["Resources"]["Extra"] = {"Type": "AWS::MadeUp::Thing", "Properties": {}}
+        self.assertIn("AWS::MadeUp::Thing (Extra)", "\n".join(missing(policy(), translated(changed))))
+
+    def test_every_missing_action_is_noticed(self):
+        resources = translated(template())
+        for kind in {resource["Type"] for resource in resources.values()} & NEEDED.keys():
+            for needed in NEEDED[kind][1]:
+                changed = policy()
+                for statement in changed["Statement"]:
+                    statement["Action"] = [
+                        action for action in as_list(statement["Action"]) if not fnmatchcase(needed.lower(), action.lower())
+                    ]
+                self.assertIn(f"needs {needed} on", "\n".join(missing(changed, resources)), kind)
+
+    def test_another_stack_name_is_not_covered(self):
+        for arn in [f"arn:aws:iam::{ACCOUNT}:role/admin", f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:other"]:
+            for action in ["iam:PassRole", "iam:PutRolePolicy", "lambda:UpdateFunctionCode"]:
+                self.assertFalse(allows(policy(), action, arn), (action, arn))
+
+    def test_its_conditions_hold_for_the_templates_roles(self):
+        conditions = {key: value for statement in policy()["Statement"]
+                      for operator in statement.get("Condition", {}).values() for key, value in operator.items()}
+        attachable = {arn.rsplit(":", 1)[1] for arn in as_list(conditions["iam:PolicyARN"])}
+        passable = set(as_list(conditions["iam:PassedToService"]))
+        for logical_id, resource in translated(template()).items():
+            if resource["Type"] != "AWS::IAM::Role":
+                continue
+            attached = json.dumps(resource["Properties"].get("ManagedPolicyArns", []))
+            self.assertLessEqual(set(re.findall(r":(policy/[\w/-]+)", attached)), attachable, logical_id)
+            trusted = json.dumps(resource["Properties"]["AssumeRolePolicyDocument"])
+            self.assertLessEqual(set(re.findall(r"[\w.-]+\.amazonaws\.com", trusted)), passable, logical_id)
+
+    def test_every_action_exists(self):
+        operations = {}
+        for action in sorted({action for statement in policy()["Statement"] for action in as_list(statement["Action"])}):
+            service, name = action.split(":")
+            # API Gateway's actions are HTTP methods, and S3's have other names than its operations.
+            if service in ("apigateway", "s3") or action in NO_OPERATION:
+                continue
+            if service not in operations:
+                client = boto3.client(service, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+                operations[service] = client.meta.service_model.operation_names
+            self.assertTrue(any(fnmatchcase(operation, name) for operation in operations[service]), action)
+
+    def test_fits_into_a_managed_policy(self):
+        self.assertLessEqual(len(re.sub(r"\s", "", json.dumps(policy()))), LONGEST_POLICY)
+
+
+class Readme(unittest.TestCase):
+    maxDiff = None
+
+    def test_the_table_of_parameters_is_the_templates(self):
+        rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", readme_section("Deploy"), re.MULTILINE)
+
+        def default(parameter):
+            if "Default" not in parameter:
+                return "required"
+            return f"`{parameter['Default']}`" if parameter["Default"] != "" else "empty"
+
+        parameters = template()["Parameters"]
+        self.assertEqual(dict(rows), {name: default(parameter) for name, parameter in parameters.items()})
+        self.assertEqual(len(rows), len(parameters), "a parameter stands twice")
+
+    def test_the_example_of_a_parameter_file_is_complete(self):
+        example = json.loads(re.search(r"```json\n(.*?)```", readme_section("Deploy"), re.DOTALL).group(1))
+        parameters = template()["Parameters"]
+        self.assertLessEqual(example.keys(), parameters.keys())
+        environment = set(re.findall(r"LIVE_AGENT_([A-Z_]+)=", readme_section("Deploy")))
+        given = {name for name in parameters if re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper() in environment}
+        required = {name for name, parameter in parameters.items() if "Default" not in parameter}
+        self.assertLessEqual(required, example.keys() | given)
+
+    def test_the_cost_counts_the_templates_secrets_and_alarms(self):
+        resources = template()["Resources"].values()
+        secrets = [resource for resource in resources if resource["Type"] == "AWS::SecretsManager::Secret"]
+        always = sum("Condition" not in secret for secret in secrets)
+        # An alarm of a metric expression is billed by the metrics that it reads.
+        alarms = sum(
+            max(1, sum("MetricStat" in metric for metric in resource["Properties"].get("Metrics", [])))
+            for resource in resources
+            if resource["Type"] == "AWS::CloudWatch::Alarm"
+        )
+        rows = re.findall(r"^\| (\d+ secrets \(\d+|\d+ alarm metrics)", readme_section("Deploy"), re.MULTILINE)
+        self.assertEqual(rows, [f"{always} secrets ({len(secrets)}", f"{alarms} alarm metrics"])
+
+
+if __name__ == "__main__":
+    unittest.main()
