@@ -93,7 +93,7 @@ pub fn init() {
         describe_counter!(name, Unit::Count, "");
     }
     describe_histogram!("EventAge", Unit::Milliseconds, "");
-    // No gauges: the collector writes a gauge again at every flush, whether it was set anew or not.
+    // No gauges: the collector repeats a gauge at every flush, also if it was not set since.
     describe_histogram!("TokenSecondsLeft", Unit::Seconds, "");
     describe_histogram!("TokenLifeLeft", Unit::Percent, "");
     describe_histogram!("TokenOverdue", Unit::Count, "");

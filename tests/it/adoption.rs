@@ -110,6 +110,21 @@ async fn a_moved_webhook_that_is_adopted_again_is_given_back_to_where_it_was_las
 }
 
 #[tokio::test]
+async fn a_channel_that_was_moved_to_another_webhook_is_released_before_it_is_adopted_again() {
+    let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
+    run(&tenant.bench, tenant.adopt()).await;
+    let (other, _) = tenant.bench.contact_center.add_foreign("aisera-sales", AISERA);
+    tenant.bench.contact_center.move_channel(&tenant.channel_id, &other);
+    let mut adopt = tenant.adopt();
+    adopt["shared"] = true.into();
+    assert!(refused(&tenant.bench, adopt).await.contains("release"));
+    run(&tenant.bench, json!({ "operation": "release" })).await;
+    let (webhooks, _) = tenant.bench.contact_center.registered();
+    assert!(webhooks.iter().all(|webhook| webhook["uri"] == AISERA), "{webhooks:?}");
+    tenant.bench.finish().await;
+}
+
+#[tokio::test]
 async fn a_new_callback_url_of_an_adopted_webhook_is_released_too() {
     let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
     run(&tenant.bench, tenant.adopt()).await;

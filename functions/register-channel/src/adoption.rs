@@ -26,11 +26,15 @@ impl RegisterChannel {
             SavedChannel::Registered(_) | SavedChannel::Creating(_) => return Err(Error::Registered),
         };
         let (channel, webhook) = self.adoptable(&params).await?;
+        if registered.is_some_and(|registered| registered.webhook_id != webhook.id) {
+            // The channel was moved to another webhook meanwhile: the former one still has to be given back.
+            return Err(Error::Adopted);
+        }
         let saved_url = registered.map(|registered| registered.callback_url.clone());
         let callback_url = checked(params.callback_url.or(saved_url).unwrap_or_else(|| self.callback_url.clone()))?;
         let former = match registered.and_then(|registered| registered.adopted.clone()) {
             Some(former) if self.owns(&saved.content, &webhook.uri) => former,
-            // It calls us already, and nobody knows what it called before.
+            // It calls us already: its former URL is unknown.
             None if webhook.uri == callback_url || self.owns(&saved.content, &webhook.uri) => {
                 FormerWebhook { uri: None, version: webhook.version.clone() }
             }

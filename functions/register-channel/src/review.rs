@@ -35,7 +35,7 @@ impl RegisterChannel {
         Ok(json!({ "in_sync": differences.is_empty(), "differences": differences }))
     }
 
-    /// Names and queue of an adopted channel belong to whoever registered it and are not compared.
+    /// Names and queue of an adopted channel belong to the one who registered it and are not compared.
     fn differences<'a>(
         &'a self,
         saved: &'a Registration,

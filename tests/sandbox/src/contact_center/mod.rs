@@ -158,7 +158,7 @@ pub enum ListForm {
     EmptyPage,
     /// The second page is answered with 404.
     MissingPage,
-    /// The list stands under a field that nobody knows.
+    /// The list stands under an unknown field.
     Unknown,
 }
 
