@@ -1,5 +1,8 @@
 //! register-channel as CloudFormation's custom resource: it always answers, and a failed deployment can be repeated.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use sandbox::cloud_formation::CloudFormation;
 use sandbox::contact_center::FailureKind;
 use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_SECRET};
@@ -281,5 +284,39 @@ async fn a_channel_id_is_adopted_changed_and_given_back() {
     assert_eq!(uri("sales"), "https://sales.example/");
     stack.succeeds("Delete", Some(NAME), "101").await;
     assert_eq!(stack.bench.contact_center.registered(), before);
+    stack.bench.finish().await;
+}
+
+/// A callback URL that answers 503 to the first `unready` requests and 200 to all later ones, as an HTTP API's stage does
+/// while it is deployed.
+fn late_callback_url(unready: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/v1/liveAgent/receiveMessage", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = Vec::new();
+            let mut piece = [0; 4096];
+            while !request.windows(15).any(|part| part == b"WEB_HOOK_VERIFY") {
+                match stream.read(&mut piece) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => request.extend_from_slice(&piece[..count]),
+                }
+            }
+            let status = if number < unready { "503 Service Unavailable" } else { "200 OK" };
+            let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn eight_by_eight_is_asked_only_once_the_callback_url_answers() {
+    let stack = Stack::start().await;
+    // More than the three times that 8x8 would be asked without a probe.
+    let properties = json!({ "QueueId": "101", "CallbackUrl": late_callback_url(5) });
+    let created = stack.request_with("Create", None, properties).await;
+    assert_eq!(created["Status"], "SUCCESS", "{created}");
+    assert_eq!(stack.bench.logged("8x8 is asked again"), 0, "8x8's first call was answered");
     stack.bench.finish().await;
 }
