@@ -40,6 +40,9 @@ fn build() -> PathBuf {
     // Cargo names the folder after the profile, but for `dev`: https://doc.rust-lang.org/cargo/reference/profiles.html
     let profile = folder.file_name().and_then(|name| name.to_str()).expect("the profile's folder has a name");
     cargo.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
+    // With the sandbox beside them the functions get the features that `make run` and `cargo test --workspace` choose, so
+    // that no dependency is built a second time.
+    cargo.args(["--package", "sandbox"]);
     for function in FUNCTIONS {
         cargo.args(["--package", function]);
     }
