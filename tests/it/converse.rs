@@ -124,10 +124,11 @@ async fn every_operation_of_8x8s_reference_works_through_the_bridge() {
 }
 
 /// Whatever 8x8's OpenAPI file has under `conversations` is in [`OPERATIONS`]. The file is 8x8's and not part of this
-/// repository: `CONTACT_CENTER_OPENAPI` names it where somebody has it.
+/// repository: where it is at hand, `CONTACT_CENTER_OPENAPI` names it.
 #[test]
+#[ignore = "needs 8x8's OpenAPI file: CONTACT_CENTER_OPENAPI=FILE"]
 fn no_operation_of_8x8s_openapi_file_is_missing() {
-    let Ok(file) = std::env::var("CONTACT_CENTER_OPENAPI") else { return };
+    let file = std::env::var("CONTACT_CENTER_OPENAPI").expect("CONTACT_CENTER_OPENAPI names 8x8's OpenAPI file");
     let text = std::fs::read_to_string(file).expect("the file can be read");
     let mut is_conversation = false;
     let mut found = BTreeSet::new();
@@ -145,10 +146,11 @@ fn no_operation_of_8x8s_openapi_file_is_missing() {
 }
 
 /// Prism plays 8x8's OpenAPI file and answers with an error what the file does not allow. It comes from npm, the file
-/// from 8x8: where `CONTACT_CENTER_OPENAPI` names that, this runs.
+/// from 8x8: `CONTACT_CENTER_OPENAPI` names it.
 #[tokio::test]
+#[ignore = "needs 8x8's OpenAPI file: CONTACT_CENTER_OPENAPI=FILE"]
 async fn prism_finds_every_request_of_the_bridge_valid() {
-    let Ok(file) = std::env::var("CONTACT_CENTER_OPENAPI") else { return };
+    let file = std::env::var("CONTACT_CENTER_OPENAPI").expect("CONTACT_CENTER_OPENAPI names 8x8's OpenAPI file");
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut prism = tokio::process::Command::new("npx");
     prism.args(["--yes", "@stoplight/prism-cli@5", "mock", "--port", &port.to_string(), &file]);
@@ -728,7 +730,7 @@ async fn without_the_table_a_key_is_not_promised_and_nothing_is_sent() {
     bench.finish().await;
 }
 
-/// A thousand conversations of ten lines each, and 8x8 leaves a third of all calls without an answer, half of them carried
+/// A thousand conversations of ten lines each, which then end, and 8x8 leaves a third of all calls without an answer, half of them carried
 /// out. The bot repeats what is not a success under the same key.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_every_third_call_unanswered_nothing_is_lost_and_nothing_said_twice() {
@@ -736,6 +738,8 @@ async fn with_every_third_call_unanswered_nothing_is_lost_and_nothing_said_twice
     const LINES: usize = 10;
     /// As many conversations at a time as there are processes for them.
     const PROCESSES: usize = 64;
+    /// About one call in 30 ends as unknown: 20 in a row are a fault of ours.
+    const ATTEMPTS: usize = 20;
 
     let bench = Bench::with(SandboxSettings { concurrency: PROCESSES, ..SandboxSettings::default() }).await;
     bench.chatbot.caller.credentials().await;
@@ -749,14 +753,17 @@ async fn with_every_third_call_unanswered_nothing_is_lost_and_nothing_said_twice
         bots.spawn(async move {
             let _place = places.acquire().await;
             let mut unknown = 0;
-            let mut until_accepted = async |path: &str, body: &Value, key: &str| loop {
+            let mut until_accepted = async |path: &str, body: &Value, key: &str| {
                 let headers = [(CONTENT_TYPE, "application/json"), (KEY, key)];
-                let answer = bench.chatbot.call(Method::POST, path, &headers, body.to_string()).await;
-                match answer.status() {
-                    StatusCode::ACCEPTED => break json_of(&answer),
-                    StatusCode::GATEWAY_TIMEOUT => unknown += 1,
-                    status => panic!("{status} {answer:?}"),
+                for _ in 0..ATTEMPTS {
+                    let answer = bench.chatbot.call(Method::POST, path, &headers, body.to_string()).await;
+                    match answer.status() {
+                        StatusCode::ACCEPTED => return json_of(&answer),
+                        StatusCode::GATEWAY_TIMEOUT => unknown += 1,
+                        status => panic!("{status} {answer:?}"),
+                    }
                 }
+                panic!("{key} is unknown after {ATTEMPTS} attempts");
             };
             let body = json!({ "user": { "name": "Sandbox Customer" } });
             let created = until_accepted("", &body, &format!("{number}")).await;
@@ -767,6 +774,7 @@ async fn with_every_third_call_unanswered_nothing_is_lost_and_nothing_said_twice
                 let body = json!({ "authorType": "user", "text": text });
                 until_accepted(&format!("/{conversation}/messages"), &body, &format!("{number}-{line}")).await;
             }
+            bench.contact_center.conversation(&conversation).expect("its channel has a webhook").idle();
             (conversation, unknown)
         });
     }
