@@ -352,6 +352,14 @@ impl<I: TokenIssuer> KeptToken<I> {
         }
     }
 
+    /// Logs in and stores the token, also if the stored one still lives: it may have been issued for former credentials.
+    pub async fn log_in(&self, now: UnixTime) -> Result<(), TokenError> {
+        let version = self.secret.read(now).await?;
+        let token = self.issuer.log_in(now).await?;
+        *self.futile_log_in.lock().await = None;
+        Ok(self.store(&version, &token).await?)
+    }
+
     /// Makes sure that the secret holds a fresh token, as refresh-tokens does every five minutes.
     pub async fn refresh(&self, now: UnixTime) -> Result<Refresh, TokenError> {
         let version = self.secret.read(now).await?;

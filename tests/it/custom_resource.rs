@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
+use sandbox::SandboxSettings;
 use sandbox::cloud_formation::CloudFormation;
-use sandbox::contact_center::FailureKind;
-use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_SECRET};
+use sandbox::contact_center::{Authentication, ContactCenterSettings, FailureKind};
+use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET};
 use sandbox::faults::{Fault, When};
 use serde_json::{Value, json};
 
@@ -21,7 +22,12 @@ struct Stack {
 impl Stack {
     /// A deployment in which nothing is registered yet.
     async fn start() -> Self {
-        let bench = Bench::start().await;
+        Self::with(Authentication::ApiKey).await
+    }
+
+    async fn with(authentication: Authentication) -> Self {
+        let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
+        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
         bench.invoke_register(json!({ "operation": "deregister" })).await.expect("a clean start");
         Self { bench, cloud_formation: CloudFormation::start().await }
     }
@@ -229,15 +235,72 @@ async fn an_8x8_that_fails_for_a_moment_is_asked_again() {
     stack.bench.finish().await;
 }
 
+/// Every way to log in, and the field of its credentials that is wrong.
+const LOG_INS: [(Authentication, &str); 3] = [
+    (Authentication::ApiKey, "api_key"),
+    (Authentication::ClientCredentials, "api_secret"),
+    (Authentication::Password, "password"),
+];
+
 #[tokio::test]
-async fn a_deletion_with_a_revoked_key_succeeds_with_a_warning() {
-    let stack = Stack::start().await;
+async fn a_deletion_with_credentials_that_8x8_no_longer_accepts_succeeds_with_a_warning() {
+    for (authentication, field) in LOG_INS {
+        let stack = Stack::with(authentication).await;
+        stack.succeeds("Create", None, "101").await;
+        let mut revoked = stack.bench.cloud.secrets.current(CONTACT_CENTER_SECRET);
+        revoked[field] = "revoked".into();
+        stack.bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &revoked);
+        if authentication != Authentication::ApiKey {
+            stack.bench.cloud.secrets.set(CONTACT_CENTER_TOKEN_SECRET, &json!({}));
+        }
+        stack.bench.functions.register_channel.recycle();
+        let deleted = stack.succeeds("Delete", Some(NAME), "101").await;
+        let reason = deleted["Reason"].as_str().unwrap();
+        assert!(reason.contains("left at 8x8") && reason.contains("status 40"), "{authentication:?}: {reason}");
+    }
+}
+
+/// A warm process has the former credentials, and the token secret a token that was issued for them.
+#[tokio::test]
+async fn new_credentials_prove_themselves_at_once() {
+    for (authentication, field) in LOG_INS {
+        let stack = Stack::with(authentication).await;
+        let properties = |revision: &str| json!({ "QueueId": "101", "CallbackUrl": stack.bench.callback_url(), "CredentialsRevision": revision });
+        let created = stack.request_with("Create", None, properties("1")).await;
+        assert_eq!(created["Status"], "SUCCESS", "{created}");
+        let right = stack.bench.cloud.secrets.current(CONTACT_CENTER_SECRET);
+        let mut wrong = right.clone();
+        wrong[field] = "wrong".into();
+        stack.bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &wrong);
+        let updated = stack.request_with("Update", Some(NAME), properties("2")).await;
+        assert_eq!(updated["Status"], "FAILED", "{authentication:?}: {updated}");
+        assert!(updated["Reason"].as_str().unwrap().contains("status 40"), "{updated}");
+
+        // The roll-back.
+        stack.bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
+        let rolled_back = stack.request_with("Update", Some(NAME), properties("1")).await;
+        assert_eq!(rolled_back["Status"], "SUCCESS", "{authentication:?}: {rolled_back}");
+        stack.bench.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_update_with_the_same_credentials_keeps_the_token() {
+    let stack = Stack::with(Authentication::ClientCredentials).await;
     stack.succeeds("Create", None, "101").await;
-    stack.bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "revoked" }));
+    let token = stack.bench.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET);
+    stack.succeeds("Update", Some(NAME), "102").await;
+    assert_eq!(stack.bench.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET), token);
+    stack.bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_fails_for_a_moment_is_asked_again() {
+    let stack = Stack::with(Authentication::ClientCredentials).await;
+    stack.bench.cloud.secrets.set(CONTACT_CENTER_TOKEN_SECRET, &json!({}));
     stack.bench.functions.register_channel.recycle();
-    let deleted = stack.succeeds("Delete", Some(NAME), "101").await;
-    let reason = deleted["Reason"].as_str().unwrap();
-    assert!(reason.contains("left at 8x8") && reason.contains("status 401"), "{reason}");
+    stack.bench.contact_center.fail_next("POST", "token", false);
+    stack.succeeds("Create", None, "101").await;
     stack.bench.finish().await;
 }
 

@@ -72,6 +72,41 @@ struct Success {
     warning: Option<String>,
 }
 
+/// What the properties ask for.
+#[derive(Debug, Clone)]
+struct Wanted {
+    /// The channel to adopt; none: one of our own.
+    channel_id: Option<String>,
+    queue_id: Option<String>,
+    /// None: API Gateway's.
+    callback_url: Option<String>,
+    credentials_changed: bool,
+}
+
+impl Wanted {
+    async fn register(self, function: &RegisterChannel) -> Result<Value, Error> {
+        if self.credentials_changed {
+            // What a warm process keeps and the stored token are good for the former ones: without this a wrong key would
+            // be found when they expire, hours after the update has succeeded.
+            function.contact_center.renew_credentials("register the channel").await?;
+        }
+        let callback_url = self.callback_url;
+        let operation = match self.channel_id {
+            Some(channel_id) => {
+                let params = AdoptionParams { channel_id, callback_url, shared: false };
+                function.make_way_for(&params).await?;
+                Operation::Adopt(params)
+            }
+            None => {
+                let queue_id = Some(self.queue_id.ok_or(Error::NoQueue)?);
+                function.make_way_for_own().await?;
+                Operation::Register(RegistrationParams { queue_id, callback_url, take_over: false })
+            }
+        };
+        function.perform(operation).await
+    }
+}
+
 impl From<Value> for Success {
     fn from(data: Value) -> Self {
         Self { data, warning: None }
@@ -132,22 +167,17 @@ impl CustomResource {
         let saved = function.read_saved().await?;
         let saved_url = saved.content.registration().map(|registered| registered.callback_url.clone());
         let callback_url = callback_url.or(saved_url);
-        let operation = match wanted("ChannelId") {
-            Some(channel_id) => {
-                let params = AdoptionParams { channel_id, callback_url, shared: false };
-                function.make_way_for(&params).await?;
-                Operation::Adopt(params)
-            }
-            None => {
-                let queue_id = wanted("QueueId").ok_or(Error::NoQueue)?;
-                function.make_way_for_own().await?;
-                Operation::Register(RegistrationParams { queue_id: Some(queue_id), callback_url, take_over: false })
-            }
+        let wanted = Wanted {
+            channel_id: wanted("ChannelId"),
+            queue_id: wanted("QueueId"),
+            callback_url,
+            credentials_changed: wanted("CredentialsRevision")
+                != text(&self.old_resource_properties, "CredentialsRevision"),
         };
         let mut pauses = REGISTRATION_PAUSES.into_iter();
         loop {
             // All of it may be repeated: what exists already is found.
-            match function.perform(operation.clone()).await {
+            match wanted.clone().register(function).await {
                 Err(Error::ContactCenter(error)) if error.is_transient() => {
                     let Some(pause) = pauses.next() else { return Err(error.into()) };
                     tracing::warn!(%error, "8x8 is asked again");

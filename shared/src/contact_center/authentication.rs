@@ -114,6 +114,15 @@ impl Access {
         }
     }
 
+    /// Forgets former credentials: reads them past what is kept, and where they are good for a token, logs in with them.
+    pub async fn renew(&self, now: UnixTime) -> Result<(), TokenError> {
+        self.credentials.read(now).await?;
+        match &self.token {
+            None => Ok(()),
+            Some(token) => token.log_in(now).await,
+        }
+    }
+
     /// Sends a request with our credentials. If 8x8 does not take them (401), they are read again or renewed, and the
     /// request is sent once more: what was refused has done nothing.
     ///

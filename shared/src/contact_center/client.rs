@@ -13,7 +13,7 @@ use super::problem::Problem;
 use crate::clock::UnixTime;
 use crate::config::{ContactCenterApi, ContactCenterConfig};
 use crate::http::{failure, never_sent, read_body};
-use crate::token::TokenError;
+use crate::token::{GrantError, TokenError};
 
 /// Creating a webhook makes 8x8 call us and wait for our answer before it gives its own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -124,13 +124,23 @@ impl ContactCenterError {
                 status => status >= 500 && !call.starts_with("create "),
             },
             Self::NoAnswer { call, sent, .. } => !sent || !call.starts_with("create "),
-            Self::Unusable { .. } | Self::NoCredentials { .. } => false,
+            Self::NoCredentials { error, .. } => {
+                matches!(error, TokenError::Grant(GrantError::Unavailable(_) | GrantError::Lost(_)))
+            }
+            Self::Unusable { .. } => false,
         }
     }
 
-    /// Whether 8x8 does not accept our credentials.
+    /// Whether 8x8 or its token endpoint does not accept our credentials. A token endpoint may say so with 400 (RFC 6749
+    /// §5.2).
     pub fn is_unauthorized(&self) -> bool {
-        matches!(self, Self::Refused { problem, .. } if matches!(problem.status, 401 | 403))
+        match self {
+            Self::Refused { problem, .. } => matches!(problem.status, 401 | 403),
+            Self::NoCredentials { error: TokenError::Grant(GrantError::Refused { status, .. }), .. } => {
+                matches!(status, 400 | 401 | 403)
+            }
+            Self::NoCredentials { .. } | Self::NoAnswer { .. } | Self::Unusable { .. } => false,
+        }
     }
 
     fn is_not_found(&self) -> bool {
@@ -151,6 +161,16 @@ impl ContactCenter {
     /// The contact center at `config`, called with `access`.
     pub fn new(client: reqwest::Client, config: ContactCenterConfig, access: Access) -> Self {
         Self { client, config, access }
+    }
+
+    /// Forgets former credentials: reads them anew, and logs in with them where they are good for a token. `call` is what
+    /// needs them.
+    ///
+    /// # Errors
+    /// Credentials that cannot be read, and a token endpoint that refuses them or does not answer.
+    pub async fn renew_credentials(&self, call: &'static str) -> Result<(), ContactCenterError> {
+        let renewed = self.access.renew(UnixTime::now()).await;
+        renewed.map_err(|error| ContactCenterError::NoCredentials { call, error })
     }
 
     /// Which of the two APIs it speaks.

@@ -113,7 +113,10 @@ impl ContactCenter {
     async fn answer(self: &Arc<Self>, call: &Call<'_>) -> Answer {
         let tenant = self.settings.tenant_id.as_str();
         match (self.settings.api, call.method, call.path.as_slice()) {
-            (_, "POST", ["oauth", "v2", "token"]) => self.token(call),
+            (_, "POST", ["oauth", "v2", "token"]) => match self.planned_failure("POST", "token") {
+                Some(_) => Err(Problem::internal()),
+                None => self.token(call),
+            },
             (ContactCenterApi::ChatGatewayV1, "GET", ["chat-gateway", "v1", "jwk", id, "public"])
             | (ContactCenterApi::ChatApiV2, "GET", ["vcc", "us", "chat", "v2", "jwk", id, "public"]) => self.key(id),
             (ContactCenterApi::ChatGatewayV1, method, ["chat-gateway", "v1", path @ ..]) => {
@@ -140,6 +143,7 @@ impl ContactCenter {
             self.carry_out(call, method, path).await?;
         }
         match failure.kind {
+            FailureKind::Status400 => Err(Problem::bad_request("invalid_request", "The sandbox refuses this call.")),
             FailureKind::Status500 => Err(Problem::internal()),
             FailureKind::Status429 => Err(Problem::too_many_requests()),
             FailureKind::Drops => Err(Problem::dropped()),
@@ -155,10 +159,8 @@ impl ContactCenter {
     fn failure(&self, method: &str, path: &[&str]) -> Option<PlannedFailure> {
         // Every second segment is an id.
         let resource = path.iter().step_by(2).next_back().copied().unwrap_or_default();
-        let mut failures = self.failures();
-        let planned = failures.iter().position(|failure| failure.method == method && failure.path == resource);
-        if let Some(index) = planned {
-            return Some(failures.remove(index));
+        if let Some(planned) = self.planned_failure(method, resource) {
+            return Some(planned);
         }
         if path.first() != Some(&"conversations") {
             return None;
@@ -171,7 +173,13 @@ impl ContactCenter {
         ];
         let (_, kind) = faults.into_iter().find(|(fault, _)| self.faults.strikes(*fault))?;
         let is_carried_out = kind != FailureKind::Status429 && fastrand::bool();
-        Some(PlannedFailure { method: "", path: "", kind, is_carried_out })
+        Some(PlannedFailure { method: method.to_owned(), path: resource.to_owned(), kind, is_carried_out })
+    }
+
+    fn planned_failure(&self, method: &str, resource: &str) -> Option<PlannedFailure> {
+        let mut failures = self.failures();
+        let planned = failures.iter().position(|failure| failure.method == method && failure.path == resource)?;
+        Some(failures.remove(planned))
     }
 
     async fn carry_out(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
