@@ -17,7 +17,7 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy delete deploy-test
+.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy delete deploy-test ministack
 
 # The profile `dev`, as the tests have it: without link-time optimization the first build takes a few minutes less, and
 # cargo shows its progress.
@@ -35,8 +35,9 @@ bench: target/python/sam/.installed release
 	target/release/bench $(ARGS)
 
 # The parts one after another, each with its time. The dependencies are compiled twice: to check them (lint, docs) and to
-# run them (end-to-end). The sizes of the release zips are checked by `make bench`, since they need the slow release build.
-TEST_PARTS := format python lint docs deploy-test end-to-end
+# run them (ministack, end-to-end). The sizes of the release zips are checked by `make bench`, since they need the slow
+# release build.
+TEST_PARTS := format python lint docs deploy-test ministack end-to-end
 test:
 	@times=; for part in $(TEST_PARTS); do \
 		start=$$(date +%s); \
@@ -84,8 +85,12 @@ delete: target/python/sam/.installed
 deploy-test: target/python/sam/.installed
 	target/python/sam/bin/python -m unittest discover -s tests/deploy
 
+# The template and the functions on another's AWS, with a bot platform and 8x8 from the sandbox.
+ministack: target/python/ministack/.installed sandbox
+	target/python/ministack/bin/python -m unittest discover -s tests/ministack
+
 # Every package is pinned, so that no resolver has to choose.
-python: target/python/moto/.installed target/python/sam/.installed target/python/openapi/.installed
+python: $(patsubst requirements/%.txt,target/python/%/.installed,$(filter-out requirements/cargo-lambda.txt,$(wildcard requirements/*.txt)))
 target/python/%/.installed: requirements/%.txt
 	rm -rf target/python/$*
 	$(PYTHON) -m venv target/python/$*

@@ -19,6 +19,7 @@
 //! | [`faults`] | what goes wrong |
 //! | [`journal`] | what is seen of it all |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
+//! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 //! | [`build`], [`server`], [`client`] | the functions' binaries; a server and a client on loopback |
 
 pub mod bot_platform;
@@ -38,6 +39,7 @@ mod id;
 pub mod journal;
 pub mod lambda;
 pub mod load_balancer;
+pub mod peers;
 pub mod scheduler;
 pub mod server;
 pub mod soak;

@@ -10,6 +10,7 @@ use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSet
 use sandbox::deployment::CallbackAuthentication;
 use sandbox::faults::PlannedFault;
 use sandbox::lambda::InvokeError;
+use sandbox::peers::Peers;
 use sandbox::soak::{self, Load};
 use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings, handover};
@@ -122,6 +123,9 @@ enum Command {
         #[arg(long)]
         rate: Option<u32>,
     },
+    /// Start 8x8 and the bot platform alone, for functions that are deployed elsewhere. Prints one line of JSON with their
+    /// URLs and that of the control API, and ends with its standard input.
+    Peers,
 }
 
 #[tokio::main]
@@ -133,6 +137,7 @@ async fn main() -> ExitCode {
             let load = Load { conversations: *conversations, events: *events, patience, rate: *rate };
             soak(load, *calm, options.logs.clone()).await
         }
+        Some(Command::Peers) => peers(&options).await,
         None => run(options).await,
     }
 }
@@ -182,6 +187,18 @@ async fn run(options: Options) -> ExitCode {
     match if options.adopt { release(&sandbox).await } else { Ok(()) } {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("the release", &error),
+    }
+}
+
+async fn peers(options: &Options) -> ExitCode {
+    let SandboxSettings { contact_center, bot, .. } = settings(options);
+    let peers = Peers::start(contact_center, bot).await;
+    println!("{}", serde_json::json!(peers.addresses));
+    let ended = tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await;
+    match ended {
+        Ok(Ok(_)) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failed("standard input", &error.to_string()),
+        Err(error) => failed("standard input", &error.to_string()),
     }
 }
 

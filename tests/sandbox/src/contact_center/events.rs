@@ -20,7 +20,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Outgoing {
     event_id: String,
-    event_type: &'static str,
+    event_type: String,
     body: String,
 }
 
@@ -74,7 +74,7 @@ impl ContactCenter {
             let five_minutes = if is_late { 300_000 } else { 0 };
             is_late = false;
             let claims = self.claims(event, retry, now_millis() - five_minutes);
-            self.journal.event_sent(&event.event_id, event.event_type, conversation_id);
+            self.journal.event_sent(&event.event_id, &event.event_type, conversation_id);
             let headers = self.signer.headers(event.body.as_bytes(), &claims);
             let started = Instant::now();
             let status = self.post(webhook, &headers, &event.body).await;
@@ -109,7 +109,7 @@ impl ContactCenter {
         let target = self.forged_target.get().map_or(webhook, String::as_str);
         for headers in [changed, foreign] {
             let status = self.post(target, &headers, &body).await;
-            self.journal.hop("a forger", "receive-message", event.event_type, &shown(status), None);
+            self.journal.hop("a forger", "receive-message", &event.event_type, &shown(status), None);
             if status.is_some_and(|status| status.is_success()) {
                 self.state().violations.push(format!("a forged {} was accepted", event.event_type));
             }
@@ -239,9 +239,9 @@ impl Conversation {
     }
 
     /// Any body at all as an event of this conversation.
-    pub fn event(&self, event_type: &'static str, body: String) -> String {
+    pub fn event(&self, event_type: &str, body: String) -> String {
         let event_id = crate::id::base64();
-        let outgoing = Outgoing { event_id: event_id.clone(), event_type, body };
+        let outgoing = Outgoing { event_id: event_id.clone(), event_type: event_type.to_owned(), body };
         let mut state = self.contact_center.state();
         state.unanswered += 1;
         let outbox = state.outboxes.entry(self.id.clone()).or_insert_with(|| {

@@ -165,8 +165,8 @@ pub enum ListForm {
 /// A call to the API that goes wrong.
 #[derive(Debug, Clone)]
 struct PlannedFailure {
-    method: &'static str,
-    path: &'static str,
+    method: String,
+    path: String,
     kind: FailureKind,
     is_carried_out: bool,
 }
@@ -174,6 +174,8 @@ struct PlannedFailure {
 /// How a call to the API goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
+    /// It is refused with 400.
+    Status400,
     /// It is answered with 500.
     Status500,
     /// It is answered with 429 and `Retry-After: 1`.
@@ -330,8 +332,14 @@ impl ContactCenter {
 
     /// The next call of `method` to such a resource goes wrong in that way; `is_carried_out` says whether it has its
     /// effect all the same.
-    pub fn break_next(&self, method: &'static str, path: &'static str, kind: FailureKind, is_carried_out: bool) {
-        self.failures().push(PlannedFailure { method, path, kind, is_carried_out });
+    pub fn break_next(
+        &self,
+        method: impl Into<String>,
+        path: impl Into<String>,
+        kind: FailureKind,
+        is_carried_out: bool,
+    ) {
+        self.failures().push(PlannedFailure { method: method.into(), path: path.into(), kind, is_carried_out });
     }
 
     /// Makes all access tokens invalid.
