@@ -45,6 +45,15 @@ pub enum Fault {
     ContactCenter500,
     /// 8x8 answers 429 and `Retry-After: 1`.
     ContactCenter429,
+    /// 8x8 drops the connection, does not answer or answers 500 or 504 when something is to be added to a conversation, and
+    /// does it one to four seconds later.
+    ContactCenterLate,
+    /// 8x8 does at once what it is asked to, and answers a POST nine seconds later.
+    ContactCenterSlow,
+    /// 8x8 lists a message three seconds after it has taken it.
+    ContactCenterShowsLate,
+    /// 8x8 lists messages oldest first, whatever is asked for.
+    ContactCenterOldestFirst,
     /// The process of receive-message is killed in the middle of an event.
     KillReceive,
     /// The process of deliver-message is killed in the middle of an event.
@@ -63,7 +72,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::Bot500,
         Self::Bot429,
         Self::Bot401,
@@ -82,6 +91,10 @@ impl Fault {
         Self::ContactCenterHangs,
         Self::ContactCenter500,
         Self::ContactCenter429,
+        Self::ContactCenterLate,
+        Self::ContactCenterSlow,
+        Self::ContactCenterShowsLate,
+        Self::ContactCenterOldestFirst,
         Self::KillReceive,
         Self::KillDeliver,
         Self::KillRefresh,
@@ -111,6 +124,10 @@ impl Fault {
             Self::ContactCenterHangs => "8x8-hangs",
             Self::ContactCenter500 => "8x8-500",
             Self::ContactCenter429 => "8x8-429",
+            Self::ContactCenterLate => "8x8-late",
+            Self::ContactCenterSlow => "8x8-slow",
+            Self::ContactCenterShowsLate => "8x8-shows-late",
+            Self::ContactCenterOldestFirst => "8x8-oldest-first",
             Self::KillReceive => "kill-receive",
             Self::KillDeliver => "kill-deliver",
             Self::KillRefresh => "kill-refresh",
@@ -197,6 +214,15 @@ impl Faults {
         for active in self.active().values_mut() {
             active.when = When::Next(0);
         }
+    }
+
+    /// Whether a fault may still strike.
+    pub fn is_on(&self, fault: Fault) -> bool {
+        self.active().get(&fault).is_some_and(|active| match active.when {
+            When::Next(left) => left > 0,
+            When::Share(share) => share > 0.0,
+            When::For(time) => active.since.elapsed() < time,
+        })
     }
 
     /// Whether a fault strikes at this occasion.

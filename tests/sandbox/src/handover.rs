@@ -33,6 +33,7 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     journal.say("an agent joins, types and writes");
     conversation.joined(anna);
     conversation.types(anna);
+    conversation.stops_typing();
     conversation.writes(anna, "confidential: Grüezi, wie kann ich helfen? 👋");
     sandbox.settle(PATIENCE).await;
 
@@ -49,8 +50,10 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     conversation.writes(anna, "confidential: I am looking at your order \u{2028} now");
     sandbox.settle(PATIENCE).await;
 
-    journal.say("the customer sends a picture, the agent a card, and the customer submits it");
+    journal.say("the customer sends a picture, the agent a file and a card, and the customer submits it");
     script.send_picture(&conversation).await?;
+    conversation.reads(anna);
+    conversation.sends_file(anna, "order.txt", b"confidential: on its way");
     script.answer_card(&conversation, anna).await?;
 
     journal.say("8x8 sends the next event twice, and someone forges one");
@@ -62,6 +65,7 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     journal.say("the agent transfers the conversation to a second one");
     conversation.transferred();
     conversation.left(anna);
+    conversation.queued();
     conversation.joined(ben);
     conversation.writes(ben, "confidential: 你好, it is solved");
     sandbox.settle(PATIENCE).await;

@@ -51,7 +51,7 @@ pub async fn play(sandbox: &Sandbox, channel_id: &str, load: Load) -> Verdict {
             }
             match number {
                 0 => conversation.queued(),
-                1 => conversation.joined("agent"),
+                1 => conversation.types("agent"),
                 _ => conversation.writes("agent", "confidential: a line"),
             }
         }

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use super::problem::Problem;
 use super::schema::Object;
 use super::{
-    Authentication, Channel, ContactCenter, ContactCenterApi, FailureKind, ListForm, PlannedFailure, QUEUES, Webhook,
+    Authentication, Channel, ContactCenter, ContactCenterApi, Effect, FailureKind, ListForm, PlannedFailure, QUEUES,
+    Webhook,
 };
 use crate::faults::Fault;
 
@@ -34,6 +35,9 @@ pub(super) struct Call<'r> {
     pub(super) headers: &'r HeaderMap,
     pub(super) body: &'r [u8],
 }
+
+/// How long a slow answer takes: just below what callers usually wait, ten seconds.
+const SLOW: Duration = Duration::from_secs(9);
 
 /// What an answer carries.
 pub(super) enum Body {
@@ -119,6 +123,7 @@ impl ContactCenter {
             },
             (ContactCenterApi::ChatGatewayV1, "GET", ["chat-gateway", "v1", "jwk", id, "public"])
             | (ContactCenterApi::ChatApiV2, "GET", ["vcc", "us", "chat", "v2", "jwk", id, "public"]) => self.key(id),
+            (ContactCenterApi::ChatGatewayV1, "GET", ["files", token]) => self.file(token),
             (ContactCenterApi::ChatGatewayV1, method, ["chat-gateway", "v1", path @ ..]) => {
                 self.authorized(call, method, path).await
             }
@@ -138,13 +143,34 @@ impl ContactCenter {
 
     async fn authorized(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         self.check_credentials(call.headers)?;
-        let Some(failure) = self.failure(method, path) else { return self.carry_out(call, method, path).await };
-        if failure.is_carried_out {
-            self.carry_out(call, method, path).await?;
+        let answer = match self.failure(method, path) {
+            None => self.carry_out(call, method, path).await,
+            Some(failure) => self.go_wrong(&failure, call, method, path).await,
+        };
+        if method == "POST" && self.faults.strikes(Fault::ContactCenterSlow) {
+            tokio::time::sleep(SLOW).await;
+        }
+        answer
+    }
+
+    async fn go_wrong(
+        self: &Arc<Self>,
+        failure: &PlannedFailure,
+        call: &Call<'_>,
+        method: &str,
+        path: &[&str],
+    ) -> Answer {
+        match failure.effect {
+            Effect::None => {}
+            Effect::AtOnce => {
+                self.carry_out(call, method, path).await?;
+            }
+            Effect::After(time) => self.carry_out_later(time, call, method, path),
         }
         match failure.kind {
             FailureKind::Status400 => Err(Problem::bad_request("invalid_request", "The sandbox refuses this call.")),
             FailureKind::Status500 => Err(Problem::internal()),
+            FailureKind::Status504 => Err(Problem::gateway_timeout()),
             FailureKind::Status429 => Err(Problem::too_many_requests()),
             FailureKind::Drops => Err(Problem::dropped()),
             FailureKind::Hangs => {
@@ -153,6 +179,23 @@ impl ContactCenter {
                 Err(Problem::dropped())
             }
         }
+    }
+
+    /// Does what is asked for when the caller has given up.
+    fn carry_out_later(self: &Arc<Self>, after: Duration, call: &Call<'_>, method: &str, path: &[&str]) {
+        let (contact_center, method) = (Arc::clone(self), method.to_owned());
+        let path: Vec<String> = path.iter().map(|segment| (*segment).to_owned()).collect();
+        let (query, headers, body) = (call.query.clone(), call.headers.clone(), call.body.to_vec());
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            let call = Call { method: &method, path: path.clone(), query: &query, headers: &headers, body: &body };
+            let outcome = match contact_center.carry_out(&call, &method, &path).await {
+                Ok((status, _)) => status.as_u16().to_string(),
+                Err(problem) => problem.shown(),
+            };
+            contact_center.journal.hop("8x8", "8x8", &shown(&call), &format!("{outcome}, late"), None);
+        });
     }
 
     /// What goes wrong with this call: what was planned for it, or what strikes any call about conversations.
@@ -165,6 +208,13 @@ impl ContactCenter {
         if path.first() != Some(&"conversations") {
             return None;
         }
+        let planned =
+            |kind, effect| Some(PlannedFailure { method: method.to_owned(), path: resource.to_owned(), kind, effect });
+        if method == "POST" && self.faults.strikes(Fault::ContactCenterLate) {
+            let kinds = [FailureKind::Drops, FailureKind::Hangs, FailureKind::Status500, FailureKind::Status504];
+            let kind = fastrand::choice(kinds)?;
+            return planned(kind, Effect::After(Duration::from_millis(fastrand::u64(1000..4000))));
+        }
         let faults = [
             (Fault::ContactCenterDrops, FailureKind::Drops),
             (Fault::ContactCenterHangs, FailureKind::Hangs),
@@ -173,7 +223,7 @@ impl ContactCenter {
         ];
         let (_, kind) = faults.into_iter().find(|(fault, _)| self.faults.strikes(*fault))?;
         let is_carried_out = kind != FailureKind::Status429 && fastrand::bool();
-        Some(PlannedFailure { method: method.to_owned(), path: resource.to_owned(), kind, is_carried_out })
+        planned(kind, if is_carried_out { Effect::AtOnce } else { Effect::None })
     }
 
     fn planned_failure(&self, method: &str, resource: &str) -> Option<PlannedFailure> {
@@ -269,6 +319,16 @@ impl ContactCenter {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// A file of a conversation under its signed URL, without credentials, until that expires.
+    fn file(&self, token: &str) -> Answer {
+        let state = self.state();
+        let known = state.file_urls.get(token).filter(|(_, _, until)| Instant::now() < *until);
+        let (conversation, attachment, _) = known.ok_or_else(|| Problem::forbidden("Request has expired"))?;
+        let file = state.conversations.get(conversation).and_then(|record| record.file(attachment));
+        let (name, bytes) = file.ok_or_else(|| Problem::not_found("Attachment", attachment))?;
+        Ok((StatusCode::OK, Body::File { name, bytes }))
     }
 
     fn token(&self, call: &Call<'_>) -> Answer {

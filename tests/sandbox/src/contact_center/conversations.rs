@@ -13,9 +13,10 @@ use super::multipart::Form;
 use super::problem::Problem;
 use super::schema::Object;
 use super::{ContactCenter, QUEUES};
+use crate::faults::Fault;
 
-/// Agents of this queue have gone home.
-const CLOSED_QUEUE: &str = "103";
+/// Milliseconds after which a message is listed, where that takes a while.
+const SHOWN_AFTER: u64 = 3000;
 
 const LANGUAGES: [&str; 21] = [
     "en", "ru", "de", "ja", "es", "fr", "pt", "it", "pl", "hr", "nl", "ar", "da", "ko", "no", "sv", "vi", "cy", "th",
@@ -95,7 +96,7 @@ impl Record {
     }
 
     pub(super) fn say(&mut self, author_id: &str, author_type: &str, mut content: Value) {
-        for card in content["cards"].as_array_mut().into_iter().flatten() {
+        for card in content.get_mut("cards").and_then(Value::as_array_mut).into_iter().flatten() {
             card["id"] = crate::id::base64().into();
         }
         self.messages.push(Message {
@@ -109,6 +110,39 @@ impl Record {
 
     pub(super) fn join(&mut self, id: &str, kind: &'static str) {
         self.participants.push(Participant { id: id.to_owned(), kind, removed: false });
+    }
+
+    pub(super) fn user_id(&self) -> String {
+        let user = self.participants.iter().find(|participant| participant.kind == "user");
+        user.map(|user| user.id.clone()).unwrap_or_default()
+    }
+
+    /// Adds a file and gives its id.
+    pub(super) fn attach(&mut self, filename: &str, bytes: &[u8]) -> String {
+        let id = crate::id::base64();
+        self.attachments.push(Attachment {
+            id: id.clone(),
+            filename: filename.to_owned(),
+            created_at: now_millis() as u64,
+            bytes: bytes.to_vec(),
+        });
+        id
+    }
+
+    /// Name and media type of a file.
+    pub(super) fn attachment_kind(&self, id: &str) -> Option<(String, &'static str)> {
+        let attachment = self.attachment(id).ok()?;
+        let kind = match attachment.filename.rsplit('.').next() {
+            Some("png") => "image/png",
+            Some("txt") => "text/plain",
+            _ => "application/octet-stream",
+        };
+        Some((attachment.filename.clone(), kind))
+    }
+
+    /// Name and content of a file.
+    pub(super) fn file(&self, id: &str) -> Option<(String, Vec<u8>)> {
+        self.attachment(id).ok().map(|attachment| (attachment.filename.clone(), attachment.bytes.clone()))
     }
 
     pub(super) fn remove(&mut self, id: &str) {
@@ -241,8 +275,13 @@ impl ContactCenter {
                 no_content()
             }
             ("GET", ["messages"]) => {
-                let mut messages: Vec<Value> = record.messages.iter().map(Message::show).collect();
-                newest_first_unless_asked(&mut messages, call)?;
+                let hidden = if self.faults.strikes(Fault::ContactCenterShowsLate) { SHOWN_AFTER } else { 0 };
+                let until = (now_millis() as u64).saturating_sub(hidden);
+                let shown = record.messages.iter().filter(|message| message.created_at <= until);
+                let mut messages: Vec<Value> = shown.map(Message::show).collect();
+                if !self.faults.strikes(Fault::ContactCenterOldestFirst) {
+                    newest_first_unless_asked(&mut messages, call)?;
+                }
                 self.list("messages", messages, call.query)
             }
             ("POST", ["messages"]) => {
@@ -250,6 +289,13 @@ impl ContactCenter {
                 check_message(&body, &record.attachments)?;
                 let author = body["authorType"].as_str().unwrap_or_default();
                 record.say(author, author, body.clone());
+                let said = record.messages.last().map(|message| message.content.clone()).unwrap_or_default();
+                drop(state);
+                if self.settings.echoes
+                    && let Some(conversation) = self.conversation(id)
+                {
+                    conversation.echo(author, &said);
+                }
                 Ok((StatusCode::ACCEPTED, Body::Empty))
             }
             ("GET", ["messages", message]) => ok(record.message(message)?.show()),
@@ -264,15 +310,8 @@ impl ContactCenter {
                 let form = Form::parse(call.headers, call.body)?;
                 let (filename, bytes) = form.file("attachment")?;
                 form.one_of("authorType", &["bot", "user"])?;
-                let attachment = Attachment {
-                    id: crate::id::base64(),
-                    filename: filename.to_owned(),
-                    created_at: now_millis() as u64,
-                    bytes: bytes.to_vec(),
-                };
-                let shown = attachment.show();
-                record.attachments.push(attachment);
-                ok(shown)
+                let id = record.attach(filename, bytes);
+                ok(record.attachment(&id)?.show())
             }
             ("GET", ["attachments", attachment]) => ok(record.attachment(attachment)?.show()),
             ("GET", ["attachments", attachment, "content"]) => {
@@ -285,16 +324,25 @@ impl ContactCenter {
     }
 
     /// `PUT /api/v1/tenant/{tenant}/conversations/{id}/cards/{card}/action-…`
-    pub(super) fn card_action(&self, call: &Call<'_>, conversation: &str, card: &str, flag: &str) -> Answer {
+    pub(super) fn card_action(self: &Arc<Self>, call: &Call<'_>, conversation: &str, card: &str, flag: &str) -> Answer {
         let body = json_body(call)?;
         Object::of(&body, "body")?.optional("name", usize::MAX)?;
         let mut state = self.state();
         let record = state.conversations.get_mut(conversation);
         let record = record.ok_or_else(|| Problem::not_found("Conversation", conversation))?;
-        let cards = record.messages.iter_mut().filter_map(|message| message.content["cards"].as_array_mut()).flatten();
+        let cards = record
+            .messages
+            .iter_mut()
+            .filter_map(|message| message.content.get_mut("cards").and_then(Value::as_array_mut))
+            .flatten();
         let card =
             cards.into_iter().find(|found| found["id"] == card).ok_or_else(|| Problem::not_found("Card", card))?;
         card[flag] = true.into();
+        let content_type = card["contentType"].as_str().unwrap_or_default().to_owned();
+        drop(state);
+        if let Some(conversation) = self.conversation(conversation) {
+            conversation.acted_on_card(&content_type, &body);
+        }
         no_content()
     }
 
@@ -372,14 +420,18 @@ impl ContactCenter {
 
     /// The user leaves: the end of a conversation.
     pub(super) fn end(self: &Arc<Self>, id: &str) {
-        if let Some(record) = self.state().conversations.get_mut(id) {
-            let user = record.participants.iter().find(|participant| participant.kind == "user");
-            if let Some(user) = user.map(|user| user.id.clone()) {
-                record.remove(&user);
+        match self.conversation(id) {
+            Some(conversation) => {
+                conversation.user_left();
+                conversation.idle();
             }
-        }
-        if let Some(conversation) = self.conversation(id) {
-            conversation.idle();
+            // A channel whose webhook is gone has nobody to tell.
+            None => {
+                if let Some(record) = self.state().conversations.get_mut(id) {
+                    record.remove(&record.user_id());
+                    record.state = "idle";
+                }
+            }
         }
     }
 }
@@ -426,9 +478,6 @@ fn check_assignment(assignment: Object<'_>) -> Result<(), Problem> {
     let kind = assignment.one_of("type", &["queue", "script"])?.unwrap_or("queue");
     let id = assignment.required("id", usize::MAX)?;
     match kind {
-        "queue" if id == CLOSED_QUEUE => {
-            Err(Problem::bad_request("queue_closed", &format!("Queue ID {id} is closed.")))
-        }
         "queue" if !QUEUES.iter().any(|(queue, _)| *queue == id) => {
             Err(Problem::bad_request("invalid_queue", &format!("Queue ID {id} is invalid.")))
         }

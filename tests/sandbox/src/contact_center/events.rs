@@ -16,6 +16,9 @@ use crate::faults::Fault;
 /// The "brief delay" before an event is sent again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// The content type of quick replies.
+const QUICK_REPLIES: &str = "application/8x8.quick.replies";
+
 /// An event that waits to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
@@ -138,14 +141,12 @@ impl Conversation {
         &self.id
     }
 
-    /// The conversation was created.
+    /// The conversation was created, and the user is in it.
     pub fn created(&self) {
         if self.is_gateway() {
-            let user = self.record(|record| record.user.clone());
-            self.gateway(
-                "CONVERSATION_UPDATE",
-                Some(json!({ "state": "created", "user": user, "channel": "ChatAPI" })),
-            );
+            self.updated();
+            let user = self.record(|record| record.user_id());
+            self.members_changed("user", &user, "joined");
         }
     }
 
@@ -156,18 +157,24 @@ impl Conversation {
             ContactCenterApi::ChatGatewayV1 => {
                 self.gateway("QUEUED", Some(json!({ "queueId": id, "queueName": name })))
             }
-            ContactCenterApi::ChatApiV2 => self.flat("QUEUED", json!({ "queueId": id, "queueName": name })),
+            ContactCenterApi::ChatApiV2 => {
+                self.flat("QUEUED", json!({ "messageType": "SYSTEM", "queueId": id, "queueName": name }))
+            }
         }
     }
 
-    /// An agent joins.
+    /// An agent joins, and the conversation is assigned to the agent.
     pub fn joined(&self, agent: &str) {
         self.record(|record| {
             record.join(agent, "agent");
             record.state = "active";
+            record.assignment = json!({ "type": "agent", "id": agent });
         });
         match self.contact_center.settings.api {
-            ContactCenterApi::ChatGatewayV1 => self.members_changed(agent, "joined"),
+            ContactCenterApi::ChatGatewayV1 => {
+                self.members_changed("agent", agent, "joined");
+                self.updated();
+            }
             ContactCenterApi::ChatApiV2 => {
                 self.flat("AGENT_JOINED", json!({ "messageType": "SYSTEM", "agentId": agent, "agentName": agent }));
             }
@@ -176,9 +183,49 @@ impl Conversation {
 
     /// An agent types. The older API does not tell.
     pub fn types(&self, agent: &str) {
+        self.typing(&json!([{ "type": "agent", "id": agent }]));
+    }
+
+    /// An agent stops typing: nobody types any more.
+    pub fn stops_typing(&self) {
+        self.typing(&json!([]));
+    }
+
+    fn typing(&self, users: &Value) {
         if self.is_gateway() {
-            self.gateway("ACTIVITY", Some(json!({ "name": "typing", "value": { "users": [agent] } })));
+            self.gateway("ACTIVITY", Some(json!({ "name": "typing", "value": { "users": users } })));
         }
+    }
+
+    /// An agent has read what was said so far. The older API does not tell.
+    pub fn reads(&self, agent: &str) {
+        if self.is_gateway() {
+            let receipt = json!({ "type": "agent", "id": agent, "readAt": now_millis() as u64 });
+            self.gateway("ACTIVITY", Some(json!({ "name": "read-receipts", "value": [receipt] })));
+        }
+    }
+
+    /// What customer or bot did with a card is told to the webhook as well.
+    pub(super) fn acted_on_card(&self, content_type: &str, action: &Value) {
+        let name = if content_type == QUICK_REPLIES { "quickReply/action" } else { "adaptiveCard/action" };
+        self.gateway("ACTIVITY", Some(json!({ "name": name, "value": action })));
+    }
+
+    /// What the bridge has sent as customer or bot comes back as an echo. The older API has none.
+    pub(super) fn echo(&self, author: &str, message: &Value) {
+        let mut data = json!({ "isEcho": true, "sender": { "id": author, "type": author } });
+        for field in ["text", "cards"] {
+            if let Some(value) = message.get(field) {
+                data[field] = value.clone();
+            }
+        }
+        let attachments = message["attachments"].as_array().into_iter().flatten();
+        let attachments: Vec<Value> =
+            attachments.filter_map(|attachment| self.attachment(attachment["id"].as_str()?)).collect();
+        if !attachments.is_empty() {
+            data["attachments"] = attachments.into();
+        }
+        self.gateway("MESSAGE", Some(data));
     }
 
     /// An agent writes.
@@ -196,12 +243,34 @@ impl Conversation {
         }
     }
 
+    /// An agent sends a file. The older API has none.
+    pub fn sends_file(&self, agent: &str, name: &str, bytes: &[u8]) {
+        if !self.is_gateway() {
+            return;
+        }
+        let id = self.record(|record| {
+            let id = record.attach(name, bytes);
+            record.say(agent, "agent", json!({ "attachments": [{ "id": id }] }));
+            id
+        });
+        let sender = json!({ "id": agent, "type": "agent" });
+        let attachments: Vec<Value> = self.attachment(&id).into_iter().collect();
+        self.gateway("MESSAGE", Some(json!({ "isEcho": false, "sender": sender, "attachments": attachments })));
+    }
+
+    /// An attachment as an event shows it, with a URL that needs no credentials and expires.
+    fn attachment(&self, id: &str) -> Option<Value> {
+        let (name, kind) = self.record(|record| record.attachment_kind(id))?;
+        let url = self.contact_center.sign_url(&self.id, id);
+        Some(json!({ "id": id, "type": kind, "preSignedUrl": url, "fileName": name }))
+    }
+
     /// An agent sends a card. The older API has none. Gives the card's id.
     pub fn sends_card(&self, agent: &str, content: &Value) -> Option<String> {
         if !self.is_gateway() {
             return None;
         }
-        let card = json!({ "contentType": "application/8x8.quick.replies", "content": content });
+        let card = json!({ "contentType": QUICK_REPLIES, "content": content });
         let card = self.record(|record| {
             record.say(agent, "agent", json!({ "cards": [card] }));
             record.messages.last().map(|message| message.content["cards"][0].clone())
@@ -223,10 +292,22 @@ impl Conversation {
     pub fn left(&self, agent: &str) {
         self.record(|record| record.remove(agent));
         match self.contact_center.settings.api {
-            ContactCenterApi::ChatGatewayV1 => self.members_changed(agent, "left"),
+            ContactCenterApi::ChatGatewayV1 => self.members_changed("agent", agent, "left"),
             ContactCenterApi::ChatApiV2 => {
                 self.flat("AGENT_LEFT", json!({ "messageType": "SYSTEM", "agentId": agent, "agentName": agent }));
             }
+        }
+    }
+
+    /// The user leaves. The older API does not tell.
+    pub(super) fn user_left(&self) {
+        let user = self.record(|record| {
+            let user = record.user_id();
+            record.remove(&user);
+            user
+        });
+        if self.is_gateway() {
+            self.members_changed("user", &user, "left");
         }
     }
 
@@ -234,7 +315,7 @@ impl Conversation {
     pub fn idle(&self) {
         self.record(|record| record.state = "idle");
         if self.is_gateway() {
-            self.gateway("CONVERSATION_UPDATE", Some(json!({ "state": "idle", "channel": "ChatAPI" })));
+            self.updated();
         }
     }
 
@@ -262,8 +343,23 @@ impl Conversation {
         self.contact_center.is_gateway()
     }
 
-    fn members_changed(&self, agent: &str, change: &str) {
-        self.gateway("MEMBERS_CHANGED", Some(json!({ "memberType": "agent", "change": change, "id": agent })));
+    /// The state of the conversation, with all that 8x8 tells of it.
+    fn updated(&self) {
+        let data = self.record(|record| {
+            json!({
+                "state": record.state,
+                "assignment": record.assignment,
+                "user": record.user,
+                "channel": "ChatAPI",
+            })
+        });
+        let known = data.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let known: Value = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.gateway("CONVERSATION_UPDATE", Some(known));
+    }
+
+    fn members_changed(&self, kind: &str, id: &str, change: &str) {
+        self.gateway("MEMBERS_CHANGED", Some(json!({ "memberType": kind, "change": change, "id": id })));
     }
 
     /// Chat Gateway v1.0: the payload in `data`.

@@ -61,6 +61,10 @@ pub struct ContactCenterSettings {
     pub credentials: Credentials,
     /// How long its access tokens live.
     pub token_life: Duration,
+    /// How long the URL of an agent's file works.
+    pub file_url_life: Duration,
+    /// Whether what is said through the API comes back as an echo.
+    pub echoes: bool,
 }
 
 /// What callers of 8x8 are known by.
@@ -89,6 +93,9 @@ impl Default for ContactCenterSettings {
                 password: "sandbox-8x8-password".to_owned(),
             },
             token_life: Duration::from_secs(1799),
+            // 8x8 does not document it; storage that signs URLs gives them some minutes.
+            file_url_life: Duration::from_secs(300),
+            echoes: true,
         }
     }
 }
@@ -105,6 +112,8 @@ pub struct ContactCenter {
     journal: Arc<Journal>,
     client: Client,
     forged_target: OnceLock<String>,
+    /// Where it listens.
+    origin: OnceLock<String>,
     state: Mutex<State>,
     /// The next calls of these methods and resources go wrong.
     failures: Mutex<Vec<PlannedFailure>>,
@@ -117,6 +126,8 @@ struct State {
     channels: BTreeMap<String, Channel>,
     conversations: BTreeMap<String, Record>,
     tokens: HashMap<String, Instant>,
+    /// The URLs of files that need no credentials: conversation, attachment, and until when.
+    file_urls: HashMap<String, (String, String, Instant)>,
     /// Where the events of each conversation wait to be sent.
     outboxes: HashMap<String, mpsc::UnboundedSender<Outgoing>>,
     /// Event ids that got a 2xx, in that order, by conversation.
@@ -168,7 +179,16 @@ struct PlannedFailure {
     method: String,
     path: String,
     kind: FailureKind,
-    is_carried_out: bool,
+    effect: Effect,
+}
+
+/// Whether and when a call that goes wrong has its effect all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    None,
+    AtOnce,
+    /// So long after the answer, or what there is in its place.
+    After(Duration),
 }
 
 /// How a call to the API goes wrong.
@@ -178,6 +198,8 @@ pub enum FailureKind {
     Status400,
     /// It is answered with 500.
     Status500,
+    /// It is answered with 504, as a gateway does that has waited for long enough.
+    Status504,
     /// It is answered with 429 and `Retry-After: 1`.
     Status429,
     /// The connection is dropped.
@@ -200,11 +222,13 @@ impl ContactCenter {
             journal,
             client: Client::new(),
             forged_target: OnceLock::new(),
+            origin: OnceLock::new(),
             state: Mutex::default(),
             failures: Mutex::default(),
             list_form: Mutex::default(),
         });
         let server = Server::start(api::router(Arc::clone(&contact_center))).await;
+        let _ = contact_center.origin.set(server.url());
         (contact_center, server)
     }
 
@@ -339,7 +363,14 @@ impl ContactCenter {
         kind: FailureKind,
         is_carried_out: bool,
     ) {
-        self.failures().push(PlannedFailure { method: method.into(), path: path.into(), kind, is_carried_out });
+        let effect = if is_carried_out { Effect::AtOnce } else { Effect::None };
+        self.failures().push(PlannedFailure { method: method.into(), path: path.into(), kind, effect });
+    }
+
+    /// The next call of `method` to such a resource goes wrong in that way, and has its effect so long `after`wards.
+    pub fn break_next_late(&self, method: &str, path: &str, kind: FailureKind, after: Duration) {
+        let (method, path) = (method.to_owned(), path.to_owned());
+        self.failures().push(PlannedFailure { method, path, kind, effect: Effect::After(after) });
     }
 
     /// Makes all access tokens invalid.
@@ -373,6 +404,14 @@ impl ContactCenter {
     /// The ids of all conversations.
     pub fn conversation_ids(&self) -> Vec<String> {
         self.state().conversations.keys().cloned().collect()
+    }
+
+    /// A URL of an attachment that needs no credentials, for a while.
+    fn sign_url(&self, conversation: &str, attachment: &str) -> String {
+        let token = crate::id::base64();
+        let file = (conversation.to_owned(), attachment.to_owned(), Instant::now() + self.settings.file_url_life);
+        self.state().file_urls.insert(token.clone(), file);
+        format!("{}/files/{token}", self.origin.get().map(String::as_str).unwrap_or_default())
     }
 
     pub(crate) fn is_gateway(&self) -> bool {

@@ -79,6 +79,11 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, body)
     }
 
+    /// 504 of a gateway, whose body is not 8x8's.
+    pub(super) fn gateway_timeout() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, json!({ "message": "Endpoint request timed out" }))
+    }
+
     /// 429.
     pub(super) fn too_many_requests() -> Self {
         let body = json!({ "message": "Too many requests.", "errors": ["Too many requests."] });
