@@ -27,10 +27,10 @@ async fn output(command: &mut Command) -> String {
     text
 }
 
-/// The shell examples of the README, in their order, as one script.
-fn examples() -> String {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+/// The shell examples of a document, in their order, as one script.
+fn examples(document: &str) -> String {
+    let text = std::fs::read_to_string(root().join(document)).unwrap();
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     blocks.collect::<Vec<_>>().join("\n")
 }
 
@@ -39,7 +39,7 @@ async fn the_readmes_examples_are_a_whole_hand_over() {
     let bench = Bench::start().await;
     let (webhooks, _) = bench.contact_center.registered();
     let login = bench.caller_login();
-    let script = examples();
+    let script = examples("README.md");
     assert!(script.matches("curl ").count() >= 9, "{script}");
     output(
         Command::new("bash")
@@ -62,6 +62,17 @@ async fn the_readmes_examples_are_a_whole_hand_over() {
     let said: Vec<_> = bench.contact_center.said(&conversations[0]).into_iter().map(|(_, text)| text).collect();
     assert_eq!(said, ["It should have been here on Monday.", ""]);
     bench.finish().await;
+}
+
+#[tokio::test]
+async fn openssl_finds_the_documented_signature_good() {
+    let folder = root().join(format!("target/tmp/signature-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let script = examples("docs/signature/README.md");
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", &script]).env("WORK", &folder).current_dir(root().join("docs/signature"));
+    assert_eq!(output(&mut command).await.trim(), "Verified OK");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Signature verification: what 8x8 signed is accepted, and any change of any signed part is refused.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use sandbox::contact_center::{ContactCenter, ContactCenterSettings};
 use sandbox::faults::Faults;
 use sandbox::journal::Journal;
 use sandbox::server::Server;
+use serde_json::Value;
 use shared::clock::UnixTime;
 use shared::config::Endpoint;
 use shared::contact_center::keys::PublicKeys;
@@ -153,4 +156,37 @@ fn an_event_is_accepted_from_60_s_before_its_time_to_240_s_after_it() {
         shared::contact_center::signature::AGE + shared::contact_center::signature::AHEAD,
         Duration::from_secs(300)
     );
+}
+
+/// A key endpoint that answers every request with `key`.
+fn key_endpoint(key: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/chat-gateway/v1/", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{key}", key.len());
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn the_documented_signature_is_good_for_its_body_and_no_other() {
+    let vector: Value = serde_json::from_str(include_str!("../../docs/signature/vector.json")).unwrap();
+    let headers: HeaderMap = vector["headers"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.as_str().unwrap().parse().unwrap()))
+        .collect();
+    let body = vector["body"].as_str().unwrap().as_bytes();
+    assert_eq!(vector["checksum"], crc32fast::hash(body));
+    let endpoint = Endpoint::parse(&key_endpoint(vector["key"].to_string())).unwrap();
+    let keys = PublicKeys::new(shared::http::client().unwrap(), endpoint);
+    let now = UnixTime::from_millis(vector["headers"]["x-8x8-transmission-time"].as_str().unwrap().parse().unwrap());
+    assert_eq!(verify(&keys, &headers, body, now).await, Ok(()));
+    let changed = [body, b"\n"].concat();
+    assert_eq!(verify(&keys, &headers, &changed, now).await, Err(SignatureError::Forged));
 }
