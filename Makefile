@@ -85,8 +85,8 @@ delete: target/python/sam/.installed
 deploy-test: target/python/sam/.installed
 	target/python/sam/bin/python -m unittest discover -s tests/deploy
 
-# The template and the functions on another's AWS, with a bot platform and 8x8 from the sandbox.
-ministack: target/python/ministack/.installed sandbox
+# The template, the functions and `make deploy` itself on another's AWS, with a bot platform and 8x8 from the sandbox.
+ministack: target/python/ministack/.installed target/python/sam/.installed sandbox
 	target/python/ministack/bin/python -m unittest discover -s tests/ministack
 
 # Every package is pinned, so that no resolver has to choose.

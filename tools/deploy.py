@@ -10,9 +10,11 @@ it is never accepted on the command line, because other users of the machine can
 """
 
 import argparse
+import contextlib
 import datetime
 import difflib
 import getpass
+import hashlib
 import json
 import os
 import re
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +31,8 @@ import boto3
 import tomlkit
 import yaml
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
+from botocore.exceptions import (
+    BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound, SSOError, TokenRetrievalError)
 
 ROOT = Path(__file__).resolve().parent.parent
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
@@ -45,6 +49,11 @@ AWS_CALLS = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standa
 
 # A creation that never succeeded. CloudFormation accepts nothing but the deletion of such a stack.
 NEVER_CREATED = {"REVIEW_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
+# Seconds after a request until CloudFormation must show that it has begun; usually it does at once.
+BEGIN_LIMIT = 60
+# AWS's codes for credentials that have ended or never were any; lost_credentials() has the SDK's errors of that meaning.
+LOST_CREDENTIALS = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId",
+                    "UnrecognizedClientException"}
 # Parameters whose change gives CredentialsRevision a new value, so that the registration at 8x8 is updated.
 CREDENTIALS = {"ApiKey", "ApiSecret", "Username", "Password"}
 
@@ -405,6 +414,16 @@ def aws_message(error):
     return str(error)
 
 
+def lost_credentials(error):
+    if isinstance(error, ClientError):
+        return error.response["Error"].get("Code") in LOST_CREDENTIALS
+    return isinstance(error, (NoCredentialsError, SSOError, TokenRetrievalError))
+
+
+def login_hint(error):
+    return "\nLog in again: `aws sso login` or `aws configure`, or new AWS_… variables." if lost_credentials(error) else ""
+
+
 @dataclass
 class Stack:
     """A stack of CloudFormation and what happens to it."""
@@ -417,10 +436,18 @@ class Stack:
     secrets: list = field(default_factory=list)
     seen: set = field(default_factory=set)
     failures: list = field(default_factory=list)
+    # Whether something has happened since forget_events().
+    begun: bool = False
 
     def __post_init__(self):
         self.api = self.session.client("cloudformation", config=AWS_CALLS)
         self.role = {"RoleARN": self.role_arn} if self.role_arn else {}
+
+    @property
+    def place(self):
+        """What the AWS CLI needs to know to find the stack."""
+        profile = f" --profile {self.session.profile_name}" if self.session.profile_name != "default" else ""
+        return f"--stack-name {self.name} --region {self.session.region_name}{profile}"
 
     def describe(self, name=None):
         try:
@@ -456,6 +483,7 @@ class Stack:
 
     def print_events(self, identity):
         for event in self.new_events(identity):
+            self.begun = True
             reason = self.redact(event.get("ResourceStatusReason", ""))
             status = event["ResourceStatus"]
             show(f"  {event['Timestamp']:%H:%M:%S}  {status:<28} {event['LogicalResourceId']}" + (f": {reason}" if reason else ""))
@@ -474,31 +502,53 @@ class Stack:
             time.sleep(self.poll)
 
     def wait(self, identity):
-        """Prints events until nothing is in progress any more and returns the last status."""
+        """Prints events until what was requested has begun and nothing is in progress any more; returns the last status.
+
+        What was requested begins a moment later: until then the stack has the status of before.
+        """
+        start = time.monotonic()
         for _ in self.waits():
+            # Only a look at the stack after the first event shows what has begun.
+            begun = self.begun or time.monotonic() - start > BEGIN_LIMIT
             stack = self.describe(identity)
             self.print_events(identity)
             status = stack["StackStatus"] if stack else "DELETE_COMPLETE"
-            if not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS":
+            if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+                self.begun = True
+            elif begun or status == "DELETE_COMPLETE":
                 return status
 
     def forget_events(self, identity):
         self.new_events(identity)
         self.failures.clear()
+        self.begun = False
 
-    def delete(self, identity, force=False):
+    @contextlib.contextmanager
+    def goes_on(self, verb):
+        """Around waiting: says that what was begun goes on in CloudFormation, whatever ends the waiting."""
+        again = f"CloudFormation goes on without this program. `make {verb} STACK={self.name}` works again when it has ended."
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Failure(f"\n{again}", 130) from None
+        except (ClientError, BotoCoreError) as error:
+            raise Failure(f"AWS: {aws_message(error)}{login_hint(error)}\n{again}") from None
+
+    def delete(self, identity, force=False, verb="delete"):
         mode = {"DeletionMode": "FORCE_DELETE_STACK"} if force else {}
         self.forget_events(identity)
         self.api.delete_stack(StackName=identity, **self.role, **mode)
-        for _ in self.waits():
-            status = self.wait(identity)
-            # The deletion of a stack that has no resources yet starts a moment after the request.
-            if status not in NEVER_CREATED:
-                return status
+        with self.goes_on(verb):
+            for _ in self.waits():
+                status = self.wait(identity)
+                # The deletion of a stack that has no resources yet starts a moment after the request.
+                if status not in NEVER_CREATED:
+                    return status
 
     def create_change_set(self, create, parameters, tags, template):
         """Returns the change set's id, or None if there is nothing to change. Leaves nothing behind if it fails."""
-        name = f"deploy-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d%H%M%S}"
+        # The time is for people; the rest tells apart what is made within a second.
+        name = f"deploy-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:8]}"
         first = {"OnStackFailure": "DELETE"} if create else {}
         change_set = self.api.create_change_set(
             StackName=self.name, ChangeSetName=name, ChangeSetType="CREATE" if create else "UPDATE",
@@ -523,10 +573,16 @@ class Stack:
             raise
 
     def discard(self, create, identity, change_set):
-        """Removes a change set that is not executed; a stack that consists of nothing else, too."""
-        self.api.delete_change_set(ChangeSetName=change_set, StackName=identity)
-        if create:
-            self.api.delete_stack(StackName=identity, **self.role)
+        """Removes a change set that is not executed; a stack that consists of nothing else, too.
+
+        Where that fails, the reason for doing it is what is to be told. The next deployment deletes such a stack.
+        """
+        try:
+            self.api.delete_change_set(ChangeSetName=change_set, StackName=identity)
+            if create:
+                self.api.delete_stack(StackName=identity, **self.role)
+        except (ClientError, BotoCoreError) as error:
+            show(f"Note: the change set {change_set} is left ({aws_message(error)}).")
 
 
 # ---- deploy --------------------------------------------------------------------------------------------------------
@@ -548,6 +604,12 @@ def open_session(arguments, saved):
             raise NoRegionError()
         options["region"] = session.region_name
         identity = session.client("sts", config=AWS_CALLS).get_caller_identity()
+    except ProfileNotFound:
+        known = ", ".join(boto3.session.Session().available_profiles) if not os.environ.get("AWS_PROFILE") else ""
+        origin = ("" if arguments.profile else f" It is saved in {arguments.config.name}; PROFILE=<name> gives another."
+                  if options["profile"] else " AWS_PROFILE names it.")
+        raise Failure(f"There is no profile {options['profile'] or os.environ.get('AWS_PROFILE')} in ~/.aws/config."
+                      + origin + (f" There are: {known}." if known else "") + " Nothing was changed.", 2) from None
     except NoRegionError:
         raise Failure("No AWS region is set. Add REGION=<region>, e.g. REGION=eu-west-1, or set AWS_REGION.", 2) from None
     except (BotoCoreError, ClientError) as error:
@@ -646,9 +708,23 @@ def changed_values(template, given, ask_again, existing, saved, reserve, termina
 
 def package(template, zips, arguments, session, options):
     """Uploads the zips with `sam package` and returns CloudFormation's arguments for the packaged template."""
-    work = ROOT / "target" / "deploy" / arguments.stack
+    work = ROOT / "target" / "deploy"
     work.mkdir(parents=True, exist_ok=True)
-    source, packaged = work / "template.yaml", work / "packaged.yaml"
+    # Its own folder, since another run may deploy at the same time.
+    with tempfile.TemporaryDirectory(dir=work, prefix=f"{arguments.stack}-") as folder:
+        body = packaged_template(template, zips, arguments, session, options, Path(folder))
+    if len(body.encode()) <= MAX_TEMPLATE_BODY:
+        return {"TemplateBody": body}
+    bucket = re.search(r"s3://([^/\s]+)/", body)[1]
+    s3 = session.client("s3", config=AWS_CALLS)
+    # Named by its content: another run does not replace it before CloudFormation has read it.
+    key = f"{arguments.stack}/{hashlib.sha256(body.encode()).hexdigest()[:32]}.template"
+    s3.put_object(Bucket=bucket, Key=key, Body=body.encode())
+    return {"TemplateURL": f"{s3.meta.endpoint_url}/{bucket}/{key}"}
+
+
+def packaged_template(template, zips, arguments, session, options, folder):
+    source, packaged = folder / "template.yaml", folder / "packaged.yaml"
     source.write_text(template.with_zips(zips), encoding="utf-8")
     command = [str(Path(sys.executable).parent / "sam"), "package", "--resolve-s3", "--s3-prefix", arguments.stack,
                "--template-file", str(source), "--output-template-file", str(packaged), "--region", session.region_name]
@@ -656,14 +732,7 @@ def package(template, zips, arguments, session, options):
         command += ["--profile", options["profile"]]
     show("Uploading the zips …")
     run(command, "sam package", PACKAGE_TIMEOUT, quiet=True)
-    body = packaged.read_text(encoding="utf-8")
-    if len(body.encode()) <= MAX_TEMPLATE_BODY:
-        return {"TemplateBody": body}
-    bucket = re.search(r"s3://([^/\s]+)/", body)[1]
-    s3 = session.client("s3", config=AWS_CALLS)
-    key = f"{arguments.stack}/{datetime.datetime.now(datetime.timezone.utc):%Y%m%d%H%M%S}.template"
-    s3.put_object(Bucket=bucket, Key=key, Body=body.encode())
-    return {"TemplateURL": f"{s3.meta.endpoint_url}/{bucket}/{key}"}
+    return packaged.read_text(encoding="utf-8")
 
 
 def run(command, name, timeout=None, quiet=False):
@@ -679,7 +748,8 @@ def run(command, name, timeout=None, quiet=False):
         raise Failure(f"{name} cannot be run: {error.strerror}") from None
     if done.returncode:
         text = done.stdout.decode(errors="replace").strip() if quiet else ""
-        raise Failure(f"{name} failed (exit code {done.returncode})" + (f":\n{text}" if text else ""))
+        raise Failure(f"{name} failed (exit code {done.returncode})" + (f":\n{text}" if text else ".")
+                      + "\nNothing was deployed.")
 
 
 def deploy(arguments):
@@ -696,10 +766,10 @@ def deploy(arguments):
         if status.endswith("_IN_PROGRESS"):
             raise Failure(f"{stack.name} is {status}. Try again when that has ended. Nothing was changed.")
         if status == "UPDATE_ROLLBACK_FAILED":
-            raise Failure(f"{stack.name} is {status}. First run: aws cloudformation continue-update-rollback "
-                          f"--stack-name {stack.name} --region {session.region_name}")
+            raise Failure(f"{stack.name} is {status}. Nothing was changed.\n" + way_back(stack))
         if status == "DELETE_FAILED":
-            raise Failure(f"{stack.name} is {status}: its deletion has to be finished first.\n" + way_out(stack))
+            raise Failure(f"{stack.name} is {status}: its deletion has to be finished first. Nothing was changed.\n"
+                          + way_out(stack))
     existing = {} if create else {item["ParameterKey"]: item["ParameterValue"] for item in present.get("Parameters", [])}
     reserve = can_reserve(session, template)
 
@@ -720,7 +790,8 @@ def deploy(arguments):
         saved.write(options, values)
 
     for name, value in saved.values.items():
-        if name in existing and name not in new and existing[name] != value and not template.parameters[name].secret:
+        if (name in existing and name in template.parameters and name not in new and existing[name] != value
+                and not template.parameters[name].secret):
             show(f"Note: {arguments.config.name} has {name}={value}, the stack has {existing[name]}. The stack's value is "
                  f"kept; SET={name}=<value> changes it.")
     if create:
@@ -734,8 +805,13 @@ def deploy(arguments):
     location = package(template, zips.resolve(), arguments, session, options)
 
     if status in NEVER_CREATED:
+        # The build took minutes, in which somebody else's creation may have begun.
+        now = (stack.describe(present["StackId"]) or present)["StackStatus"]
+        if now not in NEVER_CREATED | {"DELETE_COMPLETE"}:
+            raise Failure(f"{stack.name} is now {now}: somebody else has begun to create it. Nothing was changed; repeat "
+                          f"`make deploy STACK={stack.name}` when that has ended.")
         show(f"An earlier creation of {stack.name} failed ({status}). Deleting what it left …")
-        deleted = stack.delete(present["StackId"])
+        deleted = stack.delete(present["StackId"], verb="deploy")
         if deleted != "DELETE_COMPLETE":
             raise Failure(failed("delete", stack, deleted) + "\n" + way_out(stack))
         stack.failures.clear()
@@ -759,16 +835,16 @@ def execute(stack, create, identity, change_set):
     except BaseException:
         stack.discard(create, identity, change_set)
         raise
-    try:
+    with stack.goes_on("deploy"):
         for _ in stack.waits():
             status = stack.wait(identity)
             if status != "REVIEW_IN_PROGRESS":
                 break
-    except KeyboardInterrupt:
-        raise Failure(f"\nCloudFormation goes on without this program. `make deploy STACK={stack.name}` works again when it "
-                      "has ended.", 130) from None
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         end = "Everything was removed" if status == "DELETE_COMPLETE" else f"The stack is {status}"
+        if status in ("UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"):
+            way = way_back(stack) if status == "UPDATE_ROLLBACK_FAILED" else way_out(stack)
+            raise Failure(f"{failed('deploy', stack, status)}\n{end}.\n{way}")
         raise Failure(failed("deploy", stack, status) + f"\n{end}. Correct the reason and repeat `make deploy "
                       f"STACK={stack.name}`: the answers are saved" + (", secrets are asked again." if create else "."))
 
@@ -798,12 +874,17 @@ def print_success(present, template):
 # ---- delete --------------------------------------------------------------------------------------------------------
 
 
+def way_back(stack):
+    return ("CloudFormation has to finish the rollback first. Correct the reason that it gives, then run:\n"
+            f"  aws cloudformation continue-update-rollback {stack.place}\n"
+            "If the reason cannot be corrected, add --resources-to-skip <logical id> for what fails. When the stack is "
+            f"UPDATE_ROLLBACK_COMPLETE, repeat `make deploy STACK={stack.name}`.")
+
+
 def way_out(stack):
-    profile = f" --profile {stack.session.profile_name}" if stack.session.profile_name != "default" else ""
-    return ("Correct the reason and repeat the deletion. If that is impossible, this removes the stack and leaves behind what "
-            "cannot be deleted:\n"
-            f"  aws cloudformation delete-stack --stack-name {stack.name} --deletion-mode FORCE_DELETE_STACK "
-            f"--region {stack.session.region_name}{profile}")
+    return (f"Correct the reason and repeat the deletion: `make delete STACK={stack.name}`. If that is impossible, this "
+            "removes the stack and leaves behind what cannot be deleted:\n"
+            f"  aws cloudformation delete-stack --deletion-mode FORCE_DELETE_STACK {stack.place}")
 
 
 def delete(arguments):
@@ -875,7 +956,7 @@ def main(argv=None):
               "\nStopped. A deletion that has begun goes on in CloudFormation.", file=sys.stderr)
         return 130
     except (ClientError, BotoCoreError) as error:
-        print(f"AWS: {aws_message(error)}", file=sys.stderr)
+        print(f"AWS: {aws_message(error)}{login_hint(error)}", file=sys.stderr)
         return 1
 
 

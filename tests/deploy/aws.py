@@ -29,15 +29,23 @@ class Stack:
         self.status, self.next_status = "REVIEW_IN_PROGRESS", None
         self.values, self.template, self.events, self.tags = {}, {"Parameters": {}}, [], {}
         self.outputs = {}
+        # How often the stack is still seen as it was before the last operation began, and that look: (status, events).
+        self.lag, self.before = 0, None
 
 
 class Aws:
-    """`fail` holds the reasons with which the next operations fail, `requests` what was called with what."""
+    """`fail` holds the reasons with which the next operations fail, `requests` what was called with what.
+
+    `held`: what has begun does not end. `lag`: CloudFormation shows what has begun only after so many looks. `refused`:
+    action → what is answered in its place, (code, message). `ended_as`: the status of the next operation that fails.
+    """
 
     def __init__(self):
         self.numbers = itertools.count(1)
         self.stacks, self.change_sets, self.objects, self.requests, self.fail = [], {}, {}, [], []
         self.valid_credentials, self.concurrency, self.errors = True, (1000, 1000), []
+        self.names = set()
+        self.held, self.lag, self.refused, self.ended_as, self.access_keys = False, 0, {}, None, set()
         self.watched, self.seen_in_argv = [], []
         managed = Stack("aws-sam-cli-managed-default", 0)
         managed.status, managed.tags = "CREATE_COMPLETE", {"ManagedStackSource": "AwsSamCli"}
@@ -57,6 +65,8 @@ class Aws:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 with stand_in.lock:
                     stand_in.look_at_argv()
+                    key = re.search(r"Credential=([^/]+)/", self.headers.get("Authorization") or "")
+                    stand_in.access_keys |= {key[1]} if key else set()
                     status, answer, kind = stand_in.route(self.command, self.path, body)
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
@@ -70,7 +80,8 @@ class Aws:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        # It looks so often, in seconds, whether it is to end.
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self):
         self.server.shutdown()
@@ -78,6 +89,8 @@ class Aws:
 
     def look_at_argv(self):
         """While a program waits for this server, its command line can be read as `ps` reads it."""
+        if not self.watched:
+            return
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
                 with open(path, "rb") as file:
@@ -115,6 +128,8 @@ class Aws:
         try:
             if action == "GetCallerIdentity" and not self.valid_credentials:
                 return 403, error("InvalidClientTokenId", "The security token included in the request is invalid."), "text/xml"
+            if action in self.refused:
+                return 403, error(*self.refused[action]), "text/xml"
             operation = getattr(self, f"on_{action}", None)
             if operation is None:
                 self.errors.append(f"unknown request {method} {path} {action}")
@@ -134,7 +149,10 @@ class Aws:
     def on_DescribeStacks(self, form):
         stack = self.find(form["StackName"])
         status = stack.status
-        if stack.next_status:
+        if stack.lag:
+            stack.lag -= 1
+            status = stack.before[0]
+        elif stack.next_status and not self.held:
             stack.status, stack.next_status = stack.next_status, None
         def shown(name, value):
             return "****" if str(stack.template["Parameters"].get(name, {}).get("NoEcho", False)).lower() == "true" else value
@@ -154,7 +172,17 @@ class Aws:
             f"<LogicalResourceId>{name}</LogicalResourceId><ResourceType>Custom::Channel</ResourceType>"
             f"<Timestamp>2026-01-01T00:00:00Z</Timestamp><ResourceStatus>{status}</ResourceStatus>"
             f"<ResourceStatusReason>{escape(reason)}</ResourceStatusReason></member>"
-            for number, name, status, reason in reversed(stack.events)) + "</StackEvents>"
+            for number, name, status, reason in reversed(stack.events[:stack.before[1]] if stack.lag else stack.events)
+        ) + "</StackEvents>"
+
+    def begin(self, stack, status):
+        stack.before, stack.lag = (stack.status, len(stack.events)), self.lag
+        stack.status = status
+        self.event(stack, stack.name, status)
+
+    def end_as(self, usual):
+        status, self.ended_as = self.ended_as or usual, None
+        return status
 
     def event(self, stack, name, status, reason=""):
         stack.events.append((next(self.numbers), name, status, reason))
@@ -200,6 +228,9 @@ class Aws:
                 raise Refused(f"Parameter {name} failed to satisfy constraint")
         changed = (values, template) != (stack.values, stack.template)
         number = next(self.numbers)
+        if form["ChangeSetName"] in self.names:
+            raise Refused(f"ChangeSet {form['ChangeSetName']} cannot be created due to a mismatch with existing attributes")
+        self.names.add(form["ChangeSetName"])
         identity = f"arn:aws:cloudformation:eu-west-1:{ACCOUNT}:changeSet/c/{number}"
         self.change_sets[identity] = (stack, values, template, form, changed)
         return f"<Id>{identity}</Id><StackId>{stack.id}</StackId>"
@@ -217,13 +248,12 @@ class Aws:
     def on_ExecuteChangeSet(self, form):
         stack, values, template, request, _ = self.change_sets.pop(form["ChangeSetName"])
         verb = "CREATE" if request["ChangeSetType"] == "CREATE" else "UPDATE"
-        stack.status = f"{verb}_IN_PROGRESS"
-        self.event(stack, stack.name, stack.status)
+        self.begin(stack, f"{verb}_IN_PROGRESS")
         if self.fail:
             self.event(stack, "Channel", f"{verb}_FAILED", self.fail.pop(0))
             self.event(stack, "Other", f"{verb}_FAILED", "Resource creation cancelled")
             gone = "DELETE_COMPLETE" if request.get("OnStackFailure") == "DELETE" else "ROLLBACK_COMPLETE"
-            stack.next_status = gone if verb == "CREATE" else "UPDATE_ROLLBACK_COMPLETE"
+            stack.next_status = self.end_as(gone if verb == "CREATE" else "UPDATE_ROLLBACK_COMPLETE")
         else:
             stack.values, stack.template = values, template
             stack.outputs = {"ChannelId": "channel-7", "CallbackUrl": "https://callback.example/v1"}
@@ -233,7 +263,9 @@ class Aws:
 
     def on_DeleteStack(self, form):
         stack = self.find(form["StackName"])
-        stack.status = "DELETE_IN_PROGRESS"
+        if stack.status.startswith("UPDATE") and stack.status.endswith("_IN_PROGRESS"):
+            raise Refused(f"Stack is in {stack.status} state and can not be deleted")
+        self.begin(stack, "DELETE_IN_PROGRESS")
         if self.fail:
             self.event(stack, "Channel", "DELETE_FAILED", self.fail.pop(0))
             stack.next_status = "DELETE_FAILED"

@@ -3,177 +3,20 @@
     target/python/sam/bin/python -m unittest discover -s tests/deploy
 """
 
-import os
-import pty
-import re
-import select
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 import unittest
-import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "deploy")]
 
 import deploy
-from aws import Aws
-
-LIMIT = 90  # seconds that a test waits for an expected text
-
-# The names of the real template, with what the dialogue reads of them. The metadata makes it too large for a request.
-TEMPLATE = """
-Transform: AWS::Serverless-2016-10-31
-Metadata: { Padding: %s }
-Parameters:
-  IntegrationName: { Type: String, AllowedPattern: "[a-z-]+", ConstraintDescription: must be lower-case letters }
-  Description: { Type: String, Default: a default }
-  QueueId: { Type: String, Default: "" }
-  ChannelId: { Type: String, Default: "" }
-  AuthenticationType: { Type: String, Default: api-key, AllowedValues: [api-key, client-credentials, password] }
-  ApiKey: { Type: String, NoEcho: true, Default: "", AllowedPattern: "[!-~]*" }
-  ApiSecret: { Type: String, NoEcho: true, Default: "" }
-  Username: { Type: String, Default: "" }
-  Password: { Type: String, NoEcho: true, Default: "" }
-  AccessTokenUrl: { Type: String, Default: "https://api.8x8.com/oauth/v2/token", AllowedPattern: "https://.+" }
-  CredentialsRevision: { Type: String, Default: "0" }
-  AiseraTenant: { Type: String, Default: "" }
-  BotEndpoint: { Type: String, Default: "" }
-  AppToken: { Type: String, NoEcho: true }
-  Public: { Type: String, Default: "yes", AllowedValues: ["yes", "no"] }
-  SubnetIds: { Type: CommaDelimitedList, Default: "" }
-  SecurityGroupIds: { Type: CommaDelimitedList, Default: "" }
-  DomainName: { Type: String, Default: "" }
-  CertificateArn: { Type: String, Default: "" }
-  HostedZoneId: { Type: String, Default: "" }
-  LogRetentionDays: { Type: Number, Default: 30, AllowedValues: [30, 90] }
-  Architecture: { Type: String, Default: arm64, AllowedValues: [arm64, x86_64] }
-  ReserveConcurrency: { Type: String, Default: "yes", AllowedValues: ["yes", "no"] }
-Resources:
-  Function:
-    Type: AWS::Serverless::Function
-    Properties:
-      Runtime: provided.al2023
-      Handler: bootstrap
-      CodeUri: functions/converse
-""" % ("x" * 60_000)
-
-SECRETS = ["S3cret-api-key", "S3cret-app-token", "S3cret-api-secret"]
-# Question → answer of a first deployment.
-ANSWERS = [
-    ("Architecture", "x86_64"), ("IntegrationName", "acme"), ("AuthenticationType", ""), ("ApiKey", SECRETS[0]),
-    ("ChannelId", ""), ("QueueId", "101"), ("AiseraTenant", "acme"), ("AppToken", SECRETS[1]), ("Public", ""),
-    ("DomainName", ""),
-]
+from driving import ANSWERS, SECRETS, Case, QuickCase
 
 
-class Terminal:
-    """The program behind a real pseudo-terminal that is its controlling one."""
-
-    def __init__(self, command, environment):
-        self.output = ""
-        self.position = 0
-        self.process, self.terminal = pty.fork()
-        if self.process == 0:
-            os.execve(command[0], command, environment)
-
-    def read(self, deadline):
-        """Returns False at the end of the output."""
-        ready, _, _ = select.select([self.terminal], [], [], max(0, deadline - time.monotonic()))
-        if not ready:
-            raise AssertionError(f"nothing more came within {LIMIT} s:\n{self.output}")
-        try:
-            data = os.read(self.terminal, 65536)
-        except OSError:
-            data = b""
-        self.output += data.decode(errors="replace").replace("\r\n", "\n")
-        return bool(data)
-
-    def expect(self, pattern):
-        deadline = time.monotonic() + LIMIT
-        while not (found := re.compile(pattern, re.MULTILINE).search(self.output, self.position)):
-            if not self.read(deadline):
-                raise AssertionError(f"{pattern!r} did not come:\n{self.output[self.position:]}\n(all:)\n{self.output}")
-        self.position = found.end()
-        return found
-
-    def send(self, text):
-        os.write(self.terminal, text.encode())
-
-    def answer(self, name, text):
-        self.expect(rf"(?:\({name}\)|^{name})\n(?:  .*\n)*> ?(?:\(not shown\))?[^\n]* $")
-        self.send(text + "\n")
-
-    def end(self):
-        deadline = time.monotonic() + LIMIT
-        while self.read(deadline):
-            pass
-        code = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
-        os.close(self.terminal)
-        self.process = None
-        return code
-
-    def kill(self):
-        if self.process:
-            os.kill(self.process, signal.SIGKILL)
-            os.waitpid(self.process, 0)
-            os.close(self.terminal)
-
-
-class Deploy(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.template = self.folder / "template.yaml"
-        self.template.write_text(TEMPLATE)
-        self.config = self.folder / "samconfig.toml"
-        zips = self.folder / "zips" / "converse"
-        zips.mkdir(parents=True)
-        with zipfile.ZipFile(zips / "bootstrap.zip", "w") as archive:
-            archive.writestr("bootstrap", "the program")
-        self.aws = Aws()
-        self.aws.watched = SECRETS
-        self.addCleanup(self.aws.close)
-        self.environment = {
-            "PATH": os.environ["PATH"], "HOME": str(self.folder), "AWS_ENDPOINT_URL": self.aws.url,
-            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-west-1",
-            "AWS_EC2_METADATA_DISABLED": "true", "PYTHONDONTWRITEBYTECODE": "1",
-        }
-
-    def command(self, verb, *more):
-        files = ["--template", str(self.template), "--zips", str(self.folder / "zips")] if verb == "deploy" else []
-        return [sys.executable, str(ROOT / "tools" / "deploy.py"), verb, "acme", "--config", str(self.config), "--poll",
-                "0.05", *files, *more]
-
-    def on_terminal(self, verb, *more):
-        terminal = Terminal(self.command(verb, *more), self.environment)
-        self.addCleanup(terminal.kill)
-        return terminal
-
-    def without_terminal(self, verb, *more, **variables):
-        return subprocess.run(self.command(verb, *more), env={**self.environment, **variables}, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=LIMIT)
-
-    def first_deployment(self, **variables):
-        variables = {"LIVE_AGENT_INTEGRATION_NAME": "acme", "LIVE_AGENT_API_KEY": SECRETS[0], "LIVE_AGENT_QUEUE_ID": "101",
-                     "LIVE_AGENT_AISERA_TENANT": "acme", "LIVE_AGENT_APP_TOKEN": SECRETS[1], **variables}
-        return self.without_terminal("deploy", **variables)
-
-    def deployed(self):
-        done = self.first_deployment()
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done
-
-    def nothing_changed(self):
-        self.assertEqual([name for name, _ in self.aws.requests if not name.startswith(("Describe", "Get"))], [])
-        self.assertFalse(self.config.exists())
-
-    def values(self):
-        return self.aws.find("acme").values
+class Deploy(Case):
+    """With the real `sam package`."""
 
     def test_a_first_deployment_asks_what_the_options_need_and_shows_and_saves_no_secret(self):
         terminal = self.on_terminal("deploy", "--tags", "team=bots", "--role-arn", "arn:aws:iam::123456789012:role/deployer")
@@ -224,6 +67,8 @@ class Deploy(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual((self.values()["ApiKey"], self.values()["LogRetentionDays"]), (SECRETS[0], "90"))
 
+
+class Dialogue(QuickCase):
     def test_a_secret_is_asked_again_by_its_name_and_changes_the_revision(self):
         self.deployed()
         self.aws.find("acme").values["CredentialsRevision"] = "old"
@@ -300,7 +145,7 @@ class Deploy(unittest.TestCase):
         terminal.answer("ApiKey", "")  # optional for password
         terminal.answer("Username", "")
         terminal.expect("a value is needed")
-        terminal.send("\x03")
+        terminal.interrupt()
         self.assertEqual(terminal.end(), 130)
         self.nothing_changed()
 

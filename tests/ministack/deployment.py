@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -26,10 +25,10 @@ FUNCTIONS = sorted(path.name for path in (ROOT / "functions").iterdir() if path.
 
 
 class Zips:
-    """The debug build's binaries as `bootstrap` in a zip each, in MiniStack's S3."""
+    """The debug build's binaries as `bootstrap` in a zip each, in a folder as `make build` leaves it and in MiniStack's S3."""
 
     def __init__(self, ministack):
-        folder = ministack.folder / "zips"
+        self.folder = folder = ministack.folder / "zips"
         folder.mkdir()
         s3 = ministack.client("s3")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
@@ -44,7 +43,8 @@ class Zips:
                 subprocess.run(["strip", "-o", bootstrap, binary], check=True, timeout=60)
             else:
                 shutil.copy(binary, bootstrap)
-            path = folder / f"{name}.zip"
+            path = folder / name / "bootstrap.zip"
+            path.parent.mkdir()
             # Stored, not compressed: MiniStack is on this machine.
             with zipfile.ZipFile(path, "w") as archive:
                 entry = zipfile.ZipInfo("bootstrap")
@@ -64,7 +64,6 @@ class Deployed:
         self.stack = deploy.Stack(name, ministack.session, None, POLL, STACK_LIMIT)
         self.identity = None
         self.known = set()
-        self.last_change = 0
 
     def upload(self):
         key = f"{self.name}.template"
@@ -75,11 +74,7 @@ class Deployed:
         """Creates or updates with a change set; raises deploy.Failure with the reasons of CloudFormation."""
         parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
         parameters += [{"ParameterKey": name, "UsePreviousValue": True} for name in sorted(self.known - values.keys())]
-        # The names of the tool's change sets have a second's resolution.
-        while int(time.time()) == self.last_change:
-            time.sleep(0.05)
         self.identity, change_set = self.stack.create_change_set(create, parameters, {}, self.upload())
-        self.last_change = int(time.time())
         if change_set:
             deploy.execute(self.stack, create, self.identity, change_set)
         return change_set

@@ -5,7 +5,7 @@ import time
 
 import template_copy
 from bridge import Bridge
-from deployment import ROOT, Deployed, Zips
+from deployment import FUNCTIONS, ROOT, Deployed, Zips
 from peers import Peers
 from server import MiniStack
 
@@ -33,9 +33,9 @@ class World:
             self.ministack = self.start(MiniStack())
             self.bridge = self.start(Bridge(self.ministack.port))
             self.peers = self.start(Peers(credentials, authentication, tenant_id))
-            zips = Zips(self.ministack)
+            self.zips = Zips(self.ministack)
             self.template, self.relaxations = template_copy.relaxed(
-                (ROOT / "template.yaml").read_text(encoding="utf-8"), self.bridge.port, zips.locations)
+                (ROOT / "template.yaml").read_text(encoding="utf-8"), self.bridge.port, self.zips.locations)
         except BaseException:
             self.close()
             raise
@@ -57,6 +57,11 @@ class World:
         """What `make deploy` would ask for."""
         return {**self.peers.parameters(), "IntegrationName": integration, "QueueId": "101", "Architecture": "x86_64",
                 **values}
+
+    def template_to_build(self):
+        """The copy of the template with its code where `make build` puts it."""
+        code = {name: f"target/lambda/{name}/bootstrap.zip" for name in FUNCTIONS}
+        return template_copy.relaxed((ROOT / "template.yaml").read_text(encoding="utf-8"), self.bridge.port, code)[0]
 
     def new_stack(self, name, template=None):
         stack = Deployed(self.ministack, name, template or self.template)
