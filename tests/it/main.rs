@@ -4,6 +4,7 @@ mod adoption;
 mod callers;
 mod configuration;
 mod conformance;
+mod console;
 mod contact_center;
 mod converse;
 mod custom_resource;

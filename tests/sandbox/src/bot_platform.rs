@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::faults::{Fault, Faults};
-use crate::journal::Journal;
+use crate::journal::{Exchange, Journal, Reply};
 use crate::server::{DropConnection, Server};
 
 /// How the simulated bot platform is set up.
@@ -148,6 +148,16 @@ impl BotPlatform {
     /// An answer to an event of that conversation, or of every one, takes so long; the event itself is kept at once.
     pub fn delay_answers(&self, conversation_id: Option<&str>, by: Duration) {
         self.state().delays.insert(conversation_id.map(str::to_owned), by);
+    }
+
+    /// Answers take no longer than they have to.
+    pub fn answer_at_once(&self) {
+        self.state().delays.clear();
+    }
+
+    /// Whether answers to every event are delayed.
+    pub fn is_slow(&self) -> bool {
+        self.state().delays.contains_key(&None)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -321,7 +331,16 @@ async fn answer(
                 Reaction::Hang => "no answer".to_owned(),
                 Reaction::Drop => "connection dropped".to_owned(),
             };
-            bot.journal.event_hop(event_id, "deliver-message", "bot platform", &shown);
+            bot.journal.event_exchange(event_id, "deliver-message", "bot platform", &shown, || {
+                let exchange = Exchange::new(&method, uri.path(), &headers, &body);
+                Some(match reaction {
+                    Reaction::Answer(status, _) => {
+                        exchange.with(Reply::new(status.as_u16(), &HeaderMap::new(), &Bytes::new()))
+                    }
+                    Reaction::Late(_) => exchange.with(Reply::new(200, &HeaderMap::new(), &Bytes::new())),
+                    Reaction::Hang | Reaction::Drop => exchange,
+                })
+            });
             match reaction {
                 Reaction::Answer(status, retry_after) => {
                     let mut response = status.into_response();

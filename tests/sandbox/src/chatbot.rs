@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::client::Client;
-use crate::journal::Journal;
+use crate::journal::{Exchange, Journal, Reply};
 
 const BOUNDARY: &str = "sandbox-boundary";
 
@@ -52,12 +52,28 @@ impl Chatbot {
         let request =
             request.header("x-app-token", app_token).header("authorization", format!("Bearer {access_token}"));
         let started = Instant::now();
-        let answer = self.client.send(request.body(body.into()).expect("a request")).await;
+        let body = body.into();
+        let request = request.body(body.clone()).expect("a request");
+        let headers = request.headers().clone();
+        let answer = self.client.send(request).await;
         let answer = answer.expect("the bridge answers");
         let what = path.split('?').next().unwrap_or_default().rsplit('/').next().filter(|segment| segment.len() < 22);
         let what = format!("{method} {}", what.filter(|what| !what.is_empty()).unwrap_or("conversation"));
-        self.journal.hop("chatbot", "converse", &what, answer.status().as_str(), Some(started.elapsed()));
+        let outcome = answer.status();
+        self.journal.exchange("chatbot", "converse", &what, outcome.as_str(), Some(started.elapsed()), || {
+            let reply = Reply::new(outcome.as_u16(), answer.headers(), answer.body());
+            let path = format!("{}{path}", crate::CONVERSATIONS);
+            let conversation = conversation_id(&path, answer.body());
+            (conversation, Some(Exchange::new(&method, &path, &headers, &body).with(reply)))
+        });
         answer
+    }
+
+    /// Asks for a conversation with a person, under an idempotency key.
+    pub async fn open(&self, body: &Value, key: &str) -> (StatusCode, Value) {
+        let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("idempotency-key"), key)];
+        let answer = self.call(Method::POST, "", &headers, body.to_string()).await;
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 
     /// Makes one call with a JSON body and gives the status and the answer's JSON, or null.
@@ -91,5 +107,17 @@ impl Chatbot {
         let headers = [(CONTENT_TYPE, &*content_type)];
         let answer = self.call(Method::POST, &format!("/{conversation}/attachments"), &headers, body).await;
         (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+    }
+}
+
+/// The conversation that a path names, or that a response says was created; or nothing.
+fn conversation_id(path: &str, answer: &[u8]) -> String {
+    let below = path.strip_prefix(crate::CONVERSATIONS).unwrap_or_default().trim_start_matches('/');
+    match below.split(['/', '?']).next() {
+        Some(id) if !id.is_empty() => id.to_owned(),
+        _ => {
+            let created: Value = serde_json::from_slice(answer).unwrap_or_default();
+            created["conversationId"].as_str().unwrap_or_default().to_owned()
+        }
     }
 }

@@ -15,6 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::RECEIVE_MESSAGE;
+use crate::journal::{Exchange, Journal, Reply};
 use crate::lambda::{Function, InvokeError};
 use crate::server::Server;
 
@@ -37,18 +39,39 @@ pub struct Route {
 }
 
 /// Starts the API.
-pub fn start(listener: TcpListener, routes: Vec<Route>) -> Server {
-    let router = Router::new().fallback(answer).with_state(Arc::new(routes));
+pub fn start(listener: TcpListener, routes: Vec<Route>, journal: Arc<Journal>) -> Server {
+    let router = Router::new().fallback(observed).with_state((Arc::new(routes), journal));
     Server::on(listener, router.layer(DefaultBodyLimit::max(PAYLOAD_LIMIT)))
 }
 
-async fn answer(
-    State(routes): State<Arc<Vec<Route>>>,
+/// Shows an observer of the journal the events that arrive, and what they are answered with.
+async fn observed(
+    State((routes, journal)): State<(Arc<Vec<Route>>, Arc<Journal>)>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let event_id = header("x-8x8-event-id").filter(|_| uri.path() == RECEIVE_MESSAGE);
+    let arrival = event_id.and_then(|event_id| {
+        journal.event_arrived(event_id, || {
+            let outcome = match header("x-8x8-retry") {
+                None | Some("0") => "sent".to_owned(),
+                Some(retry) => format!("sent, retry {retry}"),
+            };
+            (outcome, Exchange::new(&method, uri.path(), &headers, &body))
+        })
+    });
+    let response = answer(&routes, method, uri, headers, body).await;
+    let Some(arrival) = arrival else { return response };
+    let (parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.expect("the body is in memory");
+    journal.event_replied(&arrival, Reply::new(parts.status.as_u16(), &parts.headers, &body));
+    Response::from_parts(parts, body.into())
+}
+
+async fn answer(routes: &[Route], method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let Some(route) = routes.iter().find(|route| route.takes(&method, uri.path())) else {
         return message(StatusCode::NOT_FOUND, "Not Found");
     };

@@ -18,6 +18,7 @@
 //! | [`deployment`] | the template: which function gets what |
 //! | [`faults`] | what goes wrong |
 //! | [`journal`] | what is seen of it all |
+//! | [`console`] | the page that shows it, with buttons |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 //! | [`build`], [`server`], [`client`] | the functions' binaries; a server and a client on loopback |
@@ -29,6 +30,7 @@ pub mod chatbot;
 pub mod client;
 pub mod cloud;
 pub mod cloud_formation;
+pub mod console;
 pub mod contact_center;
 pub mod deployment;
 pub mod event_source;
@@ -203,7 +205,7 @@ impl Sandbox {
             route(None, CONVERSATIONS, &functions.converse),
             route(None, "/v1/liveAgent/conversations/{proxy+}", &functions.converse),
         ];
-        let api = http_api::start(api_listener, routes);
+        let api = http_api::start(api_listener, routes, Arc::clone(&journal));
         let tasks = vec![
             log_task,
             event_source::start(

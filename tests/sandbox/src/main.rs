@@ -1,11 +1,13 @@
 //! `make run` and `make soak`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use sandbox::bot_platform::BotPlatformSettings;
+use sandbox::console::{self, Console};
 use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Credentials};
 use sandbox::deployment::CallbackAuthentication;
 use sandbox::faults::PlannedFault;
@@ -76,7 +78,7 @@ struct Options {
 
     /// Let something go wrong: bot-500, bot-429, bot-401, bot-hangs, bot-drops, duplicate, late, reorder, forged,
     /// keys-down, token-revoked, secrets-down, queue-down, table-down, 8x8-drops, 8x8-hangs, 8x8-500, 8x8-429, 8x8-late,
-    /// kill-receive, kill-deliver, kill-refresh, kill-register, kill-issue, kill-rotate, kill-converse. As FAULT=3 the
+    /// 8x8-slow, 8x8-shows-late, 8x8-oldest-first, kill-receive, kill-deliver, kill-refresh, kill-register, kill-issue, kill-rotate, kill-converse. As FAULT=3 the
     /// next three times, as FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several
     /// times.
     #[arg(long, value_name = "FAULT[=WHEN]")]
@@ -85,6 +87,19 @@ struct Options {
     /// Write the functions' log lines to this file.
     #[arg(long, value_name = "FILE", default_value = "target/sandbox.log")]
     logs: PathBuf,
+
+    /// Where the console page listens on 127.0.0.1; 0 is any free port. Without this, 8088, or any free port if 8088 is in
+    /// use.
+    #[arg(long, value_name = "PORT", conflicts_with = "once")]
+    console_port: Option<u16>,
+
+    /// Write every hop of the run to this file, with headers and bodies but without secrets, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+
+    /// Instead of the scripted hand-over, let 8x8 send the events of a recording again, in new conversations and signed anew.
+    #[arg(long, value_name = "FILE", conflicts_with = "contact_center_endpoint")]
+    replay: Option<PathBuf>,
 }
 
 /// Secrets of systems that are not simulated. They are taken from the environment, where no list of processes shows them.
@@ -145,7 +160,11 @@ async fn main() -> ExitCode {
 async fn run(options: Options) -> ExitCode {
     println!("Building the functions and starting the set …\n");
     let plays_contact_center = options.contact_center_endpoint.is_none();
-    let sandbox = Sandbox::start(settings(&options)).await;
+    let sandbox = Arc::new(Sandbox::start(settings(&options)).await);
+    let _console = match observe(&sandbox, &options).await {
+        Ok(console) => console,
+        Err(error) => return failed("the console", &error),
+    };
     for (name, address) in &sandbox.addresses {
         println!("  {name:<24} {address}");
     }
@@ -169,7 +188,11 @@ async fn run(options: Options) -> ExitCode {
         sandbox.fault(planned.fault, planned.when);
     }
     if plays_contact_center {
-        let verdict = match handover::play(&sandbox).await {
+        let played = match &options.replay {
+            None => handover::play(&sandbox).await,
+            Some(file) => replay(&sandbox, &channel_id, file).await,
+        };
+        let verdict = match played {
             Ok(verdict) => verdict,
             Err(error) => return failed("the hand-over", &error),
         };
@@ -188,6 +211,33 @@ async fn run(options: Options) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("the release", &error),
     }
+}
+
+/// Opens what shows or records the run: the console page, unless the run ends by itself, and the recording.
+async fn observe(sandbox: &Arc<Sandbox>, options: &Options) -> Result<Option<Console>, String> {
+    if !options.once || options.record.is_some() {
+        let observed = sandbox.journal.observe(options.record.as_deref());
+        observed.map_err(|error| format!("the recording cannot be written: {error}"))?;
+    }
+    if options.once {
+        return Ok(None);
+    }
+    let listener = console::listen(options.console_port).await;
+    let listener = listener.map_err(|error| format!("--console-port cannot be used: {error}"))?;
+    let console = Console::start(Arc::clone(sandbox), listener).map_err(|error| error.to_string())?;
+    if options.console_port.is_none() && console.address().port() != console::DEFAULT_PORT {
+        println!("Port {} is in use: the console listens on another one.", console::DEFAULT_PORT);
+    }
+    println!("  {:<24} {}", "the console", console.url());
+    Ok(Some(console))
+}
+
+async fn replay(sandbox: &Sandbox, channel_id: &str, file: &Path) -> Result<Verdict, String> {
+    sandbox.journal.say(&format!("8x8 sends the events of {} again", file.display()));
+    let events = console::replay(sandbox, channel_id, file).await?;
+    sandbox.settle(Duration::from_secs(600)).await;
+    println!("\n{events} events of {} were sent again.", file.display());
+    Ok(Verdict::on(sandbox))
 }
 
 async fn peers(options: &Options) -> ExitCode {

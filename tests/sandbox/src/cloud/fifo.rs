@@ -242,18 +242,18 @@ impl FifoQueue {
         Ok(())
     }
 
-    /// ChangeMessageVisibility.
-    pub fn hide(&self, receipt_handle: &str, timeout: Duration) -> Result<(), ReceiptError> {
+    /// ChangeMessageVisibility. Gives the message's deduplication id.
+    pub fn hide(&self, receipt_handle: &str, timeout: Duration) -> Result<String, ReceiptError> {
         let mut state = self.state();
         let sequence = state.in_flight(receipt_handle)?;
         let until = Instant::now() + self.hasty(timeout);
         let message = state.messages.get_mut(&sequence).expect("it is in flight");
         message.hidden = Some((until, message.receive_count));
-        let receive = message.receive_count;
+        let (receive, deduplication_id) = (message.receive_count, message.deduplication_id.clone());
         state.expiries.push(Reverse((until, sequence, receive)));
         drop(state);
         self.changed.notify_one();
-        Ok(())
+        Ok(deduplication_id)
     }
 
     /// Everything that waits or is in flight, in order.

@@ -96,7 +96,7 @@ fn send_message(queue: &FifoQueue, input: &Value, journal: &Journal) -> Result<V
     let sent = queue.send(body.to_owned(), attributes, group, deduplication_id);
     let outcome = if sent.is_repeat { "a repeat, dropped" } else { "stored" };
     if text(input, "QueueUrl")?.ends_with("/dead-letters.fifo") {
-        journal.hop("deliver-message", "dead letters", "an event", outcome, None);
+        journal.event_hop(deduplication_id, "deliver-message", "dead letters", outcome);
     } else {
         journal.event_hop(deduplication_id, "receive-message", "queue", outcome);
     }
@@ -160,8 +160,8 @@ fn delete_message(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> {
 fn change_message_visibility(queue: &FifoQueue, input: &Value, journal: &Journal) -> Result<Value, AwsError> {
     let timeout = input.get("VisibilityTimeout").and_then(Value::as_u64).filter(|seconds| *seconds <= 43_200);
     let timeout = timeout.ok_or_else(|| invalid("VisibilityTimeout must be from 0 to 43200"))?;
-    queue.hide(text(input, "ReceiptHandle")?, Duration::from_secs(timeout)).map_err(receipt_error)?;
-    journal.hop("deliver-message", "queue", "an event", &format!("again in {} s", timeout), None);
+    let hidden = queue.hide(text(input, "ReceiptHandle")?, Duration::from_secs(timeout)).map_err(receipt_error)?;
+    journal.event_hop(&hidden, "deliver-message", "queue", &format!("again in {timeout} s"));
     Ok(json!({}))
 }
 

@@ -1,0 +1,242 @@
+//! What the buttons of the page do.
+//!
+//! | who | actions |
+//! |---|---|
+//! | customer | `say` (`text`), `choose` (`card`, `text`), `end` |
+//! | agent | `join`, `type`, `stop`, `write` (`text`), `file` (`text`: its name, `content`: base64), `card`, `transfer`, `leave`, `end` |
+//! | faults | `bot-down`, `bot-slow`, `bot-401` until they are switched off; `duplicate`, `late`, `forged` at the next event |
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Desk, Shared, unix_millis};
+use crate::RECEIVE_MESSAGE;
+use crate::client::Client;
+use crate::contact_center::signer::{Claims, Signer};
+use crate::faults::{Fault, When};
+use crate::journal::Entry;
+
+/// What a slow bot platform takes: less than deliver-message waits.
+const SLOW: Duration = Duration::from_secs(3);
+
+/// An outage that someone ends.
+const UNTIL_SWITCHED_OFF: Duration = Duration::from_secs(24 * 3600);
+
+/// Older than receive-message allows.
+const LATE: u128 = 300_000;
+
+#[derive(Deserialize)]
+pub(super) struct Opening {
+    /// What was said so far, as 8x8 takes it: `authorType` and `text`.
+    messages: Vec<Value>,
+}
+
+pub(super) async fn open(State(desk): Shared, Json(opening): Json<Opening>) -> Response {
+    let mut body = json!({ "user": { "name": "Console Customer", "userId": crate::id::base64(), "language": "en" } });
+    if !opening.messages.is_empty() {
+        body["history"] = json!({ "messages": opening.messages });
+    }
+    let (status, created) = desk.sandbox.chatbot.open(&body, &crate::id::uuid()).await;
+    match created["conversationId"].as_str() {
+        Some(id) if status.is_success() => Json(json!({ "conversation_id": id })).into_response(),
+        _ => refused("the conversation", status, &created),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct CustomerAction {
+    action: String,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    card: String,
+}
+
+pub(super) async fn customer(
+    State(desk): Shared,
+    Path(id): Path<String>,
+    Json(request): Json<CustomerAction>,
+) -> Response {
+    let chatbot = &desk.sandbox.chatbot;
+    let (status, answer) = match request.action.as_str() {
+        "say" => {
+            let answer = chatbot.say(&id, "user", &request.text, &crate::id::uuid()).await;
+            (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+        }
+        "choose" => {
+            let path = format!("/{id}/cards/{}/action-submit", request.card);
+            chatbot.json(Method::PUT, &path, &json!({ "name": request.text })).await
+        }
+        "end" => chatbot.json(Method::PATCH, &format!("/{id}/participants/user"), &json!({ "removed": true })).await,
+        action => return unknown("customer's action", action),
+    };
+    if status.is_success() { done() } else { refused("the customer's action", status, &answer) }
+}
+
+#[derive(Deserialize)]
+pub(super) struct AgentAction {
+    action: String,
+    agent: String,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    content: String,
+}
+
+pub(super) async fn agent(State(desk): Shared, Path(id): Path<String>, Json(request): Json<AgentAction>) -> Response {
+    let Some(conversation) = desk.sandbox.contact_center.conversation(&id) else {
+        return (StatusCode::NOT_FOUND, "8x8 does not have this conversation").into_response();
+    };
+    let (agent, text) = (request.agent.as_str(), request.text.as_str());
+    match request.action.as_str() {
+        "join" => conversation.joined(agent),
+        "type" => conversation.types(agent),
+        "stop" => conversation.stops_typing(),
+        "write" => conversation.writes(agent, text),
+        "file" => match STANDARD.decode(&request.content) {
+            Ok(bytes) => conversation.sends_file(agent, text, &bytes),
+            Err(_) => return (StatusCode::BAD_REQUEST, "the content is not base64").into_response(),
+        },
+        "card" => {
+            let options = json!([{ "title": "Send it again" }, { "title": "Refund" }]);
+            let content = json!({ "title": "What shall we do?", "options": options });
+            if conversation.sends_card(agent, &content).is_none() {
+                return (StatusCode::NOT_IMPLEMENTED, "this API of 8x8 has no cards").into_response();
+            }
+        }
+        "transfer" => {
+            conversation.transferred();
+            conversation.left(agent);
+            conversation.queued();
+        }
+        "leave" => conversation.left(agent),
+        "end" => conversation.idle(),
+        action => return unknown("agent's action", action),
+    }
+    done()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Switch {
+    name: String,
+    on: bool,
+}
+
+pub(super) async fn fault(State(desk): Shared, Json(switch): Json<Switch>) -> Response {
+    let sandbox = &desk.sandbox;
+    let set = |fault, when| sandbox.fault(fault, if switch.on { when } else { When::Next(0) });
+    let outage = When::For(UNTIL_SWITCHED_OFF);
+    match (switch.name.as_str(), switch.on) {
+        ("bot-down", _) => set(Fault::Bot500, outage),
+        ("bot-401", _) => set(Fault::Bot401, outage),
+        ("bot-slow", true) => sandbox.bot.delay_answers(None, SLOW),
+        ("bot-slow", false) => sandbox.bot.answer_at_once(),
+        ("duplicate", _) => set(Fault::Duplicate, When::Next(1)),
+        ("late", _) => set(Fault::Late, When::Next(1)),
+        ("forged", _) => set(Fault::Forged, When::Next(1)),
+        (name, _) => return unknown("fault", name),
+    }
+    let state = if switch.on { "on" } else { "off" };
+    sandbox.journal.say(&format!("the console switches {} {state}", switch.name));
+    done()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Killing {
+    function: String,
+}
+
+pub(super) async fn kill(State(desk): Shared, Json(killing): Json<Killing>) -> Response {
+    let sandbox = &desk.sandbox;
+    let Some(function) = sandbox.all_functions().into_iter().find(|function| function.name() == killing.function)
+    else {
+        return unknown("function", &killing.function);
+    };
+    function.recycle();
+    sandbox.fault(function.settings().killed_by, When::Next(1));
+    sandbox
+        .journal
+        .say(&format!("the console kills {}, and its next process in the middle of its work", function.name()));
+    done()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Sending {
+    how: String,
+}
+
+/// Sends the event of a hop once more: as 8x8 repeats it, or as nobody may.
+pub(super) async fn send(State(desk): Shared, Path(number): Path<u64>, Json(sending): Json<Sending>) -> Response {
+    let Some(entry) = desk.sandbox.journal.entry(number) else {
+        return (StatusCode::NOT_FOUND, "this hop is not kept any more").into_response();
+    };
+    let Some(body) = desk.body_of(&entry) else {
+        return (StatusCode::CONFLICT, "this hop is no event of 8x8, or its body is not kept").into_response();
+    };
+    let contact_center = &desk.sandbox.contact_center;
+    let claims = |late| Claims {
+        tenant_id: contact_center.settings().tenant_id.clone(),
+        customer_id: "sandbox-customer".to_owned(),
+        event_id: entry.event_id.clone(),
+        retry: 1,
+        transmission_time: unix_millis() - late,
+    };
+    let (from, target, headers) = match sending.how.as_str() {
+        "again" => (
+            "8x8",
+            desk.sandbox.callback_url().to_owned(),
+            contact_center.signer().headers(body.as_bytes(), &claims(0)),
+        ),
+        "late" => {
+            let headers = contact_center.signer().headers(body.as_bytes(), &claims(LATE));
+            ("8x8", desk.sandbox.callback_url().to_owned(), headers)
+        }
+        // Past a load balancer, which would vouch for anyone, with a key of the forger's own.
+        "forged" => {
+            ("a forger", desk.sandbox.api_url(RECEIVE_MESSAGE), Signer::new().headers(body.as_bytes(), &claims(0)))
+        }
+        how => return unknown("way to send an event", how),
+    };
+    let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let status = Client::new().post(&target, headers, body).await;
+    let outcome = status.map_or("no answer".to_owned(), |status| status.as_u16().to_string());
+    desk.sandbox.journal.event_hop(&entry.event_id, from, "receive-message", &format!("{}: {outcome}", sending.how));
+    Json(json!({ "status": status.map(|status| status.as_u16()) })).into_response()
+}
+
+impl Desk {
+    /// The body of an event as 8x8 sent it.
+    fn body_of(&self, entry: &Entry) -> Option<String> {
+        if entry.event_id.is_empty() {
+            return None;
+        }
+        let entries = self.sandbox.journal.entries_after(0);
+        let mut requests = entries
+            .iter()
+            .filter(|other| other.event_id == entry.event_id && other.to == "receive-message")
+            .filter_map(|other| other.exchange.as_ref());
+        let genuine = requests.find(|request| request.is_successful())?;
+        String::from_utf8(genuine.body.to_vec()).ok()
+    }
+}
+
+fn done() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+fn unknown(what: &str, name: &str) -> Response {
+    (StatusCode::BAD_REQUEST, format!("no such {what}: {name}")).into_response()
+}
+
+/// What the bridge has said no to.
+fn refused(what: &str, status: StatusCode, answer: &Value) -> Response {
+    (StatusCode::BAD_GATEWAY, format!("{what} was answered with {status}: {answer}")).into_response()
+}
