@@ -21,6 +21,7 @@ use super::{
     Webhook,
 };
 use crate::faults::Fault;
+use crate::journal::{Exchange, Reply};
 
 pub(super) fn router(contact_center: Arc<ContactCenter>) -> Router {
     // An attachment may have what API Gateway lets through.
@@ -69,7 +70,7 @@ async fn answer(
         path if path.contains("/conversations") => "converse",
         _ => "register-channel",
     };
-    contact_center.journal.hop(caller, "8x8", &shown(&call), &outcome, None);
+    contact_center.journal.exchange(caller, "8x8", &shown(&call), &outcome, None, || details(&call, &uri, &answer));
     match answer {
         Ok((status, Body::Empty)) => status.into_response(),
         Ok((status, Body::File { name, bytes })) => {
@@ -86,6 +87,35 @@ async fn answer(
         }
         Err(problem) => problem.into_response(),
     }
+}
+
+/// The conversation that a call is about, and the call itself as an observer sees it. Of a log-in only that it took place.
+fn details(call: &Call<'_>, uri: &Uri, answer: &Answer) -> (String, Option<Exchange>) {
+    if call.path.last() == Some(&"token") {
+        return (String::new(), None);
+    }
+    let mut segments = call.path.iter().skip_while(|segment| **segment != "conversations").skip(1);
+    let conversation = match (segments.next(), answer) {
+        (Some(id), _) => (*id).to_owned(),
+        (None, Ok((_, Body::Json(created)))) => created["conversationId"].as_str().unwrap_or_default().to_owned(),
+        (None, _) => String::new(),
+    };
+    let method = call.method.parse().unwrap_or_default();
+    let exchange = Exchange::new(&method, uri.path(), call.headers, &Bytes::copy_from_slice(call.body));
+    let reply = |status: StatusCode, body: Bytes| Reply::new(status.as_u16(), &HeaderMap::new(), &body);
+    let reply = match answer {
+        Ok((status, Body::Json(body))) => Some(reply(*status, body.to_string().into())),
+        Ok((status, Body::Empty)) => Some(reply(*status, Bytes::new())),
+        Ok((status, Body::File { bytes, .. })) => Some(reply(*status, bytes.clone().into())),
+        Err(problem) => problem.answered().map(|(status, body)| reply(status, body.to_string().into())),
+    };
+    (
+        conversation,
+        Some(match reply {
+            Some(reply) => exchange.with(reply),
+            None => exchange,
+        }),
+    )
 }
 
 /// Method and path without ids.

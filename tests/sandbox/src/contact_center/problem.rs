@@ -90,6 +90,11 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, body)
     }
 
+    /// Status and body; none if the connection is dropped instead.
+    pub(super) fn answered(&self) -> Option<(StatusCode, &Value)> {
+        (!self.is_dropped).then_some((self.status, &self.body))
+    }
+
     /// As a line shows it.
     pub(super) fn shown(&self) -> String {
         if self.is_dropped { "no answer".to_owned() } else { self.status.as_u16().to_string() }
