@@ -34,16 +34,11 @@ bench: target/python/sam/.installed release
 	$(CARGO) build --quiet --locked --release --package bench
 	target/release/bench $(ARGS)
 
-# The parts one after another, each with its time. The dependencies are compiled twice: to check them (lint, docs) and to
-# run them (ministack, end-to-end). The sizes of the release zips are checked by `make bench`, since they need the slow
-# release build.
-TEST_PARTS := format python lint docs deploy-test ministack end-to-end
+# The dependencies are compiled twice: to check them (lint, docs) and to run them (sandbox, ministack, end-to-end). The sizes
+# of the release zips are checked by `make bench`, since they need the slow release build.
+TEST_PARTS := format lint docs sandbox python deploy-test ministack end-to-end
 test:
-	@times=; for part in $(TEST_PARTS); do \
-		start=$$(date +%s); \
-		$(MAKE) --no-print-directory $$part || { echo "make test: $$part failed" >&2; exit 1; }; \
-		times="$$times$$(printf '%-12s %5d s' $$part $$(($$(date +%s) - start)))\n"; \
-	done; printf "\n$$times"
+	@MAKE='$(MAKE)' bash tools/test.sh $(TEST_PARTS)
 
 end-to-end:
 	$(CARGO) test --quiet --locked --workspace
