@@ -173,7 +173,7 @@ pub(super) struct Sending {
     how: String,
 }
 
-/// Sends the event of a hop once more: as 8x8 repeats it, or as nobody may.
+/// Sends the event of a hop once more: as 8x8 repeats it, or too late, or forged.
 pub(super) async fn send(State(desk): Shared, Path(number): Path<u64>, Json(sending): Json<Sending>) -> Response {
     let Some(entry) = desk.sandbox.journal.entry(number) else {
         return (StatusCode::NOT_FOUND, "this hop is not kept any more").into_response();

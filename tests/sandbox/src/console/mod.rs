@@ -49,7 +49,7 @@ use crate::journal::Entry;
 use crate::server::Server;
 pub use recording::replay;
 
-/// Where the page is, if nobody says otherwise.
+/// Where the page is without `--console-port`.
 pub const DEFAULT_PORT: u16 = 8088;
 
 /// How often the page learns what waits.

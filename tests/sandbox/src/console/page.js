@@ -103,7 +103,7 @@ function learn(id) {
   if (!id || known.has(id)) return;
   known.add(id);
   byId("filter").append(element("option", { value: id, textContent: short(id), title: id }));
-  // Whoever opened the page during a conversation wants to see it.
+  // A page that is opened during a conversation shows it.
   if (!conversation && !before.length) select(id);
 }
 
