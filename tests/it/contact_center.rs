@@ -239,6 +239,9 @@ impl Alone {
 
 #[tokio::test]
 async fn what_is_not_answered_may_be_done_later() {
+    /// Far more than an answer takes, also on a busy machine.
+    const LATE: Duration = Duration::from_secs(2);
+
     let alone = Alone::start().await;
     let answers = [
         (FailureKind::Drops, None),
@@ -246,7 +249,7 @@ async fn what_is_not_answered_may_be_done_later() {
         (FailureKind::Status504, Some(StatusCode::GATEWAY_TIMEOUT)),
     ];
     for (number, (kind, answer)) in answers.into_iter().enumerate() {
-        alone.contact_center.break_next_late("POST", "messages", kind, Duration::from_millis(500));
+        alone.contact_center.break_next_late("POST", "messages", kind, LATE);
         assert_eq!(alone.say("late").await, answer);
         assert_eq!(alone.contact_center.said(&alone.conversation).len(), number, "not yet");
         alone.until_said(number + 1).await;

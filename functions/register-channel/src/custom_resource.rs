@@ -72,9 +72,9 @@ struct Success {
     warning: Option<String>,
 }
 
-/// What the properties ask for.
-#[derive(Debug, Clone)]
-struct Wanted {
+/// What the properties of a Create or Update ask for.
+#[derive(Debug)]
+struct Properties {
     /// The channel to adopt; none: one of our own.
     channel_id: Option<String>,
     queue_id: Option<String>,
@@ -83,22 +83,24 @@ struct Wanted {
     credentials_changed: bool,
 }
 
-impl Wanted {
-    async fn register(self, function: &RegisterChannel) -> Result<Value, Error> {
+impl Properties {
+    /// Registers or adopts. All of it may be repeated: what exists already is found.
+    async fn register(&mut self, function: &RegisterChannel) -> Result<Value, Error> {
         if self.credentials_changed {
             // What a warm process keeps and the stored token are good for the former ones: without this a wrong key would
             // be found when they expire, hours after the update has succeeded.
             function.contact_center.renew_credentials("register the channel").await?;
+            self.credentials_changed = false;
         }
-        let callback_url = self.callback_url;
-        let operation = match self.channel_id {
+        let callback_url = self.callback_url.clone();
+        let operation = match self.channel_id.clone() {
             Some(channel_id) => {
                 let params = AdoptionParams { channel_id, callback_url, shared: false };
                 function.make_way_for(&params).await?;
                 Operation::Adopt(params)
             }
             None => {
-                let queue_id = Some(self.queue_id.ok_or(Error::NoQueue)?);
+                let queue_id = Some(self.queue_id.clone().ok_or(Error::NoQueue)?);
                 function.make_way_for_own().await?;
                 Operation::Register(RegistrationParams { queue_id, callback_url, take_over: false })
             }
@@ -167,7 +169,7 @@ impl CustomResource {
         let saved = function.read_saved().await?;
         let saved_url = saved.content.registration().map(|registered| registered.callback_url.clone());
         let callback_url = callback_url.or(saved_url);
-        let wanted = Wanted {
+        let mut properties = Properties {
             channel_id: wanted("ChannelId"),
             queue_id: wanted("QueueId"),
             callback_url,
@@ -176,8 +178,7 @@ impl CustomResource {
         };
         let mut pauses = REGISTRATION_PAUSES.into_iter();
         loop {
-            // All of it may be repeated: what exists already is found.
-            match wanted.clone().register(function).await {
+            match properties.register(function).await {
                 Err(Error::ContactCenter(error)) if error.is_transient() => {
                     let Some(pause) = pauses.next() else { return Err(error.into()) };
                     tracing::warn!(%error, "8x8 is asked again");

@@ -163,8 +163,8 @@ impl ContactCenter {
         Self { client, config, access }
     }
 
-    /// Forgets former credentials: reads them anew, and logs in with them where they are good for a token. `call` is what
-    /// needs them.
+    /// Forgets former credentials: reads them past what is kept, and where they are good for a token, logs in with them.
+    /// `call` is what needs them.
     ///
     /// # Errors
     /// Credentials that cannot be read, and a token endpoint that refuses them or does not answer.
