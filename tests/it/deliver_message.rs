@@ -207,6 +207,28 @@ async fn six_hours_of_outage_lose_and_reorder_nothing() {
     bench.finish().await;
 }
 
+/// The longest wait in the queue is what an outage leaves behind: here every conversation has just begun it when the bot
+/// platform comes back.
+#[tokio::test]
+async fn everything_is_delivered_90_seconds_after_the_bot_platform_is_back() {
+    const HASTE: u32 = 5;
+
+    let bench = Bench::with(SandboxSettings { haste: HASTE, ..SandboxSettings::default() }).await;
+    let conversations: Vec<_> = (0..20).map(|_| bench.contact_center.open_conversation(&bench.channel_id)).collect();
+    for conversation in &conversations {
+        // Longer than the longest wait.
+        bench.bot.refuse_conversation(conversation.id(), 503, Some(300));
+        three_messages(&bench, conversation);
+    }
+    wait_until(|| bench.logged("\"wait_s\":75") >= conversations.len()).await;
+    conversations.iter().for_each(|conversation| bench.bot.take_conversation(conversation.id()));
+    let back = Instant::now();
+    assert!(bench.settle(PATIENCE).await);
+    assert!(back.elapsed() < Duration::from_secs(90) / HASTE, "{:?}", back.elapsed());
+    assert_eq!(bench.bot.received(), 60);
+    bench.finish().await;
+}
+
 #[tokio::test]
 async fn what_the_bot_platform_will_never_take_goes_to_the_dead_letters_with_its_status() {
     for status in [300, 301, 307, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451] {
