@@ -77,10 +77,10 @@ struct Options {
     secrets: Secrets,
 
     /// Let something go wrong: bot-500, bot-429, bot-401, bot-hangs, bot-drops, duplicate, late, reorder, forged,
-    /// keys-down, token-revoked, secrets-down, queue-down, table-down, 8x8-drops, 8x8-hangs, 8x8-500, 8x8-429, 8x8-late,
-    /// 8x8-slow, 8x8-shows-late, 8x8-oldest-first, kill-receive, kill-deliver, kill-refresh, kill-register, kill-issue, kill-rotate, kill-converse. As FAULT=3 the
-    /// next three times, as FAULT=20% at that share of all occasions, as FAULT=5s for that time. Can be given several
-    /// times.
+    /// keys-down, token-revoked, secrets-down, queue-down, table-down, 8x8-drops, 8x8-hangs, 8x8-500, 8x8-429,
+    /// 8x8-late, 8x8-slow, 8x8-shows-late, 8x8-oldest-first, kill-receive, kill-deliver, kill-refresh, kill-register,
+    /// kill-issue, kill-rotate, kill-converse. As FAULT=3 the next three times, as FAULT=20% at that share of all
+    /// occasions, as FAULT=5s for that time. Can be given several times.
     #[arg(long, value_name = "FAULT[=WHEN]")]
     fault: Vec<PlannedFault>,
 

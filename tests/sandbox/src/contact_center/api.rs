@@ -89,6 +89,22 @@ async fn answer(
     }
 }
 
+/// What the caller gets of a call that goes wrong.
+async fn failed(kind: FailureKind) -> Answer {
+    Err(match kind {
+        FailureKind::Status400 => Problem::bad_request("invalid_request", "The sandbox refuses this call."),
+        FailureKind::Status500 => Problem::internal(),
+        FailureKind::Status504 => Problem::gateway_timeout(),
+        FailureKind::Status429 => Problem::too_many_requests(),
+        FailureKind::Drops => Problem::dropped(),
+        FailureKind::Hangs => {
+            // Longer than any caller waits.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Problem::dropped()
+        }
+    })
+}
+
 /// The conversation that a call is about, and the call itself as an observer sees it. Of a log-in only that it took place.
 fn details(call: &Call<'_>, uri: &Uri, answer: &Answer) -> (String, Option<Exchange>) {
     if call.path.last() == Some(&"token") {
@@ -148,7 +164,7 @@ impl ContactCenter {
         let tenant = self.settings.tenant_id.as_str();
         match (self.settings.api, call.method, call.path.as_slice()) {
             (_, "POST", ["oauth", "v2", "token"]) => match self.planned_failure("POST", "token") {
-                Some(_) => Err(Problem::internal()),
+                Some(failure) => failed(failure.kind).await,
                 None => self.token(call),
             },
             (ContactCenterApi::ChatGatewayV1, "GET", ["chat-gateway", "v1", "jwk", id, "public"])
@@ -197,18 +213,7 @@ impl ContactCenter {
             }
             Effect::After(time) => self.carry_out_later(time, call, method, path),
         }
-        match failure.kind {
-            FailureKind::Status400 => Err(Problem::bad_request("invalid_request", "The sandbox refuses this call.")),
-            FailureKind::Status500 => Err(Problem::internal()),
-            FailureKind::Status504 => Err(Problem::gateway_timeout()),
-            FailureKind::Status429 => Err(Problem::too_many_requests()),
-            FailureKind::Drops => Err(Problem::dropped()),
-            FailureKind::Hangs => {
-                // Longer than any caller waits.
-                tokio::time::sleep(Duration::from_secs(60)).await;
-                Err(Problem::dropped())
-            }
-        }
+        failed(failure.kind).await
     }
 
     /// Does what is asked for when the caller has given up.
