@@ -13,40 +13,40 @@ use sandbox::faults::{Fault, When};
 use sandbox::soak::{self, Load};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Headers, PATIENCE, message, received};
+use crate::support::{Headers, PATIENCE, Stack, message, received};
 
-async fn bench(callback_authentication: CallbackAuthentication) -> Bench {
-    Bench::with(SandboxSettings { callback_authentication, ..SandboxSettings::default() }).await
+async fn stack(callback_authentication: CallbackAuthentication) -> Stack {
+    Stack::with(SandboxSettings { callback_authentication, ..SandboxSettings::default() }).await
 }
 
 /// Posts past the load balancer.
-async fn post(bench: &Bench, headers: &Headers, body: &str) -> StatusCode {
-    let request = Request::post(bench.api_url(sandbox::RECEIVE_MESSAGE));
+async fn post(stack: &Stack, headers: &Headers, body: &str) -> StatusCode {
+    let request = Request::post(stack.api_url(sandbox::RECEIVE_MESSAGE));
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
     let request = request.body(Bytes::from(body.to_owned())).unwrap();
     Client::new().send(request).await.expect("receive-message answers").status()
 }
 
 /// Tokens for a caller that logs in with `login`.
-async fn tokens(bench: &Bench, login: &Login) -> Value {
+async fn tokens(stack: &Stack, login: &Login) -> Value {
     let body = json!({
         "grant_type": "password", "username": login.username, "password": login.password, "clientid": login.app_token,
     });
-    let request = Request::post(bench.api_url(sandbox::TOKEN)).header("content-type", "application/json");
+    let request = Request::post(stack.api_url(sandbox::TOKEN)).header("content-type", "application/json");
     let answer = Client::new().send(request.body(body.to_string().into()).unwrap()).await.expect("issue-token answers");
     serde_json::from_slice(answer.body()).expect("answers are JSON")
 }
 
 /// What a load balancer adds to 8x8's own headers.
-async fn callers_headers(bench: &Bench) -> Headers {
-    let login = bench.caller_login();
-    let access_token = tokens(bench, &login).await["access_token"].as_str().expect("a token").to_owned();
+async fn callers_headers(stack: &Stack) -> Headers {
+    let login = stack.caller_login();
+    let access_token = tokens(stack, &login).await["access_token"].as_str().expect("a token").to_owned();
     vec![("x-app-token", login.app_token), ("authorization", format!("Bearer {access_token}"))]
 }
 
 /// 8x8's headers but for the signature.
-fn of_8x8(bench: &Bench, body: &str) -> Headers {
-    bench.signed(body.as_bytes()).into_iter().filter(|(name, _)| *name != "x-8x8-signature").collect()
+fn of_8x8(stack: &Stack, body: &str) -> Headers {
+    stack.signed(body.as_bytes()).into_iter().filter(|(name, _)| *name != "x-8x8-signature").collect()
 }
 
 fn joined(one: &Headers, other: &Headers) -> Headers {
@@ -65,28 +65,28 @@ async fn every_mode_asks_for_what_it_says() {
         (Either, [no, yes, no, yes, yes, yes, no, yes, no]),
         (Both, [no, no, no, no, yes, no, no, no, no]),
     ] {
-        let bench = bench(mode).await;
-        let right_headers = callers_headers(&bench).await;
+        let stack = stack(mode).await;
+        let right_headers = callers_headers(&stack).await;
         let wrong_headers = vec![right_headers[0].clone(), ("authorization", "Bearer x".to_owned())];
         let mut expected = expected.into_iter();
         for signature in ["missing", "right", "wrong"] {
             for headers in ["missing", "right", "wrong"] {
                 let body = message("c");
                 let of_8x8 = match signature {
-                    "missing" => of_8x8(&bench, &body),
-                    "right" => bench.signed(body.as_bytes()),
-                    _ => Signer::new().headers(body.as_bytes(), &bench.claims()),
+                    "missing" => of_8x8(&stack, &body),
+                    "right" => stack.signed(body.as_bytes()),
+                    _ => Signer::new().headers(body.as_bytes(), &stack.claims()),
                 };
                 let of_caller = match headers {
                     "missing" => vec![],
                     "right" => right_headers.clone(),
                     _ => wrong_headers.clone(),
                 };
-                let status = post(&bench, &joined(&of_8x8, &of_caller), &body).await;
+                let status = post(&stack, &joined(&of_8x8, &of_caller), &body).await;
                 assert_eq!(status, expected.next().unwrap(), "{mode:?}: signature {signature}, headers {headers}");
             }
         }
-        bench.finish().await;
+        stack.finish().await;
     }
 }
 
@@ -96,29 +96,29 @@ async fn a_webhook_verification_passes_unless_a_credential_is_wrong() {
     use CallbackAuthentication::{Both, Either, Headers as ByHeaders};
     let body = r#"{"notificationVersion":"Chat Gateway v1.0","eventType":"WEB_HOOK_VERIFY"}"#;
     for mode in [ByHeaders, Either, Both] {
-        let bench = bench(mode).await;
-        let right_headers = callers_headers(&bench).await;
-        let sent = bench.queues.events.sent();
+        let stack = stack(mode).await;
+        let right_headers = callers_headers(&stack).await;
+        let sent = stack.queues.events.sent();
         let plain = vec![("content-type", "application/json".to_owned())];
-        for headers in [plain.clone(), joined(&bench.signed(body.as_bytes()), &right_headers)] {
-            assert_eq!(post(&bench, &headers, body).await, StatusCode::OK, "{mode:?}");
+        for headers in [plain.clone(), joined(&stack.signed(body.as_bytes()), &right_headers)] {
+            assert_eq!(post(&stack, &headers, body).await, StatusCode::OK, "{mode:?}");
         }
         let wrong_headers = joined(&plain, &vec![("x-app-token", "x".to_owned())]);
-        assert_eq!(post(&bench, &wrong_headers, body).await, StatusCode::UNAUTHORIZED, "{mode:?}");
+        assert_eq!(post(&stack, &wrong_headers, body).await, StatusCode::UNAUTHORIZED, "{mode:?}");
         if mode != ByHeaders {
-            let wrong_signature = Signer::new().headers(body.as_bytes(), &bench.claims());
-            assert_eq!(post(&bench, &wrong_signature, body).await, StatusCode::UNAUTHORIZED, "{mode:?}");
+            let wrong_signature = Signer::new().headers(body.as_bytes(), &stack.claims());
+            assert_eq!(post(&stack, &wrong_signature, body).await, StatusCode::UNAUTHORIZED, "{mode:?}");
         }
-        assert_eq!(bench.queues.events.sent(), sent);
-        bench.finish().await;
+        assert_eq!(stack.queues.events.sent(), sent);
+        stack.finish().await;
     }
 }
 
 #[tokio::test]
 async fn every_wrong_header_is_refused() {
-    let bench = bench(CallbackAuthentication::Headers).await;
-    let login = bench.caller_login();
-    let tokens = tokens(&bench, &login).await;
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let login = stack.caller_login();
+    let tokens = tokens(&stack, &login).await;
     let bearer = |token: &str| format!("Bearer {token}");
     let (access, refresh) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
     let body = message("c");
@@ -133,18 +133,18 @@ async fn every_wrong_header_is_refused() {
         ("an altered token", Some(&*login.app_token), Some(bearer(&access.replace('.', "..")))),
         ("a cut token", Some(&*login.app_token), Some(bearer(&access[..access.len() - 1]))),
     ] {
-        let mut headers = of_8x8(&bench, &body);
+        let mut headers = of_8x8(&stack, &body);
         headers.extend(app_token.map(|value| ("x-app-token", value.to_owned())));
         headers.extend(authorization.map(|value| ("authorization", value)));
-        assert_eq!(post(&bench, &headers, &body).await, StatusCode::UNAUTHORIZED, "{what}");
+        assert_eq!(post(&stack, &headers, &body).await, StatusCode::UNAUTHORIZED, "{what}");
     }
-    assert_eq!(bench.queues.events.sent(), 0);
-    bench.finish().await;
+    assert_eq!(stack.queues.events.sent(), 0);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_token_of_another_integration_is_refused() {
-    let (one, other) = (bench(CallbackAuthentication::Headers).await, bench(CallbackAuthentication::Headers).await);
+    let (one, other) = (stack(CallbackAuthentication::Headers).await, stack(CallbackAuthentication::Headers).await);
     let (headers, body) = (callers_headers(&other).await, message("c"));
     assert_eq!(post(&one, &joined(&of_8x8(&one, &body), &headers), &body).await, StatusCode::UNAUTHORIZED);
     assert_eq!(post(&other, &joined(&of_8x8(&other, &body), &headers), &body).await, StatusCode::OK);
@@ -154,111 +154,111 @@ async fn a_token_of_another_integration_is_refused() {
 
 #[tokio::test]
 async fn the_callers_own_headers_are_not_passed_on() {
-    let bench = bench(CallbackAuthentication::Headers).await;
-    let (headers, body) = (callers_headers(&bench).await, message("c"));
-    assert_eq!(post(&bench, &joined(&of_8x8(&bench, &body), &headers), &body).await, StatusCode::OK);
-    assert!(bench.settle(PATIENCE).await);
-    let receipts = bench.bot.receipts();
-    assert_eq!(receipts["c"][0].headers["x-app-token"], *bench.bot.settings().app_token);
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&stack).await, message("c"));
+    assert_eq!(post(&stack, &joined(&of_8x8(&stack, &body), &headers), &body).await, StatusCode::OK);
+    assert!(stack.settle(PATIENCE).await);
+    let receipts = stack.bot.receipts();
+    assert_eq!(receipts["c"][0].headers["x-app-token"], *stack.bot.settings().app_token);
     assert!(receipts["c"][0].headers["authorization"].to_str().unwrap().starts_with("Bearer bot-access-"));
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_event_without_an_id_is_known_by_its_body() {
-    let bench = bench(CallbackAuthentication::Headers).await;
-    let mut headers = callers_headers(&bench).await;
-    headers.push(("x-8x8-tenant-id", bench.contact_center.settings().tenant_id.clone()));
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let mut headers = callers_headers(&stack).await;
+    headers.push(("x-8x8-tenant-id", stack.contact_center.settings().tenant_id.clone()));
     let (one, other) = (message("c"), message("c").replace("timestamp\":1", "timestamp\":2"));
     for body in [&one, &one, &other] {
-        assert_eq!(post(&bench, &headers, body).await, StatusCode::OK);
+        assert_eq!(post(&stack, &headers, body).await, StatusCode::OK);
     }
-    assert_eq!(bench.queues.events.sent(), 2);
-    assert_eq!(bench.queues.events.len(), 2, "the bot platform here wants an id, and gets none");
+    assert_eq!(stack.queues.events.sent(), 2);
+    assert_eq!(stack.queues.events.len(), 2, "the bot platform here wants an id, and gets none");
 }
 
 #[tokio::test]
 async fn a_foreign_tenant_is_refused_by_its_header_too() {
-    let bench = bench(CallbackAuthentication::Headers).await;
-    let (headers, body) = (callers_headers(&bench).await, message("c"));
-    assert_eq!(post(&bench, &headers, &body).await, StatusCode::UNAUTHORIZED);
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&stack).await, message("c"));
+    assert_eq!(post(&stack, &headers, &body).await, StatusCode::UNAUTHORIZED);
     let foreign = joined(&headers, &vec![("x-8x8-tenant-id", "another".to_owned())]);
-    assert_eq!(post(&bench, &foreign, &body).await, StatusCode::UNAUTHORIZED);
-    bench.finish().await;
+    assert_eq!(post(&stack, &foreign, &body).await, StatusCode::UNAUTHORIZED);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_secret_that_is_out_of_reach_is_no_refusal() {
-    let bench = bench(CallbackAuthentication::Headers).await;
-    let (headers, body) = (callers_headers(&bench).await, message("c"));
-    bench.functions.receive_message.recycle();
-    bench.fault(Fault::SecretsDown, When::Share(1.0));
-    let headers = joined(&of_8x8(&bench, &body), &headers);
-    assert_eq!(post(&bench, &headers, &body).await, StatusCode::SERVICE_UNAVAILABLE);
-    bench.faults.clear();
-    assert_eq!(post(&bench, &headers, &body).await, StatusCode::OK);
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&stack).await, message("c"));
+    stack.functions.receive_message.recycle();
+    stack.fault(Fault::SecretsDown, When::Share(1.0));
+    let headers = joined(&of_8x8(&stack, &body), &headers);
+    assert_eq!(post(&stack, &headers, &body).await, StatusCode::SERVICE_UNAVAILABLE);
+    stack.faults.clear();
+    assert_eq!(post(&stack, &headers, &body).await, StatusCode::OK);
     // From now on it is known, and an outage changes nothing.
-    bench.fault(Fault::SecretsDown, When::Share(1.0));
-    assert_eq!(post(&bench, &headers, &body).await, StatusCode::OK);
-    bench.faults.clear();
-    bench.finish().await;
+    stack.fault(Fault::SecretsDown, When::Share(1.0));
+    assert_eq!(post(&stack, &headers, &body).await, StatusCode::OK);
+    stack.faults.clear();
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn after_the_start_a_check_needs_no_call() {
-    let bench = bench(CallbackAuthentication::Headers).await;
-    let (headers, body) = (callers_headers(&bench).await, message("c"));
-    assert_eq!(post(&bench, &joined(&of_8x8(&bench, &body), &headers), &body).await, StatusCode::OK);
-    let calls = || bench.cloud.calls_of("receive-message", "secretsmanager");
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let (headers, body) = (callers_headers(&stack).await, message("c"));
+    assert_eq!(post(&stack, &joined(&of_8x8(&stack, &body), &headers), &body).await, StatusCode::OK);
+    let calls = || stack.cloud.calls_of("receive-message", "secretsmanager");
     let before = calls();
     for _ in 0..20 {
         let body = message("c");
-        assert_eq!(post(&bench, &joined(&of_8x8(&bench, &body), &headers), &body).await, StatusCode::OK);
+        assert_eq!(post(&stack, &joined(&of_8x8(&stack, &body), &headers), &body).await, StatusCode::OK);
     }
     assert_eq!(calls(), before);
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_replaced_app_token_and_password_leave_no_gap() {
-    let bench = bench(CallbackAuthentication::Headers).await;
-    let old = bench.caller_login();
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let old = stack.caller_login();
     let headers_of = async |login: &Login| {
-        let tokens = tokens(&bench, login).await;
+        let tokens = tokens(&stack, login).await;
         let access_token = tokens["access_token"].as_str().unwrap_or("none").to_owned();
         vec![("x-app-token", login.app_token.clone()), ("authorization", format!("Bearer {access_token}"))]
     };
     let status = async |headers: &Headers| {
         let body = message("c");
-        post(&bench, &joined(&of_8x8(&bench, &body), headers), &body).await
+        post(&stack, &joined(&of_8x8(&stack, &body), headers), &body).await
     };
     let before = headers_of(&old).await;
     assert_eq!(status(&before).await, StatusCode::OK);
 
     // A person puts others into the secret; the functions still hold the old ones in memory.
-    let mut secret = bench.cloud.secrets.current(CALLER_SECRET);
+    let mut secret = stack.cloud.secrets.current(CALLER_SECRET);
     (secret["app_token"], secret["password"]) = (json!("new-app-token"), json!("new-password"));
-    bench.cloud.secrets.set(CALLER_SECRET, &secret);
-    let new = bench.caller_login();
+    stack.cloud.secrets.set(CALLER_SECRET, &secret);
+    let new = stack.caller_login();
     assert_eq!(status(&before).await, StatusCode::OK, "the old ones");
     assert_eq!(status(&headers_of(&new).await).await, StatusCode::OK, "the new ones");
     assert_eq!(status(&headers_of(&old).await).await, StatusCode::OK, "a new token for the old ones");
 
     // A day later.
-    bench.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(24 * 3600));
-    bench.functions.receive_message.recycle();
-    bench.functions.issue_token.recycle();
+    stack.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(24 * 3600));
+    stack.functions.receive_message.recycle();
+    stack.functions.issue_token.recycle();
     assert_eq!(status(&before).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(tokens(&bench, &old).await["error"], "invalid_client");
+    assert_eq!(tokens(&stack, &old).await["error"], "invalid_client");
     assert_eq!(status(&headers_of(&new).await).await, StatusCode::OK);
-    bench.finish().await;
+    stack.finish().await;
 }
 
 /// Ten thousand callbacks through the load balancer. In their middle the key is rotated, signs at once, and the load
 /// balancer gets tokens of it, while most processes of receive-message still hold the secret as it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_in_the_middle_of_ten_thousand_requests_refuses_none() {
-    let bench = Bench::with(SandboxSettings {
+    let stack = Stack::with(SandboxSettings {
         callback_authentication: CallbackAuthentication::Headers,
         concurrency: 4,
         ..SandboxSettings::default()
@@ -267,32 +267,32 @@ async fn a_rotation_in_the_middle_of_ten_thousand_requests_refuses_none() {
     let load = Load { conversations: 1000, events: 10, patience: PATIENCE * 5, rate: None };
     let rotations = async {
         for rotation in 1..=3 {
-            while bench.bot.received() < rotation * 2500 {
+            while stack.bot.received() < rotation * 2500 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            bench.rotate_signing_key().await.expect("a rotation");
-            bench.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(3600));
-            bench.functions.issue_token.recycle();
-            bench.load_balancer.caller.forget_tokens().await;
+            stack.rotate_signing_key().await.expect("a rotation");
+            stack.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(3600));
+            stack.functions.issue_token.recycle();
+            stack.load_balancer.caller.forget_tokens().await;
         }
     };
-    let (verdict, ()) = tokio::join!(soak::play(&bench, &bench.channel_id, load), rotations);
+    let (verdict, ()) = tokio::join!(soak::play(&stack, &stack.channel_id, load), rotations);
     assert!(verdict.is_good(), "{verdict}");
     assert_eq!(verdict.accepted, 10_000);
-    assert_eq!(bench.logged(r#""EventsRefused""#), 0);
-    assert_eq!(bench.contact_center.retries(), 0);
-    bench.finish().await;
+    assert_eq!(stack.logged(r#""EventsRefused""#), 0);
+    assert_eq!(stack.contact_center.retries(), 0);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_load_balancer_that_refreshes_in_time_carries_a_hand_over() {
-    let bench = bench(CallbackAuthentication::Both).await;
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    let stack = stack(CallbackAuthentication::Both).await;
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     for _ in 0..3 {
-        bench.load_balancer.caller.refresh_now().await;
+        stack.load_balancer.caller.refresh_now().await;
         conversation.writes("agent", "confidential");
-        assert!(bench.settle(PATIENCE).await);
+        assert!(stack.settle(PATIENCE).await);
     }
-    assert_eq!(received(&bench, conversation.id()).len(), 3);
-    bench.finish().await;
+    assert_eq!(received(&stack, conversation.id()).len(), 3);
+    stack.finish().await;
 }

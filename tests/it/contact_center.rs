@@ -15,7 +15,7 @@ use sandbox::server::Server;
 use sandbox::{SandboxSettings, handover};
 use serde_json::{Map, Value, json};
 
-use crate::support::{Bench, PATIENCE};
+use crate::support::{PATIENCE, Stack};
 
 fn documented() -> Value {
     serde_json::from_str(include_str!("fixtures/8x8_events.json")).expect("the fixture is JSON")
@@ -73,14 +73,14 @@ async fn everything(api: ContactCenterApi) -> Vec<Value> {
         ContactCenterApi::ChatApiV2 => Authentication::ClientCredentials,
     };
     let contact_center = ContactCenterSettings { api, authentication, ..ContactCenterSettings::default() };
-    let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
-    bench.refresh_tokens().await.expect("the tokens are refreshed");
-    let verdict = handover::play(&bench).await.expect("the hand-over is played");
+    let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+    stack.refresh_tokens().await.expect("the tokens are refreshed");
+    let verdict = handover::play(&stack).await.expect("the hand-over is played");
     assert!(verdict.is_good(), "{verdict}");
-    let receipts = bench.bot.receipts();
+    let receipts = stack.bot.receipts();
     let bodies = receipts.values().flatten().map(|receipt| serde_json::from_slice(&receipt.body).expect("JSON"));
     let events = bodies.collect();
-    bench.finish().await;
+    stack.finish().await;
     events
 }
 
@@ -167,11 +167,11 @@ async fn every_event_of_the_older_api_has_the_shape_that_8x8_documents() {
 async fn an_agents_file_can_be_fetched_without_credentials_until_its_url_expires() {
     for (life, expected) in [(Duration::from_secs(60), StatusCode::OK), (Duration::ZERO, StatusCode::FORBIDDEN)] {
         let contact_center = ContactCenterSettings { file_url_life: life, ..ContactCenterSettings::default() };
-        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
-        let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+        let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        let conversation = stack.contact_center.open_conversation(&stack.channel_id);
         conversation.sends_file("anna", "Rechnung für März.pdf", b"\x00\xff not text");
-        assert!(bench.settle(PATIENCE).await);
-        let receipts = bench.bot.receipts();
+        assert!(stack.settle(PATIENCE).await);
+        let receipts = stack.bot.receipts();
         let event: Value = serde_json::from_slice(&receipts[conversation.id()][0].body).expect("JSON");
         let attachment = &event["data"]["attachments"][0];
         assert_eq!(attachment["fileName"], "Rechnung für März.pdf");
@@ -182,7 +182,7 @@ async fn an_agents_file_can_be_fetched_without_credentials_until_its_url_expires
         if expected == StatusCode::OK {
             assert_eq!(&file.body()[..], b"\x00\xff not text");
         }
-        bench.finish().await;
+        stack.finish().await;
     }
 }
 

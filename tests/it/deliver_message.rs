@@ -8,7 +8,7 @@ use sandbox::faults::{Fault, When};
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::json;
 
-use crate::support::{Bench, PATIENCE, received};
+use crate::support::{PATIENCE, Stack, received};
 
 /// A message that was given back comes again 60 times sooner than in life.
 fn hasty() -> SandboxSettings {
@@ -24,78 +24,78 @@ fn three_messages(sandbox: &Sandbox, conversation: &sandbox::contact_center::Con
 
 #[tokio::test]
 async fn a_2xx_ends_it() {
-    let bench = Bench::start().await;
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    let sent = three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), sent);
-    assert_eq!((bench.bot.repeats(), bench.queues.dead_letters.len()), (0, 0));
-    assert_eq!(bench.logged(r#""EventsDelivered":1"#), 3);
-    assert_eq!(bench.logged(r#""EventAge""#), 3);
-    bench.finish().await;
+    let stack = Stack::start().await;
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    let sent = three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), sent);
+    assert_eq!((stack.bot.repeats(), stack.queues.dead_letters.len()), (0, 0));
+    assert_eq!(stack.logged(r#""EventsDelivered":1"#), 3);
+    assert_eq!(stack.logged(r#""EventAge""#), 3);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_revoked_token_is_replaced_by_a_new_log_in_and_stored() {
-    let bench = Bench::start().await;
-    bench.refresh_tokens().await.expect("the first token");
-    let before = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
-    bench.bot.revoke_access_tokens();
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    let sent = three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), sent);
-    let after = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    let stack = Stack::start().await;
+    stack.refresh_tokens().await.expect("the first token");
+    let before = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
+    stack.bot.revoke_access_tokens();
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    let sent = three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), sent);
+    let after = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
     assert_ne!(before["access_token"], after["access_token"]);
     assert!(after["refresh_token"].is_string());
     // The one-time refresh token is refresh-tokens' alone.
-    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (2, 0));
-    assert_eq!(bench.logged("tried again"), 0, "no event had to wait");
-    bench.finish().await;
+    assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (2, 0));
+    assert_eq!(stack.logged("tried again"), 0, "no event had to wait");
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_token_that_someone_else_has_replaced_is_read_again_without_a_log_in() {
-    let bench = Bench::start().await;
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    let log_ins = bench.bot.grants("password");
+    let stack = Stack::start().await;
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    let log_ins = stack.bot.grants("password");
 
     // The function still holds the token that is revoked now; refresh-tokens has put another one in its place.
-    bench.bot.revoke_access_tokens();
-    let mut stored = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    stack.bot.revoke_access_tokens();
+    let mut stored = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
     stored["expires_at"] = json!(1);
-    bench.cloud.secrets.set(BOT_TOKEN_SECRET, &stored);
-    bench.refresh_tokens().await.expect("a refresh");
-    let versions = bench.cloud.secrets.versions(BOT_TOKEN_SECRET);
+    stack.cloud.secrets.set(BOT_TOKEN_SECRET, &stored);
+    stack.refresh_tokens().await.expect("a refresh");
+    let versions = stack.cloud.secrets.versions(BOT_TOKEN_SECRET);
 
-    three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()).len(), 6);
-    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (log_ins, 1));
-    assert_eq!(bench.cloud.secrets.versions(BOT_TOKEN_SECRET), versions);
-    bench.finish().await;
+    three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()).len(), 6);
+    assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (log_ins, 1));
+    assert_eq!(stack.cloud.secrets.versions(BOT_TOKEN_SECRET), versions);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_bot_platform_that_refuses_every_token_is_not_stormed() {
-    let bench = Bench::with(hasty()).await;
-    bench.refresh_tokens().await.expect("the first token");
-    let versions = bench.cloud.secrets.versions(BOT_TOKEN_SECRET);
+    let stack = Stack::with(hasty()).await;
+    stack.refresh_tokens().await.expect("the first token");
+    let versions = stack.cloud.secrets.versions(BOT_TOKEN_SECRET);
     for status in [401, 403] {
-        let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-        bench.bot.refuse_conversation(conversation.id(), status, None);
-        let sent = three_messages(&bench, &conversation);
-        wait_until(|| bench.bot.refused_with(status) > 8).await;
-        bench.bot.take_conversation(conversation.id());
-        assert!(bench.settle(PATIENCE).await);
-        assert_eq!(received(&bench, conversation.id()), sent);
+        let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+        stack.bot.refuse_conversation(conversation.id(), status, None);
+        let sent = three_messages(&stack, &conversation);
+        wait_until(|| stack.bot.refused_with(status) > 8).await;
+        stack.bot.take_conversation(conversation.id());
+        assert!(stack.settle(PATIENCE).await);
+        assert_eq!(received(&stack, conversation.id()), sent);
     }
-    let environments = bench.functions.deliver_message.started();
-    assert!(bench.bot.grants("password") <= 1 + environments, "one log-in an environment");
-    assert_eq!(bench.cloud.secrets.versions(BOT_TOKEN_SECRET), versions, "what is refused is not stored");
-    bench.finish().await;
+    let environments = stack.functions.deliver_message.started();
+    assert!(stack.bot.grants("password") <= 1 + environments, "one log-in an environment");
+    assert_eq!(stack.cloud.secrets.versions(BOT_TOKEN_SECRET), versions, "what is refused is not stored");
+    stack.finish().await;
 }
 
 #[tokio::test]
@@ -104,107 +104,107 @@ async fn a_changed_app_token_is_found_without_a_restart() {
         bot: BotPlatformSettings { app_token: "new-app-token".to_owned(), ..BotPlatformSettings::default() },
         ..hasty()
     };
-    let bench = Bench::with(settings).await;
-    let right = bench.cloud.secrets.current(BOT_SECRET);
+    let stack = Stack::with(settings).await;
+    let right = stack.cloud.secrets.current(BOT_SECRET);
     let mut wrong = right.clone();
     wrong["app_token"] = json!("old-app-token");
-    bench.refresh_tokens().await.expect("the first token");
-    bench.cloud.secrets.set(BOT_SECRET, &wrong);
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    let sent = three_messages(&bench, &conversation);
-    wait_until(|| bench.bot.refused_with(401) > 0).await;
-    bench.cloud.secrets.set(BOT_SECRET, &right);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), sent);
-    bench.finish().await;
+    stack.refresh_tokens().await.expect("the first token");
+    stack.cloud.secrets.set(BOT_SECRET, &wrong);
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    let sent = three_messages(&stack, &conversation);
+    wait_until(|| stack.bot.refused_with(401) > 0).await;
+    stack.cloud.secrets.set(BOT_SECRET, &right);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), sent);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn before_the_first_refresh_the_first_event_logs_in_itself() {
-    let bench = Bench::start().await;
-    assert_eq!(bench.cloud.secrets.current(BOT_TOKEN_SECRET), json!({}));
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    let sent = three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), sent);
-    assert!(bench.cloud.secrets.current(BOT_TOKEN_SECRET)["access_token"].is_string());
-    assert_eq!(bench.bot.grants("password"), 1);
-    bench.finish().await;
+    let stack = Stack::start().await;
+    assert_eq!(stack.cloud.secrets.current(BOT_TOKEN_SECRET), json!({}));
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    let sent = three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), sent);
+    assert!(stack.cloud.secrets.current(BOT_TOKEN_SECRET)["access_token"].is_string());
+    assert_eq!(stack.bot.grants("password"), 1);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_short_failure_is_bridged_within_the_call() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     for fault in [Fault::Bot500, Fault::BotDrops] {
-        let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-        bench.fault(fault, When::Next(2));
-        let sent = three_messages(&bench, &conversation);
-        assert!(bench.settle(PATIENCE).await);
-        assert_eq!(received(&bench, conversation.id()), sent, "{fault}");
+        let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+        stack.fault(fault, When::Next(2));
+        let sent = three_messages(&stack, &conversation);
+        assert!(stack.settle(PATIENCE).await);
+        assert_eq!(received(&stack, conversation.id()), sent, "{fault}");
     }
-    assert_eq!(bench.logged("tried again"), 0);
-    bench.finish().await;
+    assert_eq!(stack.logged("tried again"), 0);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn retry_after_is_honoured_within_the_call() {
-    let bench = Bench::start().await;
-    bench.refresh_tokens().await.expect("the first token");
-    bench.fault(Fault::Bot429, When::Next(1));
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    let stack = Stack::start().await;
+    stack.refresh_tokens().await.expect("the first token");
+    stack.fault(Fault::Bot429, When::Next(1));
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     let started = Instant::now();
-    three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
+    three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
     assert!(started.elapsed() >= Duration::from_secs(1), "the bot platform asked for a second");
-    assert_eq!(bench.logged("tried again"), 0);
-    bench.finish().await;
+    assert_eq!(stack.logged("tried again"), 0);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_lasting_failure_holds_up_its_conversation_and_no_other() {
     for status in [408, 425, 429, 500, 502, 503, 504, 599] {
-        let bench = Bench::with(hasty()).await;
-        let broken = bench.contact_center.open_conversation(&bench.channel_id);
-        let healthy = bench.contact_center.open_conversation(&bench.channel_id);
-        bench.bot.refuse_conversation(broken.id(), status, None);
-        let held_up = three_messages(&bench, &broken);
-        let delivered = three_messages(&bench, &healthy);
-        wait_until(|| received(&bench, healthy.id()) == delivered && bench.logged("tried again") > 0).await;
-        assert_eq!(received(&bench, broken.id()), Vec::<String>::new());
-        bench.bot.take_conversation(broken.id());
-        assert!(bench.settle(PATIENCE).await);
-        assert_eq!(received(&bench, broken.id()), held_up, "{status}");
-        assert_eq!(bench.queues.dead_letters.len(), 0);
-        bench.finish().await;
+        let stack = Stack::with(hasty()).await;
+        let broken = stack.contact_center.open_conversation(&stack.channel_id);
+        let healthy = stack.contact_center.open_conversation(&stack.channel_id);
+        stack.bot.refuse_conversation(broken.id(), status, None);
+        let held_up = three_messages(&stack, &broken);
+        let delivered = three_messages(&stack, &healthy);
+        wait_until(|| received(&stack, healthy.id()) == delivered && stack.logged("tried again") > 0).await;
+        assert_eq!(received(&stack, broken.id()), Vec::<String>::new());
+        stack.bot.take_conversation(broken.id());
+        assert!(stack.settle(PATIENCE).await);
+        assert_eq!(received(&stack, broken.id()), held_up, "{status}");
+        assert_eq!(stack.queues.dead_letters.len(), 0);
+        stack.finish().await;
     }
 }
 
 #[tokio::test]
 async fn a_hung_bot_platform_is_waited_for_and_tried_again() {
-    let bench = Bench::with(hasty()).await;
-    bench.refresh_tokens().await.expect("the first token");
-    bench.fault(Fault::BotHangs, When::Next(1));
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    let sent = three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), sent);
-    bench.finish().await;
+    let stack = Stack::with(hasty()).await;
+    stack.refresh_tokens().await.expect("the first token");
+    stack.fault(Fault::BotHangs, When::Next(1));
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    let sent = three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), sent);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn six_hours_of_outage_lose_and_reorder_nothing() {
     // An hour passes in a second. The bot platform asks for five minutes each time; we wait for 75 seconds at most.
-    let bench = Bench::with(SandboxSettings { haste: 3600, ..SandboxSettings::default() }).await;
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    bench.bot.refuse_conversation(conversation.id(), 503, Some(300));
-    let sent = three_messages(&bench, &conversation);
+    let stack = Stack::with(SandboxSettings { haste: 3600, ..SandboxSettings::default() }).await;
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    stack.bot.refuse_conversation(conversation.id(), 503, Some(300));
+    let sent = three_messages(&stack, &conversation);
     // 288 receives, one every 75 seconds, are six hours.
-    wait_until(|| bench.queues.events.contents().first().is_some_and(|message| message.receive_count > 288)).await;
-    bench.bot.take_conversation(conversation.id());
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), sent);
-    assert_eq!(bench.queues.dead_letters.len(), 0);
-    bench.finish().await;
+    wait_until(|| stack.queues.events.contents().first().is_some_and(|message| message.receive_count > 288)).await;
+    stack.bot.take_conversation(conversation.id());
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), sent);
+    assert_eq!(stack.queues.dead_letters.len(), 0);
+    stack.finish().await;
 }
 
 /// The longest wait in the queue is what an outage leaves behind: here every conversation has just begun it when the bot
@@ -213,36 +213,36 @@ async fn six_hours_of_outage_lose_and_reorder_nothing() {
 async fn everything_is_delivered_90_seconds_after_the_bot_platform_is_back() {
     const HASTE: u32 = 5;
 
-    let bench = Bench::with(SandboxSettings { haste: HASTE, ..SandboxSettings::default() }).await;
-    let conversations: Vec<_> = (0..20).map(|_| bench.contact_center.open_conversation(&bench.channel_id)).collect();
+    let stack = Stack::with(SandboxSettings { haste: HASTE, ..SandboxSettings::default() }).await;
+    let conversations: Vec<_> = (0..20).map(|_| stack.contact_center.open_conversation(&stack.channel_id)).collect();
     for conversation in &conversations {
         // Longer than the longest wait.
-        bench.bot.refuse_conversation(conversation.id(), 503, Some(300));
-        three_messages(&bench, conversation);
+        stack.bot.refuse_conversation(conversation.id(), 503, Some(300));
+        three_messages(&stack, conversation);
     }
-    wait_until(|| bench.logged("\"wait_s\":75") >= conversations.len()).await;
-    conversations.iter().for_each(|conversation| bench.bot.take_conversation(conversation.id()));
+    wait_until(|| stack.logged("\"wait_s\":75") >= conversations.len()).await;
+    conversations.iter().for_each(|conversation| stack.bot.take_conversation(conversation.id()));
     let back = Instant::now();
-    assert!(bench.settle(PATIENCE).await);
+    assert!(stack.settle(PATIENCE).await);
     assert!(back.elapsed() < Duration::from_secs(90) / HASTE, "{:?}", back.elapsed());
-    assert_eq!(bench.bot.received(), 60);
-    bench.finish().await;
+    assert_eq!(stack.bot.received(), 60);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn what_the_bot_platform_will_never_take_goes_to_the_dead_letters_with_its_status() {
     for status in [300, 301, 307, 400, 402, 404, 405, 409, 410, 413, 415, 422, 451] {
-        let bench = Bench::start().await;
-        let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-        bench.bot.refuse_conversation(conversation.id(), status, None);
-        let refused = three_messages(&bench, &conversation);
-        assert!(bench.settle(PATIENCE).await);
-        bench.bot.take_conversation(conversation.id());
-        let taken = three_messages(&bench, &conversation);
-        assert!(bench.settle(PATIENCE).await);
-        assert_eq!(received(&bench, conversation.id()), taken, "the conversation goes on after {status}");
+        let stack = Stack::start().await;
+        let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+        stack.bot.refuse_conversation(conversation.id(), status, None);
+        let refused = three_messages(&stack, &conversation);
+        assert!(stack.settle(PATIENCE).await);
+        stack.bot.take_conversation(conversation.id());
+        let taken = three_messages(&stack, &conversation);
+        assert!(stack.settle(PATIENCE).await);
+        assert_eq!(received(&stack, conversation.id()), taken, "the conversation goes on after {status}");
 
-        let dead = bench.queues.dead_letters.contents();
+        let dead = stack.queues.dead_letters.contents();
         assert_eq!(dead.len(), refused.len());
         for (dead, event_id) in dead.iter().zip(&refused) {
             assert_eq!(dead.message_attributes["status"]["StringValue"], status.to_string());
@@ -251,62 +251,62 @@ async fn what_the_bot_platform_will_never_take_goes_to_the_dead_letters_with_its
             let message: serde_json::Value = serde_json::from_str(&dead.body).unwrap();
             assert_eq!(message["headers"]["x-8x8-event-id"], **event_id);
         }
-        assert_eq!(bench.logged(r#""EventsDeadLettered":1"#), 3);
-        bench.finish().await;
+        assert_eq!(stack.logged(r#""EventsDeadLettered":1"#), 3);
+        stack.finish().await;
     }
 }
 
 #[tokio::test]
 async fn a_message_that_is_moved_back_and_refused_again_is_kept_again() {
-    let bench = Bench::start().await;
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    bench.bot.refuse_conversation(conversation.id(), 400, None);
-    three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    for message in bench.queues.dead_letters.receive(10, None) {
-        bench.queues.events.send(message.body, json!({}), &message.group, &message.message_id);
-        bench.queues.dead_letters.delete(&message.receipt_handle).expect("it was received");
+    let stack = Stack::start().await;
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    stack.bot.refuse_conversation(conversation.id(), 400, None);
+    three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    for message in stack.queues.dead_letters.receive(10, None) {
+        stack.queues.events.send(message.body, json!({}), &message.group, &message.message_id);
+        stack.queues.dead_letters.delete(&message.receipt_handle).expect("it was received");
     }
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(bench.queues.dead_letters.len(), 3);
-    bench.finish().await;
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(stack.queues.dead_letters.len(), 3);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_message_that_is_no_event_goes_to_the_dead_letters() {
-    let bench = Bench::start().await;
-    bench.queues.events.send("confidential, and none of ours".to_owned(), json!({}), "group", "id");
-    assert!(bench.settle(PATIENCE).await);
-    let dead = bench.queues.dead_letters.contents();
+    let stack = Stack::start().await;
+    stack.queues.events.send("confidential, and none of ours".to_owned(), json!({}), "group", "id");
+    assert!(stack.settle(PATIENCE).await);
+    let dead = stack.queues.dead_letters.contents();
     assert_eq!(dead[0].body, "confidential, and none of ours");
     assert!(dead[0].message_attributes.get("status").is_none());
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_event_stays_in_the_queue_while_the_dead_letter_queue_fails() {
-    let bench = Bench::with(hasty()).await;
-    bench.refresh_tokens().await.expect("the first token");
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    bench.bot.refuse_conversation(conversation.id(), 400, None);
-    three_messages(&bench, &conversation);
+    let stack = Stack::with(hasty()).await;
+    stack.refresh_tokens().await.expect("the first token");
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    stack.bot.refuse_conversation(conversation.id(), 400, None);
+    three_messages(&stack, &conversation);
     // After the events are in the queue, and before the bot platform is asked for the first time, or later.
-    wait_until(|| bench.bot.refused_with(400) > 0).await;
-    bench.fault(Fault::QueueDown, When::For(Duration::from_secs(3)));
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(bench.queues.dead_letters.len(), 3);
-    bench.finish().await;
+    wait_until(|| stack.bot.refused_with(400) > 0).await;
+    stack.fault(Fault::QueueDown, When::For(Duration::from_secs(3)));
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(stack.queues.dead_letters.len(), 3);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_outage_of_secrets_manager_delays_and_loses_nothing() {
-    let bench = Bench::with(hasty()).await;
-    bench.fault(Fault::SecretsDown, When::For(Duration::from_secs(2)));
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
-    let sent = three_messages(&bench, &conversation);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), sent);
-    bench.finish().await;
+    let stack = Stack::with(hasty()).await;
+    stack.fault(Fault::SecretsDown, When::For(Duration::from_secs(2)));
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    let sent = three_messages(&stack, &conversation);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), sent);
+    stack.finish().await;
 }
 
 async fn wait_until(holds: impl Fn() -> bool) {

@@ -9,7 +9,7 @@ use sandbox::deployment::CallbackAuthentication;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::Bench;
+use crate::support::Stack;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
@@ -36,16 +36,16 @@ fn examples(document: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_examples_are_a_whole_hand_over() {
-    let bench = Bench::start().await;
-    let (webhooks, _) = bench.contact_center.registered();
-    let login = bench.caller_login();
+    let stack = Stack::start().await;
+    let (webhooks, _) = stack.contact_center.registered();
+    let login = stack.caller_login();
     let script = examples("README.md");
     assert!(script.matches("curl ").count() >= 9, "{script}");
     output(
         Command::new("bash")
             .args(["-euo", "pipefail", "-c", &script])
-            .env("TOKEN_URL", bench.api_url(sandbox::TOKEN))
-            .env("CONVERSATIONS_URL", bench.api_url(sandbox::CONVERSATIONS))
+            .env("TOKEN_URL", stack.api_url(sandbox::TOKEN))
+            .env("CONVERSATIONS_URL", stack.api_url(sandbox::CONVERSATIONS))
             .env("APP_TOKEN", login.app_token)
             .env("USERNAME", login.username)
             .env("PASSWORD", login.password)
@@ -53,15 +53,15 @@ async fn the_readmes_examples_are_a_whole_hand_over() {
             .env("PICTURE", root().join("LICENSE-MIT")),
     )
     .await;
-    let conversations = bench.contact_center.conversation_ids();
+    let conversations = stack.contact_center.conversation_ids();
     assert_eq!(conversations.len(), 1);
-    let kept = bench.contact_center.kept(&conversations[0]);
+    let kept = stack.contact_center.kept(&conversations[0]);
     assert_eq!((&kept["user"]["name"], &kept["state"]), (&"Ada".into(), &"idle".into()));
     assert_eq!(kept["history"].as_array().unwrap().len(), 2);
     assert_eq!(kept["postAgentAssignments"].as_array().unwrap().len(), 1);
-    let said: Vec<_> = bench.contact_center.said(&conversations[0]).into_iter().map(|(_, text)| text).collect();
+    let said: Vec<_> = stack.contact_center.said(&conversations[0]).into_iter().map(|(_, text)| text).collect();
     assert_eq!(said, ["It should have been here on Monday.", ""]);
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
@@ -85,8 +85,8 @@ async fn the_openapi_file_is_valid() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_running_set_answers_as_the_openapi_file_says() {
     let callback_authentication = CallbackAuthentication::Either;
-    let bench = Bench::with(SandboxSettings { callback_authentication, ..SandboxSettings::default() }).await;
-    let (app_token, access_token) = bench.chatbot.caller.credentials().await.expect("a caller gets tokens");
+    let stack = Stack::with(SandboxSettings { callback_authentication, ..SandboxSettings::default() }).await;
+    let (app_token, access_token) = stack.chatbot.caller.credentials().await.expect("a caller gets tokens");
     // It leaves files where it runs.
     let folder = root().join("target/schemathesis");
     std::fs::create_dir_all(&folder).unwrap();
@@ -97,11 +97,11 @@ async fn the_running_set_answers_as_the_openapi_file_says() {
             .arg(root().join("tests/it/fixtures/schemathesis.toml"))
             .arg("run")
             .arg(root().join("docs/openapi.yaml"))
-            .args(["--url", &bench.api_url("")])
+            .args(["--url", &stack.api_url("")])
             .env("APP_TOKEN", app_token)
             .env("BEARER_TOKEN", access_token),
     )
     .await;
-    assert!(bench.contact_center.conversation_ids().len() > 10, "it gets beyond the door");
-    assert_eq!(bench.leaks(), Vec::<String>::new());
+    assert!(stack.contact_center.conversation_ids().len() > 10, "it gets beyond the door");
+    assert_eq!(stack.leaks(), Vec::<String>::new());
 }

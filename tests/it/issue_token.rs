@@ -9,12 +9,12 @@ use sandbox::deployment::CALLER_SECRET;
 use sandbox::faults::{Fault, When};
 use serde_json::{Value, json};
 
-use crate::support::Bench;
+use crate::support::Stack;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-async fn post(bench: &Bench, content_type: &str, body: String) -> Response<Bytes> {
-    let request = Request::post(bench.api_url(sandbox::TOKEN)).header("content-type", content_type);
+async fn post(stack: &Stack, content_type: &str, body: String) -> Response<Bytes> {
+    let request = Request::post(stack.api_url(sandbox::TOKEN)).header("content-type", content_type);
     Client::new().send(request.body(body.into()).unwrap()).await.expect("issue-token answers")
 }
 
@@ -26,8 +26,8 @@ fn form(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-fn password_grant(bench: &Bench) -> String {
-    let login = bench.caller_login();
+fn password_grant(stack: &Stack) -> String {
+    let login = stack.caller_login();
     form(&[
         ("grant_type", "password"),
         ("username", &login.username),
@@ -37,8 +37,8 @@ fn password_grant(bench: &Bench) -> String {
 }
 
 /// Asserts that a request is refused with that status and error, and that nothing may be kept of it.
-async fn refused(bench: &Bench, content_type: &str, body: String, status: StatusCode, error: &str) {
-    let answer = post(bench, content_type, body.clone()).await;
+async fn refused(stack: &Stack, content_type: &str, body: String, status: StatusCode, error: &str) {
+    let answer = post(stack, content_type, body.clone()).await;
     assert_eq!((answer.status(), &json_of(&answer)["error"]), (status, &json!(error)), "{body}");
     assert_eq!(answer.headers()["cache-control"], "no-store");
     assert_eq!(answer.headers()["content-type"], "application/json");
@@ -47,13 +47,13 @@ async fn refused(bench: &Bench, content_type: &str, body: String, status: Status
 
 #[tokio::test]
 async fn issues_tokens_as_an_aisera_tenant_does() {
-    let bench = Bench::start().await;
-    let login = bench.caller_login();
+    let stack = Stack::start().await;
+    let login = stack.caller_login();
     let aiseras_json = json!({
         "grant_type": "password", "username": login.username, "password": login.password, "clientid": login.app_token,
     });
-    for (content_type, body) in [(FORM, password_grant(&bench)), ("application/json", aiseras_json.to_string())] {
-        let answer = post(&bench, content_type, body).await;
+    for (content_type, body) in [(FORM, password_grant(&stack)), ("application/json", aiseras_json.to_string())] {
+        let answer = post(&stack, content_type, body).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()["cache-control"], "no-store");
         assert_eq!(answer.headers()["content-type"], "application/json");
@@ -69,19 +69,19 @@ async fn issues_tokens_as_an_aisera_tenant_does() {
 
         let body =
             form(&[("grant_type", "refresh_token"), ("refresh_token", refresh), ("client_id", &login.app_token)]);
-        let answer = post(&bench, FORM, body).await;
+        let answer = post(&stack, FORM, body).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_ne!(json_of(&answer)["access_token"], tokens["access_token"]);
     }
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn wrong_requests_get_oauths_errors() {
-    let bench = Bench::start().await;
-    let login = bench.caller_login();
+    let stack = Stack::start().await;
+    let login = stack.caller_login();
     let (app_token, username, password) = (&*login.app_token, &*login.username, &*login.password);
-    let tokens = json_of(&post(&bench, FORM, password_grant(&bench)).await);
+    let tokens = json_of(&post(&stack, FORM, password_grant(&stack)).await);
     let access = tokens["access_token"].as_str().unwrap();
 
     let bad_request = StatusCode::BAD_REQUEST;
@@ -98,7 +98,7 @@ async fn wrong_requests_get_oauths_errors() {
             "invalid_request",
         ),
         (form(&[("grant_type", "refresh_token"), ("clientid", app_token)]), bad_request, "invalid_request"),
-        (format!("{}&clientid=again", password_grant(&bench)), bad_request, "invalid_request"),
+        (format!("{}&clientid=again", password_grant(&stack)), bad_request, "invalid_request"),
         (form(&[("grant_type", "client_credentials"), ("clientid", app_token)]), bad_request, "unsupported_grant_type"),
         (
             form(&[("grant_type", "password"), ("username", username), ("password", password)]),
@@ -131,18 +131,18 @@ async fn wrong_requests_get_oauths_errors() {
             "invalid_grant",
         ),
     ] {
-        refused(&bench, FORM, body, status, error).await;
+        refused(&stack, FORM, body, status, error).await;
     }
-    refused(&bench, "text/plain", password_grant(&bench), bad_request, "invalid_request").await;
-    refused(&bench, "application/json", "[]".to_owned(), bad_request, "invalid_request").await;
-    assert!(bench.logged(r#""TokensRefused":1"#) > 0);
-    bench.finish().await;
+    refused(&stack, "text/plain", password_grant(&stack), bad_request, "invalid_request").await;
+    refused(&stack, "application/json", "[]".to_owned(), bad_request, "invalid_request").await;
+    assert!(stack.logged(r#""TokensRefused":1"#) > 0);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_wrong_user_and_a_wrong_password_get_the_same_answer() {
-    let bench = Bench::start().await;
-    let login = bench.caller_login();
+    let stack = Stack::start().await;
+    let login = stack.caller_login();
     let answer = async |username: &str, password: &str| {
         let fields = [
             ("grant_type", "password"),
@@ -150,40 +150,40 @@ async fn a_wrong_user_and_a_wrong_password_get_the_same_answer() {
             ("password", password),
             ("clientid", &login.app_token),
         ];
-        post(&bench, FORM, form(&fields)).await
+        post(&stack, FORM, form(&fields)).await
     };
     let wrong_user = answer("somebody", &login.password).await;
     let wrong_password = answer(&login.username, "something").await;
     assert_eq!(wrong_user.body(), wrong_password.body());
     assert_eq!(wrong_user.headers(), wrong_password.headers());
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn without_its_secret_it_asks_to_try_again() {
-    let bench = Bench::start().await;
-    let body = password_grant(&bench);
-    bench.functions.issue_token.recycle();
-    bench.fault(Fault::SecretsDown, When::Share(1.0));
-    let answer = post(&bench, FORM, body).await;
+    let stack = Stack::start().await;
+    let body = password_grant(&stack);
+    stack.functions.issue_token.recycle();
+    stack.fault(Fault::SecretsDown, When::Share(1.0));
+    let answer = post(&stack, FORM, body).await;
     assert_eq!(
         (answer.status(), &answer.headers()["retry-after"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap())
     );
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_oauth_client_library_works_with_it_unmodified() {
-    let bench = Bench::start().await;
-    let login = bench.caller_login();
+    let stack = Stack::start().await;
+    let login = stack.caller_login();
     // Client id in the body, and in an Authorization header.
     for (auth_type, secret) in [(AuthType::RequestBody, None), (AuthType::BasicAuth, Some(""))] {
         let mut client = BasicClient::new(ClientId::new(login.app_token.clone())).set_auth_type(auth_type);
         if let Some(secret) = secret {
             client = client.set_client_secret(oauth2::ClientSecret::new(secret.to_owned()));
         }
-        let client = client.set_token_uri(TokenUrl::new(bench.api_url(sandbox::TOKEN)).unwrap());
+        let client = client.set_token_uri(TokenUrl::new(stack.api_url(sandbox::TOKEN)).unwrap());
         let send = async |request: oauth2::HttpRequest| {
             let answer = Client::new().send(request.map(Bytes::from)).await.expect("an answer");
             Ok::<_, std::io::Error>(answer.map(|body| body.to_vec()))
@@ -201,61 +201,61 @@ async fn an_oauth_client_library_works_with_it_unmodified() {
         let error = client.exchange_password(&username, &wrong).request_async(&send).await.unwrap_err();
         assert!(error.to_string().contains("Server returned error response"), "{error}");
     }
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn tokens_of_before_a_rotation_stay_good_and_new_ones_are_of_the_new_key() {
-    let bench = Bench::start().await;
-    let login = bench.caller_login();
+    let stack = Stack::start().await;
+    let login = stack.caller_login();
     let refresh = async |token: &str| {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", token), ("clientid", &login.app_token)];
-        json_of(&post(&bench, FORM, form(&fields)).await)["refresh_token"].as_str().expect("tokens").to_owned()
+        json_of(&post(&stack, FORM, form(&fields)).await)["refresh_token"].as_str().expect("tokens").to_owned()
     };
-    let first = json_of(&post(&bench, FORM, password_grant(&bench)).await);
+    let first = json_of(&post(&stack, FORM, password_grant(&stack)).await);
     let mut tokens = vec![first["refresh_token"].as_str().unwrap().to_owned()];
     for _ in 0..3 {
-        bench.rotate_signing_key().await.expect("a rotation");
+        stack.rotate_signing_key().await.expect("a rotation");
         // An hour later every function knows the new key, and it signs.
-        bench.cloud.secrets.age(CALLER_SECRET, std::time::Duration::from_secs(3600));
-        bench.functions.issue_token.recycle();
+        stack.cloud.secrets.age(CALLER_SECRET, std::time::Duration::from_secs(3600));
+        stack.functions.issue_token.recycle();
         for token in tokens.clone() {
             tokens.push(refresh(&token).await);
         }
     }
-    assert_eq!(bench.caller_login().app_token, login.app_token, "a rotation replaces the key alone");
-    bench.finish().await;
+    assert_eq!(stack.caller_login().app_token, login.app_token, "a rotation replaces the key alone");
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_rotation_that_is_killed_or_repeated_is_completed() {
-    let bench = Bench::start().await;
-    let key = || bench.cloud.secrets.current(CALLER_SECRET)["signing_key"].clone();
+    let stack = Stack::start().await;
+    let key = || stack.cloud.secrets.current(CALLER_SECRET)["signing_key"].clone();
     let before = key();
-    let token = bench.cloud.secrets.begin_rotation(CALLER_SECRET);
+    let token = stack.cloud.secrets.begin_rotation(CALLER_SECRET);
     for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
         let event = json!({ "Step": step, "SecretId": CALLER_SECRET, "ClientRequestToken": token });
-        bench.fault(Fault::KillRotate, When::Next(2));
-        while bench.functions.rotate_signing_key.invoke(&event).await.is_err() {}
-        bench.faults.clear();
-        bench.functions.rotate_signing_key.invoke(&event).await.expect("a step may be repeated");
+        stack.fault(Fault::KillRotate, When::Next(2));
+        while stack.functions.rotate_signing_key.invoke(&event).await.is_err() {}
+        stack.faults.clear();
+        stack.functions.rotate_signing_key.invoke(&event).await.expect("a step may be repeated");
     }
     assert_ne!(key(), before);
-    assert_eq!(post(&bench, FORM, password_grant(&bench)).await.status(), StatusCode::OK);
-    bench.finish().await;
+    assert_eq!(post(&stack, FORM, password_grant(&stack)).await.status(), StatusCode::OK);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_rotation_that_secrets_manager_does_not_know_is_refused() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     for event in
         [json!({}), json!({ "Step": "createSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": "x".repeat(32) })]
     {
-        assert!(bench.functions.rotate_signing_key.invoke(&event).await.is_err());
+        assert!(stack.functions.rotate_signing_key.invoke(&event).await.is_err());
     }
     // Testing what was not made.
-    let token = bench.cloud.secrets.begin_rotation(CALLER_SECRET);
+    let token = stack.cloud.secrets.begin_rotation(CALLER_SECRET);
     let event = json!({ "Step": "testSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": token });
-    assert!(bench.functions.rotate_signing_key.invoke(&event).await.is_err());
-    bench.finish().await;
+    assert!(stack.functions.rotate_signing_key.invoke(&event).await.is_err());
+    stack.finish().await;
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use crate::conformance::{Peer, create_table, sdk_config};
-use crate::support::{Bench, message, received};
+use crate::support::{Stack, message, received};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -98,7 +98,7 @@ impl Emulated {
 
 /// moto with the queues and secrets of a deployment.
 struct Deployment {
-    bench: Bench,
+    stack: Stack,
     cloud: Peer,
     sqs: aws_sdk_sqs::Client,
     event_queue: String,
@@ -109,7 +109,7 @@ struct Deployment {
 impl Deployment {
     async fn start() -> Self {
         // 8x8 and the bot platform.
-        let bench = Bench::start().await;
+        let stack = Stack::start().await;
         let cloud = Peer::moto().await;
         let config = sdk_config(&cloud.url());
         let (sqs, secrets) = (aws_sdk_sqs::Client::new(&config), aws_sdk_secretsmanager::Client::new(&config));
@@ -118,20 +118,20 @@ impl Deployment {
             queue.send().await.expect("a queue").queue_url.expect("a queue has a URL")
         };
         let (event_queue, dead_letter_queue) = (queue("events.fifo").await, queue("dead-letters.fifo").await);
-        let bot = bench.bot.settings();
+        let bot = stack.bot.settings();
         for (name, value) in [
-            ("contact-center", json!({ "api_key": bench.contact_center.settings().credentials.api_key })),
+            ("contact-center", json!({ "api_key": stack.contact_center.settings().credentials.api_key })),
             ("bot", json!({ "app_token": bot.app_token, "username": bot.username, "password": bot.password })),
             ("bot-token", json!({})),
             ("channel", json!({})),
         ] {
             secrets.create_secret().name(name).secret_string(value.to_string()).send().await.expect("a secret");
         }
-        Self { bench, cloud, sqs, event_queue, dead_letter_queue, secrets }
+        Self { stack, cloud, sqs, event_queue, dead_letter_queue, secrets }
     }
 
     fn address(&self, part: &str) -> &str {
-        &self.bench.addresses.iter().find(|(name, _)| *name == part).expect("the sandbox has it").1
+        &self.stack.addresses.iter().find(|(name, _)| *name == part).expect("the sandbox has it").1
     }
 
     async fn function(&self, name: &str) -> Emulated {
@@ -147,7 +147,7 @@ impl Deployment {
             ("BOT_SECRET_ID", "bot"),
             ("BOT_TOKEN_SECRET_ID", "bot-token"),
             ("CHANNEL_SECRET_ID", "channel"),
-            ("CALLBACK_URL", self.bench.callback_url()),
+            ("CALLBACK_URL", self.stack.callback_url()),
             ("EVENT_QUEUE_URL", &self.event_queue),
             ("DEAD_LETTER_QUEUE_URL", &self.dead_letter_queue),
             ("CALLER_SECRET_ID", "caller"),
@@ -175,7 +175,7 @@ impl Deployment {
     /// The event file of a genuine event.
     fn event(&self, body: &str) -> Value {
         let mut event = fixture("http-api.json");
-        for (name, value) in self.bench.signed(body.as_bytes()) {
+        for (name, value) in self.stack.signed(body.as_bytes()) {
             event["headers"][name] = value.into();
         }
         event["body"] = body.into();
@@ -213,23 +213,23 @@ async fn an_event_goes_through_receive_message_the_queue_and_deliver_message() {
 
     let answer = deliver.invoke(&deployment.next_message().await).await;
     assert_eq!(answer, json!({ "batchItemFailures": [] }));
-    assert_eq!(received(&deployment.bench, "c").len(), 1);
-    assert_eq!(deployment.bench.bot.receipts()["c"][0].body, body);
+    assert_eq!(received(&deployment.stack, "c").len(), 1);
+    assert_eq!(deployment.stack.bot.receipts()["c"][0].body, body);
     // There was no token yet; the first event has logged in.
     assert!(deployment.secret("bot-token").await["access_token"].is_string());
 
     // One that has to wait is reported back and hidden, one that is refused goes to the dead letters.
-    deployment.bench.bot.refuse_conversation("d", 503, Some(60));
+    deployment.stack.bot.refuse_conversation("d", 503, Some(60));
     assert_eq!(receive.invoke(&deployment.event(&message("d"))).await["statusCode"], 200);
     let event = deployment.next_message().await;
     let answer = deliver.invoke(&event).await;
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": event["Records"][0]["messageId"] }] }));
-    deployment.bench.bot.refuse_conversation("d", 400, None);
+    deployment.stack.bot.refuse_conversation("d", 400, None);
     assert_eq!(deliver.invoke(&event).await, json!({ "batchItemFailures": [] }));
     let dead = deployment.sqs.receive_message().queue_url(&deployment.dead_letter_queue).message_attribute_names("All");
     let dead = dead.send().await.unwrap().messages.expect("a dead letter").remove(0);
     assert_eq!(dead.message_attributes().unwrap()["status"].string_value(), Some("400"));
-    deployment.bench.check();
+    deployment.stack.check();
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn a_schedule_refreshes_the_token() {
     let error = refresh.invoke(&fixture("schedule.json")).await;
     assert_eq!(error["errorType"], "TokensNotRefreshed");
     assert!(error["errorMessage"].as_str().unwrap().contains("app_token"), "{error}");
-    deployment.bench.check();
+    deployment.stack.check();
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn a_caller_gets_a_token_and_its_callbacks_are_taken_through_a_rotation() 
     assert_eq!(receive.invoke(&callback(&before)).await["statusCode"], 200);
     let issue = deployment.function("issue-token").await;
     assert_eq!(receive.invoke(&callback(&tokens(&issue).await)).await["statusCode"], 200);
-    deployment.bench.check();
+    deployment.stack.check();
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn a_bot_opens_a_conversation_and_speaks_once_under_a_key() {
     let create = deployment.secrets.create_secret().name("caller").secret_string(caller.to_string());
     create.send().await.expect("a secret");
     deployment.create_table("idempotency").await;
-    let registered = deployment.bench.cloud.secrets.current(sandbox::deployment::CHANNEL_SECRET);
+    let registered = deployment.stack.cloud.secrets.current(sandbox::deployment::CHANNEL_SECRET);
     let put = deployment.secrets.put_secret_value().secret_id("channel").secret_string(registered.to_string());
     put.send().await.expect("a new value");
     let (issue, converse) = tokio::join!(
@@ -350,15 +350,15 @@ async fn a_bot_opens_a_conversation_and_speaks_once_under_a_key() {
     let other = converse.invoke(&call(&path, json!({ "authorType": "user", "text": "other" }), "line")).await;
     assert_eq!(other["statusCode"], 422);
     // What this process has not done another one does.
-    deployment.bench.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
-    deployment.bench.fault(Fault::ContactCenter500, When::For(Duration::from_secs(60)));
+    deployment.stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    deployment.stack.fault(Fault::ContactCenter500, When::For(Duration::from_secs(60)));
     let again = json!({ "authorType": "user", "text": "confidential: again" });
     assert_eq!(converse.invoke(&call(&path, again.clone(), "again")).await["statusCode"], 504);
-    deployment.bench.faults.clear();
+    deployment.stack.faults.clear();
     assert_eq!(converse.invoke(&call(&path, again, "again")).await["statusCode"], 202);
-    let said: Vec<_> = deployment.bench.contact_center.said(conversation).into_iter().map(|(_, text)| text).collect();
+    let said: Vec<_> = deployment.stack.contact_center.said(conversation).into_iter().map(|(_, text)| text).collect();
     assert_eq!(said, ["confidential", "confidential: again"]);
-    deployment.bench.check();
+    deployment.stack.check();
 }
 
 #[tokio::test]
@@ -379,14 +379,14 @@ async fn a_channel_is_registered_directly_and_by_cloudformation() {
         ("Update", "102", "SUCCESS"),
         ("Delete", "102", "SUCCESS"),
     ] {
-        let properties = json!({ "QueueId": queue_id, "CallbackUrl": deployment.bench.callback_url() });
+        let properties = json!({ "QueueId": queue_id, "CallbackUrl": deployment.stack.callback_url() });
         let request = cloud_formation.prepare(request_type, Some("live-agent-emulated"), properties);
         register.invoke(request.event()).await;
         let answer = request.answer().expect("CloudFormation gets an answer");
         assert_eq!(answer["Status"], status, "{request_type}: {answer}");
     }
     assert_eq!(deployment.secret("channel").await, json!({}));
-    deployment.bench.check();
+    deployment.stack.check();
 }
 
 #[tokio::test]
@@ -395,7 +395,7 @@ async fn a_wrong_configuration_answers_cloudformation_with_the_variables_name() 
     let register = deployment.function_with("register-channel", &[("CONTACT_CENTER_API", "chat-api-v3")]).await;
     let cloud_formation = CloudFormation::start().await;
     let respond = async |request_type: &str| {
-        let properties = json!({ "QueueId": "101", "CallbackUrl": deployment.bench.callback_url() });
+        let properties = json!({ "QueueId": "101", "CallbackUrl": deployment.stack.callback_url() });
         let request = cloud_formation.prepare(request_type, Some("live-agent-emulated"), properties);
         register.invoke(request.event()).await;
         request.answer().expect("CloudFormation gets a response")

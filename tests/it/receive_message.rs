@@ -8,7 +8,7 @@ use sandbox::faults::{Fault, When};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::support::{Bench, Headers, PATIENCE, message, now_millis, received};
+use crate::support::{Headers, PATIENCE, Stack, message, now_millis, received};
 
 fn set(headers: &Headers, name: &'static str, value: &str) -> Headers {
     headers.iter().map(|(n, v)| if *n == name { (*n, value.to_owned()) } else { (*n, v.clone()) }).collect()
@@ -20,80 +20,80 @@ fn without(headers: &Headers, name: &str) -> Headers {
 
 #[tokio::test]
 async fn an_accepted_event_reaches_the_bot_platform_exactly_as_it_came() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     // White space, escapes, any Unicode, and characters that XML does not allow.
     let body = "{ \"eventType\":\"MESSAGE\",\n\t\"conversationId\" : \"c-1\", \"data\":{\"text\":\"\\u0000 👋 \u{fffe}\u{2028} \\ud83d\"} }\r\n";
-    let headers = bench.signed(body.as_bytes());
-    let answer = bench.post(&headers, body).await;
+    let headers = stack.signed(body.as_bytes());
+    let answer = stack.post(&headers, body).await;
     assert_eq!((answer.status(), answer.body().len()), (StatusCode::OK, 0));
-    assert!(bench.settle(PATIENCE).await);
+    assert!(stack.settle(PATIENCE).await);
 
-    let receipts = bench.bot.receipts();
+    let receipts = stack.bot.receipts();
     let receipt = &receipts["c-1"][0];
     assert_eq!(receipt.body, body.as_bytes());
     for (name, value) in &headers {
         assert_eq!(receipt.headers.get(*name).expect(name), value, "{name}");
     }
-    let app_token = &bench.bot.settings().app_token;
+    let app_token = &stack.bot.settings().app_token;
     assert_eq!(receipt.headers.get("x-app-token").unwrap(), app_token);
     assert!(receipt.headers.get("authorization").unwrap().to_str().unwrap().starts_with("Bearer bot-access-"));
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn both_dialects_are_carried_whatever_version_is_configured() {
     for api in [ContactCenterApi::ChatGatewayV1, ContactCenterApi::ChatApiV2] {
         let contact_center = ContactCenterSettings { api, ..ContactCenterSettings::default() };
-        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
         for body in [
             r#"{"eventType":"MESSAGE","conversationId":"c","timestamp":1,"data":{"isEcho":false}}"#,
             r#"{"eventType":"TEXT","conversationId":"c","timestamp":1,"messageType":"AGENT","message":"confidential"}"#,
         ] {
-            assert_eq!(bench.post_signed(body).await.status(), StatusCode::OK);
+            assert_eq!(stack.post_signed(body).await.status(), StatusCode::OK);
         }
-        assert!(bench.settle(PATIENCE).await);
-        assert_eq!(received(&bench, "c").len(), 2);
-        assert_eq!(bench.logged(r#""EventsUndocumented""#), 0);
-        bench.finish().await;
+        assert!(stack.settle(PATIENCE).await);
+        assert_eq!(received(&stack, "c").len(), 2);
+        assert_eq!(stack.logged(r#""EventsUndocumented""#), 0);
+        stack.finish().await;
     }
 }
 
 #[tokio::test]
 async fn a_webhook_verification_is_answered_and_not_queued() {
-    let bench = Bench::start().await;
-    let sent = bench.queues.events.sent();
+    let stack = Stack::start().await;
+    let sent = stack.queues.events.sent();
     let body = r#"{"notificationVersion":"Chat Gateway v1.0","eventType":"WEB_HOOK_VERIFY"}"#;
     let content_type = vec![("content-type", "application/json".to_owned())];
-    assert_eq!(bench.post(&content_type, body).await.status(), StatusCode::OK);
-    assert_eq!(bench.post_signed(body).await.status(), StatusCode::OK);
-    assert_eq!(bench.post(&bench.signed(b"{}"), body).await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(bench.queues.events.sent(), sent);
-    bench.finish().await;
+    assert_eq!(stack.post(&content_type, body).await.status(), StatusCode::OK);
+    assert_eq!(stack.post_signed(body).await.status(), StatusCode::OK);
+    assert_eq!(stack.post(&stack.signed(b"{}"), body).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(stack.queues.events.sent(), sent);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn every_bad_credential_gets_the_same_401_and_nothing_is_queued() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let body = message("c");
-    let genuine = bench.signed(body.as_bytes());
-    let claims = bench.claims();
+    let genuine = stack.signed(body.as_bytes());
+    let claims = stack.claims();
     let at = |transmission_time| {
         let claims = Claims { transmission_time, ..claims.clone() };
-        bench.contact_center.signer().headers(body.as_bytes(), &claims)
+        stack.contact_center.signer().headers(body.as_bytes(), &claims)
     };
     let foreign_tenant = Claims { tenant_id: "another-tenant".to_owned(), ..claims.clone() };
     let jws = |header: &str| {
-        let signature = bench.contact_center.signer().sign(header, body.as_bytes(), &claims);
-        set(&bench.contact_center.signer().headers(body.as_bytes(), &claims), "x-8x8-signature", &signature)
+        let signature = stack.contact_center.signer().sign(header, body.as_bytes(), &claims);
+        set(&stack.contact_center.signer().headers(body.as_bytes(), &claims), "x-8x8-signature", &signature)
     };
-    let kid = bench.contact_center.signer().key_id();
+    let kid = stack.contact_center.signer().key_id();
     let mut bad: Vec<(&str, Headers)> = vec![
         ("no credential at all", vec![("content-type", "application/json".to_owned())]),
-        ("signed for another body", bench.signed(message("d").as_bytes())),
+        ("signed for another body", stack.signed(message("d").as_bytes())),
         ("signed by a key that 8x8 does not know", Signer::new().headers(body.as_bytes(), &claims)),
         ("signed 241 s ago", at(now_millis() - 241_000)),
         ("signed 90 s in the future", at(now_millis() + 90_000)),
-        ("of another tenant", bench.contact_center.signer().headers(body.as_bytes(), &foreign_tenant)),
+        ("of another tenant", stack.contact_center.signer().headers(body.as_bytes(), &foreign_tenant)),
         ("another algorithm", jws(&format!(r#"{{"b64":false,"crit":["b64"],"kid":"{kid}","alg":"RS512"}}"#))),
         ("no algorithm", jws(&format!(r#"{{"b64":false,"crit":["b64"],"kid":"{kid}","alg":"none"}}"#))),
         ("an encoded payload", jws(&format!(r#"{{"b64":true,"crit":["b64"],"kid":"{kid}","alg":"RS256"}}"#))),
@@ -126,155 +126,155 @@ async fn every_bad_credential_gets_the_same_401_and_nothing_is_queued() {
         bad.push((name, set(&genuine, name, "")));
     }
     for (what, headers) in &bad {
-        let answer = bench.post(headers, body.clone()).await;
+        let answer = stack.post(headers, body.clone()).await;
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{what}");
         assert_eq!(answer.body(), r#"{"message":"unauthorized"}"#, "{what}");
     }
-    assert_eq!(bench.queues.events.sent(), 0);
-    assert_eq!(bench.post(&genuine, body).await.status(), StatusCode::OK, "the genuine one");
-    bench.finish().await;
+    assert_eq!(stack.queues.events.sent(), 0);
+    assert_eq!(stack.post(&genuine, body).await.status(), StatusCode::OK, "the genuine one");
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn what_is_no_event_gets_400() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     for body in
         ["", "confidential", "[]", "\"MESSAGE\"", "null", "{}", r#"{"eventType":7"#, r#"{"conversationId":"c"}"#]
     {
-        let answer = bench.post_signed(body).await;
+        let answer = stack.post_signed(body).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
         assert!(std::str::from_utf8(answer.body()).unwrap().contains("eventType"));
     }
-    assert_eq!(bench.queues.events.sent(), 0);
-    bench.finish().await;
+    assert_eq!(stack.queues.events.sent(), 0);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_body_of_512_kib_is_taken_and_one_byte_more_is_not() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let event = |length: usize| {
         let (head, tail) = (r#"{"eventType":"MESSAGE","conversationId":"c","data":""#, r#""}"#);
         format!("{head}{}{tail}", "x".repeat(length - head.len() - tail.len()))
     };
-    assert_eq!(bench.post_signed(event(512 * 1024)).await.status(), StatusCode::OK);
-    assert_eq!(bench.post_signed(event(512 * 1024 + 1)).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(bench.bot.receipts()["c"][0].body.len(), 512 * 1024);
-    bench.finish().await;
+    assert_eq!(stack.post_signed(event(512 * 1024)).await.status(), StatusCode::OK);
+    assert_eq!(stack.post_signed(event(512 * 1024 + 1)).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(stack.bot.receipts()["c"][0].body.len(), 512 * 1024);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_failure_of_ours_or_of_8x8_is_never_a_success() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let body = message("c");
-    let headers = bench.signed(body.as_bytes());
+    let headers = stack.signed(body.as_bytes());
     for fault in [Fault::KeysDown, Fault::QueueDown] {
-        bench.fault(fault, When::Share(1.0));
-        let answer = bench.post(&headers, body.clone()).await;
+        stack.fault(fault, When::Share(1.0));
+        let answer = stack.post(&headers, body.clone()).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault}");
         assert_eq!(answer.headers()["retry-after"], "5");
-        bench.faults.clear();
-        assert_eq!(bench.queues.events.sent(), 0);
+        stack.faults.clear();
+        assert_eq!(stack.queues.events.sent(), 0);
         if fault == Fault::KeysDown {
             // The key is fetched, and from now on it is known.
             let verify = r#"{"eventType":"WEB_HOOK_VERIFY"}"#;
-            assert_eq!(bench.post_signed(verify).await.status(), StatusCode::OK);
+            assert_eq!(stack.post_signed(verify).await.status(), StatusCode::OK);
         }
     }
-    assert_eq!(bench.post(&headers, body).await.status(), StatusCode::OK);
-    bench.finish().await;
+    assert_eq!(stack.post(&headers, body).await.status(), StatusCode::OK);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_key_that_was_fetched_stays_good_while_8x8_cannot_be_asked() {
-    let bench = Bench::start().await;
-    assert_eq!(bench.post_signed(message("c")).await.status(), StatusCode::OK);
-    bench.fault(Fault::KeysDown, When::Share(1.0));
-    let unknown = Signer::new().headers(message("c").as_bytes(), &bench.claims());
-    assert_eq!(bench.post(&unknown, message("c")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(bench.post_signed(message("c")).await.status(), StatusCode::OK);
-    bench.finish().await;
+    let stack = Stack::start().await;
+    assert_eq!(stack.post_signed(message("c")).await.status(), StatusCode::OK);
+    stack.fault(Fault::KeysDown, When::Share(1.0));
+    let unknown = Signer::new().headers(message("c").as_bytes(), &stack.claims());
+    assert_eq!(stack.post(&unknown, message("c")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(stack.post_signed(message("c")).await.status(), StatusCode::OK);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_event_that_no_document_names_is_queued_and_counted() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let body = r#"{"eventType":"confidential new thing","conversationId":"c"}"#;
-    assert_eq!(bench.post_signed(body).await.status(), StatusCode::OK);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, "c").len(), 1);
-    assert_eq!(bench.logged(r#""EventsUndocumented":1"#), 1);
-    bench.finish().await;
+    assert_eq!(stack.post_signed(body).await.status(), StatusCode::OK);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, "c").len(), 1);
+    assert_eq!(stack.logged(r#""EventsUndocumented":1"#), 1);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_replay_is_confirmed_and_dropped() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let body = message("c");
-    let headers = bench.signed(body.as_bytes());
+    let headers = stack.signed(body.as_bytes());
     for _ in 0..3 {
-        assert_eq!(bench.post(&headers, body.clone()).await.status(), StatusCode::OK);
-        assert!(bench.settle(PATIENCE).await);
+        assert_eq!(stack.post(&headers, body.clone()).await.status(), StatusCode::OK);
+        assert!(stack.settle(PATIENCE).await);
     }
-    assert_eq!((bench.queues.events.sent(), bench.bot.received(), bench.bot.repeats()), (1, 1, 0));
-    bench.finish().await;
+    assert_eq!((stack.queues.events.sent(), stack.bot.received(), stack.bot.repeats()), (1, 1, 0));
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_retry_of_8x8_is_counted() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let body = message("c");
-    let claims = Claims { retry: 3, ..bench.claims() };
-    let headers = bench.contact_center.signer().headers(body.as_bytes(), &claims);
-    assert_eq!(bench.post(&headers, body).await.status(), StatusCode::OK);
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(bench.logged(r#""EventsRepeated":1"#), 1);
-    bench.finish().await;
+    let claims = Claims { retry: 3, ..stack.claims() };
+    let headers = stack.contact_center.signer().headers(body.as_bytes(), &claims);
+    assert_eq!(stack.post(&headers, body).await.status(), StatusCode::OK);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(stack.logged(r#""EventsRepeated":1"#), 1);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn conversations_and_events_may_have_any_id() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let long = "x".repeat(300);
     for conversation in [json!("a b"), json!("ü👋"), json!(long), json!(125), Value::Null, json!("")] {
         let body = json!({ "eventType": "MESSAGE", "conversationId": conversation }).to_string();
         let claims = Claims {
             event_id: format!("id with spaces {conversation}").replace(|c: char| !c.is_ascii(), "?"),
-            ..bench.claims()
+            ..stack.claims()
         };
-        let headers = bench.contact_center.signer().headers(body.as_bytes(), &claims);
-        assert_eq!(bench.post(&headers, body).await.status(), StatusCode::OK, "{conversation}");
+        let headers = stack.contact_center.signer().headers(body.as_bytes(), &claims);
+        assert_eq!(stack.post(&headers, body).await.status(), StatusCode::OK, "{conversation}");
     }
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(bench.bot.received(), 6);
-    bench.finish().await;
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(stack.bot.received(), 6);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_body_that_api_gateway_encodes_is_the_same_body() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let body = message("c");
-    let mut headers = bench.signed(body.as_bytes());
+    let mut headers = stack.signed(body.as_bytes());
     headers[0].1 = "application/octet-stream".to_owned();
-    assert_eq!(bench.post(&headers, body.clone()).await.status(), StatusCode::OK);
+    assert_eq!(stack.post(&headers, body.clone()).await.status(), StatusCode::OK);
     // The simulated bot platform takes JSON of any content type; ours is passed on as it came.
-    assert!(bench.settle(Duration::from_secs(20)).await);
-    let receipts = bench.bot.receipts();
+    assert!(stack.settle(Duration::from_secs(20)).await);
+    let receipts = stack.bot.receipts();
     assert_eq!(receipts["c"][0].body, body);
     assert_eq!(receipts["c"][0].headers["content-type"], "application/octet-stream");
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn other_paths_and_methods_do_not_exist() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let client = sandbox::client::Client::new();
     for (method, path) in
         [("GET", "/v1/liveAgent/receiveMessage"), ("POST", "/"), ("POST", "/v1/liveAgent/receiveMessage/x")]
     {
-        let url = bench.callback_url().replace(sandbox::RECEIVE_MESSAGE, path);
+        let url = stack.callback_url().replace(sandbox::RECEIVE_MESSAGE, path);
         let request = http::Request::builder().method(method).uri(url).body(bytes::Bytes::new()).unwrap();
         assert_eq!(client.send(request).await.unwrap().status(), StatusCode::NOT_FOUND, "{method} {path}");
     }
-    bench.finish().await;
+    stack.finish().await;
 }

@@ -16,102 +16,102 @@ use shared::secrets::SecretsManager;
 use shared::token::{KeptToken, Refresh};
 
 use crate::conformance::sdk_config;
-use crate::support::Bench;
+use crate::support::Stack;
 
 fn now_secs() -> u64 {
     UnixTime::now().secs()
 }
 
 /// Leaves the stored token that many seconds to live.
-fn age(bench: &Bench, secret: &str, left: u64) {
-    let mut token = bench.cloud.secrets.current(secret);
+fn age(stack: &Stack, secret: &str, left: u64) {
+    let mut token = stack.cloud.secrets.current(secret);
     token["issued_at"] = json!(now_secs() - 3600 + left.min(3600));
     token["expires_at"] = json!(now_secs() + left);
-    bench.cloud.secrets.set(secret, &token);
+    stack.cloud.secrets.set(secret, &token);
 }
 
 fn report(refreshed: &[&str], fresh: &[&str]) -> Value {
     json!({ "refreshed": refreshed, "fresh": fresh, "failed": [] })
 }
 
-async fn failure(bench: &Bench) -> Value {
-    let Err(InvokeError::Function(error)) = bench.refresh_tokens().await else { panic!("an error is due") };
+async fn failure(stack: &Stack) -> Value {
+    let Err(InvokeError::Function(error)) = stack.refresh_tokens().await else { panic!("an error is due") };
     assert_eq!(error["errorType"], "TokensNotRefreshed");
     serde_json::from_str(error["errorMessage"].as_str().unwrap()).unwrap()
 }
 
 #[tokio::test]
 async fn logs_in_then_leaves_alone_then_refreshes() {
-    let bench = Bench::start().await;
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
-    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 0));
-    let first = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    let stack = Stack::start().await;
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (1, 0));
+    let first = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
     assert!(first["expires_at"].as_u64().unwrap().abs_diff(now_secs() + 3600) < 10);
     assert_eq!(first["token_type"], "bearer");
 
-    age(&bench, BOT_TOKEN_SECRET, 15 * 60 + 10);
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&[], &["bot"]));
+    age(&stack, BOT_TOKEN_SECRET, 15 * 60 + 10);
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&[], &["bot"]));
 
-    age(&bench, BOT_TOKEN_SECRET, 15 * 60 - 1);
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
-    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 1));
-    let second = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    age(&stack, BOT_TOKEN_SECRET, 15 * 60 - 1);
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (1, 1));
+    let second = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
     assert_ne!(first["access_token"], second["access_token"]);
     assert_ne!(first["refresh_token"], second["refresh_token"]);
-    assert_eq!(bench.logged(r#""TokenSecondsLeft""#), 3);
-    bench.finish().await;
+    assert_eq!(stack.logged(r#""TokenSecondsLeft""#), 3);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_token_that_someone_stored_by_hand_is_refreshed_by_the_hour_long_rule() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let by_hand = json!({ "access_token": "by-hand", "refresh_token": null, "token_type": "bearer", "expires_at": now_secs() + 600 });
-    bench.cloud.secrets.set(BOT_TOKEN_SECRET, &by_hand);
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
-    bench.finish().await;
+    stack.cloud.secrets.set(BOT_TOKEN_SECRET, &by_hand);
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_refresh_token_that_is_no_good_leads_to_a_log_in() {
-    let bench = Bench::start().await;
-    bench.refresh_tokens().await.unwrap();
-    bench.bot.revoke_refresh_tokens();
-    age(&bench, BOT_TOKEN_SECRET, 60);
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
-    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (2, 0));
-    bench.finish().await;
+    let stack = Stack::start().await;
+    stack.refresh_tokens().await.unwrap();
+    stack.bot.revoke_refresh_tokens();
+    age(&stack, BOT_TOKEN_SECRET, 60);
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (2, 0));
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn short_lived_tokens_are_refreshed_by_thirds() {
     let bot = BotPlatformSettings { token_life: Duration::from_secs(600), ..BotPlatformSettings::default() };
-    let bench = Bench::with(SandboxSettings { bot, ..SandboxSettings::default() }).await;
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&[], &["bot"]));
-    let mut token = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+    let stack = Stack::with(SandboxSettings { bot, ..SandboxSettings::default() }).await;
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&[], &["bot"]));
+    let mut token = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
     for field in ["issued_at", "expires_at"] {
         token[field] = json!(token[field].as_u64().unwrap() - 401);
     }
-    bench.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
-    bench.finish().await;
+    stack.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn keeps_8x8s_token_with_both_grants() {
     for authentication in [Authentication::ClientCredentials, Authentication::Password] {
         let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
-        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
         // Registering has logged in already.
-        assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &["contact-center"]), "{authentication:?}");
-        age(&bench, CONTACT_CENTER_TOKEN_SECRET, 60);
-        let before = bench.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET);
-        assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["contact-center"], &["bot"]));
-        let after = bench.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET);
+        assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &["contact-center"]), "{authentication:?}");
+        age(&stack, CONTACT_CENTER_TOKEN_SECRET, 60);
+        let before = stack.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET);
+        assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["contact-center"], &["bot"]));
+        let after = stack.cloud.secrets.current(CONTACT_CENTER_TOKEN_SECRET);
         assert_ne!(before["access_token"], after["access_token"]);
         // 8x8 writes its 1799 seconds as a string.
         assert!(after["expires_at"].as_u64().unwrap().abs_diff(now_secs() + 1799) < 10);
-        bench.finish().await;
+        stack.finish().await;
     }
 }
 
@@ -119,62 +119,62 @@ async fn keeps_8x8s_token_with_both_grants() {
 async fn one_tokens_failure_does_not_keep_the_other_from_being_refreshed() {
     let contact_center =
         ContactCenterSettings { authentication: Authentication::ClientCredentials, ..ContactCenterSettings::default() };
-    let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
-    age(&bench, CONTACT_CENTER_TOKEN_SECRET, 60);
-    let right = bench.cloud.secrets.current(CONTACT_CENTER_SECRET);
-    bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "wrong", "api_secret": "wrong" }));
-    let failed = failure(&bench).await;
+    let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+    age(&stack, CONTACT_CENTER_TOKEN_SECRET, 60);
+    let right = stack.cloud.secrets.current(CONTACT_CENTER_SECRET);
+    stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "wrong", "api_secret": "wrong" }));
+    let failed = failure(&stack).await;
     assert_eq!((&failed["refreshed"], &failed["fresh"]), (&json!(["bot"]), &json!([])));
     assert_eq!(failed["failed"][0]["token"], "contact-center");
     let reason = failed["failed"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("status 401") && reason.contains("invalid_client"), "{reason}");
 
     // The other way round.
-    bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
-    bench.cloud.secrets.set(BOT_SECRET, &json!({ "app_token": "wrong", "username": "u", "password": "p" }));
-    age(&bench, BOT_TOKEN_SECRET, 60);
-    let failed = failure(&bench).await;
+    stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
+    stack.cloud.secrets.set(BOT_SECRET, &json!({ "app_token": "wrong", "username": "u", "password": "p" }));
+    age(&stack, BOT_TOKEN_SECRET, 60);
+    let failed = failure(&stack).await;
     assert_eq!(failed["refreshed"], json!(["contact-center"]));
     assert_eq!(failed["failed"][0]["token"], "bot");
-    bench.check();
+    stack.check();
 }
 
 #[tokio::test]
 async fn a_secret_that_is_no_such_thing_is_named_with_what_belongs_there() {
-    let bench = Bench::start().await;
-    bench.cloud.secrets.set(BOT_SECRET, &json!({ "apptoken": "confidential" }));
-    let failed = failure(&bench).await;
+    let stack = Stack::start().await;
+    stack.cloud.secrets.set(BOT_SECRET, &json!({ "apptoken": "confidential" }));
+    let failed = failure(&stack).await;
     let reason = failed["failed"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("`bot`") && reason.contains("app_token"), "{reason}");
-    bench.check();
+    stack.check();
 }
 
 #[tokio::test]
 async fn a_refreshed_token_is_stored_hard() {
-    let bench = Bench::start().await;
-    bench.refresh_tokens().await.unwrap();
-    age(&bench, BOT_TOKEN_SECRET, 60);
+    let stack = Stack::start().await;
+    stack.refresh_tokens().await.unwrap();
+    age(&stack, BOT_TOKEN_SECRET, 60);
     // Reading the two secrets succeeds; then Secrets Manager is down for longer than the SDK's own retries last.
-    let refresh = bench.refresh_tokens();
+    let refresh = stack.refresh_tokens();
     let outage = async {
-        while bench.bot.grants("refresh_token") == 0 {
+        while stack.bot.grants("refresh_token") == 0 {
             tokio::task::yield_now().await;
         }
-        bench.fault(Fault::SecretsDown, When::Next(4));
+        stack.fault(Fault::SecretsDown, When::Next(4));
     };
     let (answer, ()) = tokio::join!(refresh, outage);
     assert_eq!(answer.unwrap(), report(&["bot"], &[]));
-    age(&bench, BOT_TOKEN_SECRET, 60);
-    assert_eq!(bench.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
-    assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 2), "the refresh token was kept");
-    bench.finish().await;
+    age(&stack, BOT_TOKEN_SECRET, 60);
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (1, 2), "the refresh token was kept");
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
-    let bench = Bench::start().await;
-    let versions = bench.cloud.secrets.versions(BOT_TOKEN_SECRET);
-    let address = |name: &str| &bench.addresses.iter().find(|(part, _)| *part == name).unwrap().1;
+    let stack = Stack::start().await;
+    let versions = stack.cloud.secrets.versions(BOT_TOKEN_SECRET);
+    let address = |name: &str| &stack.addresses.iter().find(|(part, _)| *part == name).unwrap().1;
     let secrets = SecretsManager::new(&sdk_config(address("AWS")));
     let endpoint = Endpoint::parse(address("bot platform")).unwrap();
     let refresher = || {
@@ -188,9 +188,9 @@ async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
         matches!(one, Ok(Refresh::Refreshed(_) | Refresh::Fresh(_)))
             && matches!(other, Ok(Refresh::Refreshed(_) | Refresh::Fresh(_)))
     );
-    assert_eq!(bench.bot.grants("password"), 2, "both were really at it");
-    assert_eq!(bench.cloud.secrets.versions(BOT_TOKEN_SECRET), versions + 1);
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    assert_eq!(stack.bot.grants("password"), 2, "both were really at it");
+    assert_eq!(stack.cloud.secrets.versions(BOT_TOKEN_SECRET), versions + 1);
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     conversation.queued();
-    bench.finish().await;
+    stack.finish().await;
 }

@@ -17,13 +17,13 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub type Headers = Vec<(&'static str, String)>;
 
 /// A sandbox with a registered channel.
-pub struct Bench {
+pub struct Stack {
     sandbox: Sandbox,
     pub channel_id: String,
     client: Client,
 }
 
-impl Bench {
+impl Stack {
     pub async fn start() -> Self {
         Self::with(SandboxSettings::default()).await
     }
@@ -89,7 +89,7 @@ impl Bench {
     }
 }
 
-impl Deref for Bench {
+impl Deref for Stack {
     type Target = Sandbox;
 
     fn deref(&self) -> &Sandbox {

@@ -16,7 +16,7 @@ use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET, Callback
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 
-use crate::support::{Bench, PATIENCE};
+use crate::support::{PATIENCE, Stack};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
@@ -141,8 +141,8 @@ async fn every_variable_that_a_function_reads_is_set_for_it_and_no_other() {
     ] {
         let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
         let settings = SandboxSettings { contact_center, callback_authentication, ..SandboxSettings::default() };
-        let bench = Bench::with(settings).await;
-        for function in bench.all_functions() {
+        let stack = Stack::with(settings).await;
+        for function in stack.all_functions() {
             let logical_id = resources("AWS::Lambda::Function").find(|(id, _)| folder_of(id) == function.name());
             let (logical_id, _) = logical_id.expect("the sandbox has the template's functions");
             let mut set = names_set(logical_id, conditions);
@@ -162,12 +162,12 @@ async fn every_variable_that_a_function_reads_is_set_for_it_and_no_other() {
 
 #[tokio::test]
 async fn the_sandbox_deploys_with_the_templates_numbers() {
-    let bench = Bench::start().await;
-    for function in bench.all_functions() {
+    let stack = Stack::start().await;
+    for function in stack.all_functions() {
         let (id, _) = resources("AWS::Lambda::Function").find(|(id, _)| folder_of(id) == function.name()).unwrap();
         assert_eq!(*property(id, "/Timeout"), function.settings().timeout.as_secs(), "{id}");
     }
-    let queue = bench.queues.events.settings();
+    let queue = stack.queues.events.settings();
     assert_eq!(*property("EventQueue", "/VisibilityTimeout"), queue.visibility_timeout.as_secs());
     assert_eq!(*property("EventQueue", "/RedrivePolicy/maxReceiveCount"), queue.redrive.as_ref().unwrap().0);
     assert_eq!(*property("DeliverMessageFunctionEventQueue", "/BatchSize"), sandbox::event_source::BATCH_SIZE);
@@ -234,41 +234,41 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
         ContactCenterSettings { authentication: Authentication::ClientCredentials, ..ContactCenterSettings::default() };
     let callback_authentication = CallbackAuthentication::Both;
     let settings = SandboxSettings { contact_center, callback_authentication, haste: 60, ..SandboxSettings::default() };
-    let bench = Bench::with(settings).await;
+    let stack = Stack::with(settings).await;
     // Everything that makes a function call AWS: a refresh of both tokens, an event that is delivered, one that waits, one
     // that is refused, a token that is replaced, a channel that is registered and removed. The load balancer has got a
     // token, and the first rotation has filled the caller secret in. A bot opens a conversation and speaks under a key.
     for token in [BOT_TOKEN_SECRET, sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET] {
-        bench.cloud.secrets.set(token, &json!({}));
+        stack.cloud.secrets.set(token, &json!({}));
     }
-    bench.refresh_tokens().await.expect("a refresh");
-    bench.functions.register_channel.recycle();
-    bench.bot.revoke_access_tokens();
-    bench.contact_center.revoke_tokens();
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    stack.refresh_tokens().await.expect("a refresh");
+    stack.functions.register_channel.recycle();
+    stack.bot.revoke_access_tokens();
+    stack.contact_center.revoke_tokens();
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     conversation.queued();
-    assert!(bench.settle(PATIENCE).await);
-    bench.bot.refuse_conversation(conversation.id(), 503, Some(60));
+    assert!(stack.settle(PATIENCE).await);
+    stack.bot.refuse_conversation(conversation.id(), 503, Some(60));
     conversation.joined("agent");
-    while bench.logged("tried again") == 0 {
+    while stack.logged("tried again") == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
-    bench.bot.refuse_conversation(conversation.id(), 400, None);
-    assert!(bench.settle(PATIENCE).await);
-    let (_, created) = bench.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
+    stack.bot.refuse_conversation(conversation.id(), 400, None);
+    assert!(stack.settle(PATIENCE).await);
+    let (_, created) = stack.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
     let spoken_in = created["conversationId"].as_str().expect("a conversation");
-    bench.chatbot.say(spoken_in, "user", "confidential: hello", "key").await;
-    bench.contact_center.revoke_tokens();
-    bench.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
-    let answer = bench.chatbot.say(spoken_in, "user", "confidential: hello?", "another-key").await;
+    stack.chatbot.say(spoken_in, "user", "confidential: hello", "key").await;
+    stack.contact_center.revoke_tokens();
+    stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    let answer = stack.chatbot.say(spoken_in, "user", "confidential: hello?", "another-key").await;
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
-    assert!(bench.settle(PATIENCE).await);
-    bench.invoke_register(json!({ "operation": "deregister" })).await.expect("a removal");
-    assert_eq!(bench.cloud.secrets.current(CHANNEL_SECRET), json!({}));
+    assert!(stack.settle(PATIENCE).await);
+    stack.invoke_register(json!({ "operation": "deregister" })).await.expect("a removal");
+    assert_eq!(stack.cloud.secrets.current(CHANNEL_SECRET), json!({}));
 
     for (function, _) in resources("AWS::Lambda::Function") {
         let folder = folder_of(function);
-        let calls = bench.cloud.calls().into_keys().filter(|call| call.function == folder);
+        let calls = stack.cloud.calls().into_keys().filter(|call| call.function == folder);
         let made: BTreeSet<(String, String)> = calls.map(|Call { action, resource, .. }| (action, resource)).collect();
         assert_eq!(made, allowed(function), "{function}");
     }
@@ -535,22 +535,22 @@ fn the_access_log_tells_who_calls_and_needs_no_policy_of_its_own() {
 }
 
 /// The values of an alarm's metric for the bot's token over a number of runs of refresh-tokens, five minutes apart.
-async fn values(bench: &Bench, metric: &str, runs: usize) -> Vec<f64> {
+async fn values(stack: &Stack, metric: &str, runs: usize) -> Vec<f64> {
     let mut values = Vec::new();
     for _ in 0..runs {
         // Five minutes pass.
-        let mut token = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+        let mut token = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
         for field in ["issued_at", "expires_at"] {
             if let Some(time) = token[field].as_u64() {
                 token[field] = json!(time - 300);
             }
         }
-        bench.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
+        stack.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
         // The lines of this run are those that come after the ones so far.
-        let so_far = bench.logs().len();
-        let _ = bench.refresh_tokens().await;
+        let so_far = stack.logs().len();
+        let _ = stack.refresh_tokens().await;
         let written = loop {
-            let logs = bench.logs();
+            let logs = stack.logs();
             let start = format!("\"{metric}\":[");
             let lines = logs.iter().skip(so_far).filter_map(|line| line.text.split_once(&start));
             let written: Vec<f64> = lines.filter_map(|(_, rest)| rest.split_once(']')?.0.parse().ok()).collect();
@@ -583,21 +583,21 @@ async fn a_healthy_day_raises_no_alarm_and_a_failed_refresh_does_within_twenty_m
     for minutes in [30, 60, 120, 24 * 60] {
         let bot =
             BotPlatformSettings { token_life: Duration::from_secs(minutes * 60), ..BotPlatformSettings::default() };
-        let bench = Bench::with(SandboxSettings { bot, ..SandboxSettings::default() }).await;
-        let day = values(&bench, metric, 24 * 12).await;
+        let stack = Stack::with(SandboxSettings { bot, ..SandboxSettings::default() }).await;
+        let day = values(&stack, metric, 24 * 12).await;
         assert_eq!(goes_off("BotTokenLifeAlarm", &day), None, "{minutes} minutes");
         assert!(day.iter().all(|value| *value == 0.0));
         // The token is due now, and the bot platform knows neither user nor refresh token any more.
-        bench.cloud.secrets.set(BOT_SECRET, &json!({ "app_token": "wrong", "username": "wrong", "password": "wrong" }));
-        bench.bot.revoke_refresh_tokens();
-        let mut token = bench.cloud.secrets.current(BOT_TOKEN_SECRET);
+        stack.cloud.secrets.set(BOT_SECRET, &json!({ "app_token": "wrong", "username": "wrong", "password": "wrong" }));
+        stack.bot.revoke_refresh_tokens();
+        let mut token = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
         let left = token["expires_at"].as_u64().unwrap() - shared::clock::UnixTime::now().secs();
         let due = left.min(minutes * 60) - 60;
         for field in ["issued_at", "expires_at"] {
             token[field] = json!(token[field].as_u64().unwrap() - due);
         }
-        bench.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
-        let failing = values(&bench, metric, 4).await;
+        stack.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
+        let failing = values(&stack, metric, 4).await;
         assert!(goes_off("BotTokenLifeAlarm", &failing).is_some_and(|runs| runs * 5 <= 20), "{minutes}: {failing:?}");
     }
 }

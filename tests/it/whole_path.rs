@@ -10,54 +10,54 @@ use sandbox::{Sandbox, SandboxSettings, handover};
 use serde_json::{Value, json};
 use shared::clock::UnixTime;
 
-use crate::support::{Bench, PATIENCE, received};
+use crate::support::{PATIENCE, Stack, received};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_reaches_the_bot_platform_in_both_dialects() {
     for (api, events) in [(ContactCenterApi::ChatGatewayV1, 26), (ContactCenterApi::ChatApiV2, 11)] {
         let contact_center = ContactCenterSettings { api, ..ContactCenterSettings::default() };
-        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
-        bench.refresh_tokens().await.expect("the first token");
-        let verdict = handover::play(&bench).await.expect("it can be played");
+        let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        stack.refresh_tokens().await.expect("the first token");
+        let verdict = handover::play(&stack).await.expect("it can be played");
         assert!(verdict.is_good(), "{verdict}");
         assert_eq!((verdict.accepted, verdict.received), (events, Some(events)));
-        assert_eq!((bench.bot.grants("password"), bench.bot.grants("refresh_token")), (1, 1));
-        bench.finish().await;
+        assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (1, 1));
+        stack.finish().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_nothing_is_lost() {
-    let bench = Bench::with(SandboxSettings { haste: 600, ..SandboxSettings::default() }).await;
-    bench.fault(Fault::KillReceive, When::Share(0.3));
-    bench.fault(Fault::KillDeliver, When::Share(0.3));
+    let stack = Stack::with(SandboxSettings { haste: 600, ..SandboxSettings::default() }).await;
+    stack.fault(Fault::KillReceive, When::Share(0.3));
+    stack.fault(Fault::KillDeliver, When::Share(0.3));
     let load = Load { conversations: 10, events: 10, patience: PATIENCE, rate: None };
-    let verdict = soak::play(&bench, &bench.channel_id, load).await;
+    let verdict = soak::play(&stack, &stack.channel_id, load).await;
     assert!(verdict.is_good(), "{verdict}");
     assert!(verdict.struck.iter().all(|(_, times)| *times > 5), "{verdict}");
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_refresh_that_is_killed_is_made_good_by_the_next_run() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let mut killed = 0;
     for _ in 0..20 {
-        bench.bot.revoke_access_tokens();
-        bench.cloud.secrets.set(BOT_TOKEN_SECRET, &aged(bench.cloud.secrets.current(BOT_TOKEN_SECRET)));
-        bench.fault(Fault::KillRefresh, When::Next(1));
-        killed += u32::from(bench.refresh_tokens().await.is_err());
-        bench.faults.clear();
-        bench.refresh_tokens().await.expect("the next run");
-        let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+        stack.bot.revoke_access_tokens();
+        stack.cloud.secrets.set(BOT_TOKEN_SECRET, &aged(stack.cloud.secrets.current(BOT_TOKEN_SECRET)));
+        stack.fault(Fault::KillRefresh, When::Next(1));
+        killed += u32::from(stack.refresh_tokens().await.is_err());
+        stack.faults.clear();
+        stack.refresh_tokens().await.expect("the next run");
+        let conversation = stack.contact_center.open_conversation(&stack.channel_id);
         conversation.queued();
-        assert!(bench.settle(PATIENCE).await);
-        assert_eq!(received(&bench, conversation.id()).len(), 1);
+        assert!(stack.settle(PATIENCE).await);
+        assert_eq!(received(&stack, conversation.id()).len(), 1);
     }
     assert!(killed > 5, "killed {killed} times");
     // Who is killed between a grant and its storing cannot know that the refresh token is used up. The bot platform may
     // revoke everything then, and we log in anew.
-    bench.check_but_for("a refresh token was used twice");
+    stack.check_but_for("a refresh token was used twice");
 }
 
 /// The token with a minute left to live.
@@ -72,46 +72,46 @@ fn aged(mut token: Value) -> Value {
 
 #[tokio::test]
 async fn a_registration_that_is_killed_is_completed_by_the_next_one() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let mut killed = 0;
     for _ in 0..20 {
-        bench.invoke_register(json!({ "operation": "deregister" })).await.expect("it can be removed");
-        bench.fault(Fault::KillRegister, When::Next(1));
-        killed += u32::from(bench.register("101").await.is_err());
-        bench.faults.clear();
-        let channel_id = bench.register("101").await.expect("the next one");
-        let (webhooks, channels) = bench.contact_center.registered();
+        stack.invoke_register(json!({ "operation": "deregister" })).await.expect("it can be removed");
+        stack.fault(Fault::KillRegister, When::Next(1));
+        killed += u32::from(stack.register("101").await.is_err());
+        stack.faults.clear();
+        let channel_id = stack.register("101").await.expect("the next one");
+        let (webhooks, channels) = stack.contact_center.registered();
         assert_eq!((webhooks.len(), channels.len()), (1, 1));
         assert_eq!(channels[0]["id"], *channel_id);
     }
     assert!(killed > 5, "killed {killed} times");
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_everything_going_wrong_each_accepted_event_is_delivered_once_and_in_order() {
-    let bench = Bench::with(SandboxSettings { haste: 600, concurrency: 12, ..SandboxSettings::default() }).await;
-    soak::switch_on_all_faults(&bench);
+    let stack = Stack::with(SandboxSettings { haste: 600, concurrency: 12, ..SandboxSettings::default() }).await;
+    soak::switch_on_all_faults(&stack);
     let load = Load { conversations: 100, events: 10, patience: Duration::from_secs(300), rate: None };
-    let verdict = soak::play(&bench, &bench.channel_id, load).await;
+    let verdict = soak::play(&stack, &stack.channel_id, load).await;
     assert!(verdict.is_good(), "{verdict}");
     assert_eq!(verdict.accepted, 1000);
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_event_that_8x8_sends_late_or_before_its_predecessor_arrives_as_it_was_accepted() {
-    let bench = Bench::start().await;
-    bench.fault(Fault::Late, When::Next(1));
-    bench.fault(Fault::Reorder, When::Next(1));
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    let stack = Stack::start().await;
+    stack.fault(Fault::Late, When::Next(1));
+    stack.fault(Fault::Reorder, When::Next(1));
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     for number in 0..4 {
         conversation.writes("agent", &format!("confidential {number}"));
     }
-    assert!(bench.settle(PATIENCE).await);
-    assert_eq!(received(&bench, conversation.id()), bench.contact_center.accepted()[conversation.id()]);
-    assert_eq!(bench.logged(r#""Reason":"stale""#), 1);
-    bench.finish().await;
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(received(&stack, conversation.id()), stack.contact_center.accepted()[conversation.id()]);
+    assert_eq!(stack.logged(r#""Reason":"stale""#), 1);
+    stack.finish().await;
 }
 
 #[tokio::test]
@@ -124,9 +124,9 @@ async fn someone_elses_servers_can_take_the_place_of_either_simulation() {
         bot_endpoint: address("bot platform"),
         ..SandboxSettings::default()
     };
-    let bench = Bench::with(settings).await;
-    assert_eq!(other.contact_center.registered().0[0]["uri"], bench.callback_url());
-    let conversation = other.contact_center.open_conversation(&bench.channel_id);
+    let stack = Stack::with(settings).await;
+    assert_eq!(other.contact_center.registered().0[0]["uri"], stack.callback_url());
+    let conversation = other.contact_center.open_conversation(&stack.channel_id);
     conversation.queued();
     conversation.joined("agent");
     let delivered = async {
@@ -136,21 +136,21 @@ async fn someone_elses_servers_can_take_the_place_of_either_simulation() {
     };
     tokio::time::timeout(PATIENCE, delivered).await.expect("both events arrive");
     assert_eq!(other.bot.violations(), Vec::<String>::new());
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_function_answers_with_its_own_request_id_in_its_logs_and_nothing_else_of_the_request() {
-    let bench = Bench::start().await;
-    let conversation = bench.contact_center.open_conversation(&bench.channel_id);
+    let stack = Stack::start().await;
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     conversation.writes("agent", "confidential");
-    assert!(bench.settle(PATIENCE).await);
-    for line in bench.logs() {
+    assert!(stack.settle(PATIENCE).await);
+    for line in stack.logs() {
         assert!(line.text.starts_with('{'), "a log line is JSON: {}", line.text);
     }
-    assert!(bench.logged(r#""requestId""#) > 0);
-    assert_eq!(bench.logged("RSA"), 0);
-    bench.finish().await;
+    assert!(stack.logged(r#""requestId""#) > 0);
+    assert_eq!(stack.logged("RSA"), 0);
+    stack.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,57 +12,57 @@ use sandbox::faults::{Fault, When};
 use serde_json::json;
 
 use super::{code_of, json_of, opened, send, texts};
-use crate::support::Bench;
+use crate::support::Stack;
 
 #[tokio::test]
 async fn a_token_that_8x8_refuses_is_renewed() {
     for authentication in [Authentication::ClientCredentials, Authentication::Password] {
         let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
-        let bench = Bench::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
-        bench.refresh_tokens().await.unwrap();
-        let conversation = opened(&bench).await;
-        bench.contact_center.revoke_tokens();
-        assert_eq!(send(&bench, &conversation, "confidential").await, StatusCode::ACCEPTED);
-        assert_eq!(texts(&bench, &conversation), ["confidential"]);
-        bench.finish().await;
+        let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+        stack.refresh_tokens().await.unwrap();
+        let conversation = opened(&stack).await;
+        stack.contact_center.revoke_tokens();
+        assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
+        assert_eq!(texts(&stack, &conversation), ["confidential"]);
+        stack.finish().await;
     }
 }
 
 #[tokio::test]
 async fn a_key_that_8x8_refuses_is_a_failure_of_the_bridge_and_not_of_its_caller() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
-    let right = bench.cloud.secrets.current(CONTACT_CENTER_SECRET);
-    bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "revoked" }));
-    bench.functions.converse.recycle();
-    let (status, answer) = bench.chatbot.get(&format!("/{conversation}")).await;
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let right = stack.cloud.secrets.current(CONTACT_CENTER_SECRET);
+    stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "revoked" }));
+    stack.functions.converse.recycle();
+    let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::BAD_GATEWAY, "contact_center_credentials"));
     assert!(answer["message"].as_str().unwrap().contains("Access Denied"), "{answer}");
     // The right one is looked for in the secret as soon as the wrong one is refused.
-    bench.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
-    assert_eq!(bench.chatbot.get(&format!("/{conversation}")).await.0, StatusCode::OK);
-    bench.finish().await;
+    stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
+    assert_eq!(stack.chatbot.get(&format!("/{conversation}")).await.0, StatusCode::OK);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn secrets_that_cannot_be_read_are_a_503_and_nothing_is_sent() {
-    let bench = Bench::start().await;
-    bench.functions.converse.recycle();
-    bench.chatbot.caller.credentials().await;
-    bench.fault(Fault::SecretsDown, When::For(Duration::from_secs(60)));
-    let answer = bench.chatbot.call(Method::POST, "", &[(CONTENT_TYPE, "application/json")], r#"{"user":{}}"#).await;
+    let stack = Stack::start().await;
+    stack.functions.converse.recycle();
+    stack.chatbot.caller.credentials().await;
+    stack.fault(Fault::SecretsDown, When::For(Duration::from_secs(60)));
+    let answer = stack.chatbot.call(Method::POST, "", &[(CONTENT_TYPE, "application/json")], r#"{"user":{}}"#).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(code_of(&json_of(&answer)), "unavailable");
     assert!(answer.headers().contains_key(RETRY_AFTER));
-    bench.faults.clear();
-    assert_eq!(bench.contact_center.conversation_ids(), Vec::<String>::new());
-    bench.finish().await;
+    stack.faults.clear();
+    assert_eq!(stack.contact_center.conversation_ids(), Vec::<String>::new());
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_bot_with_another_password_gets_nothing() {
-    let bench = Bench::start().await;
-    bench.chatbot.caller.configure(Login { password: "wrong".to_owned(), ..bench.caller_login() }).await;
-    assert!(bench.chatbot.caller.credentials().await.is_none());
-    bench.finish().await;
+    let stack = Stack::start().await;
+    stack.chatbot.caller.configure(Login { password: "wrong".to_owned(), ..stack.caller_login() }).await;
+    assert!(stack.chatbot.caller.credentials().await.is_none());
+    stack.finish().await;
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{KEY, json_of, texts};
-use crate::support::{Bench, PATIENCE};
+use crate::support::{PATIENCE, Stack};
 
 /// A thousand conversations of ten lines each, which then end, and 8x8 leaves a third of all calls without an answer, half
 /// of them carried out. The bot repeats what is not a success under the same key.
@@ -27,22 +27,22 @@ async fn with_every_third_call_unanswered_nothing_is_lost_and_nothing_said_twice
     // Ten thousand echoes would double the work and prove nothing about it.
     let contact_center = ContactCenterSettings { echoes: false, ..ContactCenterSettings::default() };
     let settings = SandboxSettings { concurrency: PROCESSES, contact_center, ..SandboxSettings::default() };
-    let bench = Bench::with(settings).await;
-    bench.chatbot.caller.credentials().await;
-    bench.fault(Fault::ContactCenterDrops, When::Share(0.33));
-    bench.fault(Fault::ContactCenterHangs, When::Share(0.003));
-    let bench = Arc::new(bench);
+    let stack = Stack::with(settings).await;
+    stack.chatbot.caller.credentials().await;
+    stack.fault(Fault::ContactCenterDrops, When::Share(0.33));
+    stack.fault(Fault::ContactCenterHangs, When::Share(0.003));
+    let stack = Arc::new(stack);
     let places = Arc::new(Semaphore::new(PROCESSES));
     let mut bots = tokio::task::JoinSet::new();
     for number in 0..CONVERSATIONS {
-        let (bench, places) = (Arc::clone(&bench), Arc::clone(&places));
+        let (stack, places) = (Arc::clone(&stack), Arc::clone(&places));
         bots.spawn(async move {
             let _place = places.acquire().await;
             let mut unknown = 0;
             let mut until_accepted = async |path: &str, body: &Value, key: &str| {
                 let headers = [(CONTENT_TYPE, "application/json"), (KEY, key)];
                 for _ in 0..ATTEMPTS {
-                    let answer = bench.chatbot.call(Method::POST, path, &headers, body.to_string()).await;
+                    let answer = stack.chatbot.call(Method::POST, path, &headers, body.to_string()).await;
                     match answer.status() {
                         StatusCode::ACCEPTED => return json_of(&answer),
                         StatusCode::GATEWAY_TIMEOUT => unknown += 1,
@@ -60,21 +60,21 @@ async fn with_every_third_call_unanswered_nothing_is_lost_and_nothing_said_twice
                 let body = json!({ "authorType": "user", "text": text });
                 until_accepted(&format!("/{conversation}/messages"), &body, &format!("{number}-{line}")).await;
             }
-            bench.contact_center.conversation(&conversation).expect("its channel has a webhook").idle();
+            stack.contact_center.conversation(&conversation).expect("its channel has a webhook").idle();
             (conversation, unknown)
         });
     }
     let outcomes = bots.join_all().await;
-    bench.faults.clear();
+    stack.faults.clear();
     let expected: Vec<String> =
         (0..LINES).map(|line| format!("confidential: {}", if line % 2 == 0 { line } else { 1 })).collect();
-    let wrong = outcomes.iter().filter(|(conversation, _)| texts(&bench, conversation) != expected).count();
+    let wrong = outcomes.iter().filter(|(conversation, _)| texts(&stack, conversation) != expected).count();
     let unknown: usize = outcomes.iter().map(|(_, unknown)| unknown).sum();
-    let created = bench.contact_center.conversation_ids().len();
-    let doubts = bench.logged("\"OutcomesInDoubt\":");
+    let created = stack.contact_center.conversation_ids().len();
+    let doubts = stack.logged("\"OutcomesInDoubt\":");
     println!("{doubts} calls left something in doubt; {unknown} answers were unknown; in the end none is");
     assert_eq!((created, wrong), (CONVERSATIONS, 0));
     assert!(doubts > CONVERSATIONS, "the faults strike");
-    assert!(bench.settle(PATIENCE).await);
-    bench.check();
+    assert!(stack.settle(PATIENCE).await);
+    stack.check();
 }

@@ -13,25 +13,25 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use sandbox::client::Client;
 use serde_json::{Value, json};
 
-use crate::support::Bench;
+use crate::support::Stack;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A conversation that a bot has opened.
-async fn opened(bench: &Bench) -> String {
+async fn opened(stack: &Stack) -> String {
     let (status, created) =
-        bench.chatbot.json(Method::POST, "", &json!({ "user": { "name": "Sandbox Customer" } })).await;
+        stack.chatbot.json(Method::POST, "", &json!({ "user": { "name": "Sandbox Customer" } })).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{created}");
     created["conversationId"].as_str().expect("a creation has an id").to_owned()
 }
 
-async fn send(bench: &Bench, conversation: &str, text: &str) -> StatusCode {
+async fn send(stack: &Stack, conversation: &str, text: &str) -> StatusCode {
     let body = json!({ "authorType": "user", "text": text });
-    bench.chatbot.json(Method::POST, &format!("/{conversation}/messages"), &body).await.0
+    stack.chatbot.json(Method::POST, &format!("/{conversation}/messages"), &body).await.0
 }
 
-fn texts(bench: &Bench, conversation: &str) -> Vec<String> {
-    bench.contact_center.said(conversation).into_iter().map(|(_, text)| text).collect()
+fn texts(stack: &Stack, conversation: &str) -> Vec<String> {
+    stack.contact_center.said(conversation).into_iter().map(|(_, text)| text).collect()
 }
 
 fn json_of(answer: &Response<Bytes>) -> Value {
@@ -43,10 +43,10 @@ fn code_of(answer: &Value) -> &str {
 }
 
 /// 8x8's own API, without the bridge.
-async fn directly(bench: &Bench, method: Method, path: &str, body: &Value) -> Response<Bytes> {
-    let endpoint = bench.addresses.iter().find(|(name, _)| *name == "8x8").unwrap().1.clone();
+async fn directly(stack: &Stack, method: Method, path: &str, body: &Value) -> Response<Bytes> {
+    let endpoint = stack.addresses.iter().find(|(name, _)| *name == "8x8").unwrap().1.clone();
     let request = Request::builder().method(method).uri(format!("{endpoint}conversations{path}"));
-    let key = &bench.contact_center.settings().credentials.api_key;
+    let key = &stack.contact_center.settings().credentials.api_key;
     let request = request.header("x-api-key", key).header(CONTENT_TYPE, "application/json");
     Client::new().send(request.body(body.to_string().into()).unwrap()).await.expect("8x8 answers")
 }

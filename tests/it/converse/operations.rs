@@ -13,7 +13,7 @@ use sandbox::deployment::CHANNEL_SECRET;
 use serde_json::{Value, json};
 
 use super::{code_of, directly, json_of, opened};
-use crate::support::Bench;
+use crate::support::Stack;
 
 /// Every operation on conversations in 8x8's reference of the Chat Gateway, by its operation id: method, path below
 /// `conversations`, the body that it asks for, and the status that it promises. `{c}`, `{m}`, `{a}`, `{k}`, `{w}` stand for
@@ -45,15 +45,15 @@ pub(super) const OPERATIONS: [(&str, &str, &str, &str, u16); 22] = [
 
 #[tokio::test]
 async fn every_operation_of_8x8s_reference_works_through_the_bridge() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
-    let agent = bench.contact_center.conversation(&conversation).unwrap();
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let agent = stack.contact_center.conversation(&conversation).unwrap();
     let card = agent.sends_card("agent", &json!({ "options": [] })).expect("the Gateway has cards");
-    let (_, messages) = bench.chatbot.get(&format!("/{conversation}/messages")).await;
+    let (_, messages) = stack.chatbot.get(&format!("/{conversation}/messages")).await;
     let message = messages["_embedded"]["messages"][0]["id"].as_str().unwrap().to_owned();
-    let (_, attachment) = bench.chatbot.upload(&conversation, "a.txt", b"x").await;
+    let (_, attachment) = stack.chatbot.upload(&conversation, "a.txt", b"x").await;
     let attachment = attachment["id"].as_str().unwrap().to_owned();
-    let (webhooks, _) = bench.contact_center.registered();
+    let (webhooks, _) = stack.contact_center.registered();
     let webhook = webhooks[0]["id"].as_str().unwrap();
     let filled = |text: &str| {
         let text = text.replace("{c}", &conversation).replace("{m}", &message).replace("{a}", &attachment);
@@ -62,13 +62,13 @@ async fn every_operation_of_8x8s_reference_works_through_the_bridge() {
     for (id, method, path, body, status) in OPERATIONS {
         let answer = match body {
             "a form" => {
-                let (status, answer) = bench.chatbot.upload(&conversation, "b.txt", b"y").await;
+                let (status, answer) = stack.chatbot.upload(&conversation, "b.txt", b"y").await;
                 assert_eq!(answer["filename"], "b.txt");
                 status
             }
             _ => {
                 let headers: &[_] = if body.is_empty() { &[] } else { &[(CONTENT_TYPE, "application/json")] };
-                let answer = bench.chatbot.call(method.parse().unwrap(), &filled(path), headers, filled(body)).await;
+                let answer = stack.chatbot.call(method.parse().unwrap(), &filled(path), headers, filled(body)).await;
                 let is_hal = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/hal+json");
                 assert_eq!(is_hal, !answer.body().is_empty() && !path.ends_with("content"), "{id}");
                 answer.status()
@@ -76,11 +76,11 @@ async fn every_operation_of_8x8s_reference_works_through_the_bridge() {
         };
         assert_eq!(answer, status, "{id}");
     }
-    let kept = bench.contact_center.kept(&conversation);
+    let kept = stack.contact_center.kept(&conversation);
     assert_eq!(kept["activities"], json!(["user types", "bot thinks", "user has read"]));
     assert_eq!(kept["assignment"], json!({ "type": "queue", "id": "101" }));
     assert_eq!(kept["state"], "idle");
-    bench.finish().await;
+    stack.finish().await;
 }
 
 /// Whatever 8x8's OpenAPI file has under `conversations` is in [`OPERATIONS`]. The file is 8x8's and not part of this
@@ -125,14 +125,14 @@ async fn prism_finds_every_request_of_the_bridge_valid() {
         contact_center_endpoint: Some(format!("{origin}/chat-gateway/v1/")),
         ..SandboxSettings::default()
     };
-    let bench = Bench::with(settings).await;
+    let stack = Stack::with(settings).await;
     for (id, method, path, body, status) in OPERATIONS {
         let path = ["{c}", "{m}", "{a}", "{k}"].into_iter().fold(path.to_owned(), |path, id| path.replace(id, "1"));
         let answer = if body == "a form" {
-            bench.chatbot.upload("1", "b.txt", b"y").await.0
+            stack.chatbot.upload("1", "b.txt", b"y").await.0
         } else {
             let headers: &[_] = if body.is_empty() { &[] } else { &[(CONTENT_TYPE, "application/json")] };
-            let answer = bench.chatbot.call(method.parse().unwrap(), &path, headers, body).await;
+            let answer = stack.chatbot.call(method.parse().unwrap(), &path, headers, body).await;
             assert_eq!(answer.status(), status, "{id}: {answer:?}");
             answer.status()
         };
@@ -153,11 +153,11 @@ impl Drop for Group {
 
 #[tokio::test]
 async fn only_a_caller_with_both_headers_gets_anywhere() {
-    let bench = Bench::start().await;
-    let (app_token, access_token) = bench.chatbot.caller.credentials().await.unwrap();
+    let stack = Stack::start().await;
+    let (app_token, access_token) = stack.chatbot.caller.credentials().await.unwrap();
     let right = [("x-app-token", app_token.clone()), ("authorization", format!("Bearer {access_token}"))];
     let wrong = [("x-app-token", "wrong".to_owned()), ("authorization", "Bearer wrong".to_owned())];
-    let url = bench.api_url(sandbox::CONVERSATIONS);
+    let url = stack.api_url(sandbox::CONVERSATIONS);
     let client = Client::new();
     for headers in [
         &[][..],
@@ -175,23 +175,23 @@ async fn only_a_caller_with_both_headers_gets_anywhere() {
             assert_eq!(code_of(&json_of(&answer)), "unauthorized");
         }
     }
-    assert_eq!(bench.contact_center.conversation_ids(), Vec::<String>::new());
-    bench.finish().await;
+    assert_eq!(stack.contact_center.conversation_ids(), Vec::<String>::new());
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_creation_goes_to_the_registered_channel_and_queue_unless_it_names_others() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     let create = async |body: Value| {
-        let (status, created) = bench.chatbot.json(Method::POST, "", &body).await;
+        let (status, created) = stack.chatbot.json(Method::POST, "", &body).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{created}");
         assert!(created["createdAt"].is_string());
-        bench.contact_center.kept(created["conversationId"].as_str().unwrap())
+        stack.contact_center.kept(created["conversationId"].as_str().unwrap())
     };
     let user = json!({ "name": "Sandbox Customer", "additionalProperties": [{ "key": "plan", "value": "gold" }] });
     let history = json!({ "messages": [{ "authorType": "bot", "text": "confidential" }] });
     let kept = create(json!({ "user": user, "history": history })).await;
-    assert_eq!(kept["channelId"], bench.channel_id);
+    assert_eq!(kept["channelId"], stack.channel_id);
     assert_eq!(kept["assignment"], json!({ "type": "queue", "id": "101" }));
     assert_eq!(kept["history"], history["messages"]);
     // The caller's own properties, and the one by which the conversation would be found again.
@@ -202,36 +202,36 @@ async fn a_creation_goes_to_the_registered_channel_and_queue_unless_it_names_oth
 
     let kept = create(json!({ "user": user, "assignment": { "type": "queue", "id": "102" } })).await;
     assert_eq!(kept["assignment"]["id"], "102");
-    bench.contact_center.add_channel("another");
-    let (_, channels) = bench.contact_center.registered();
+    stack.contact_center.add_channel("another");
+    let (_, channels) = stack.contact_center.registered();
     let another = channels.iter().find(|channel| channel["name"] == "another").unwrap()["id"].clone();
     let kept = create(json!({ "user": user, "channelId": another })).await;
     assert_eq!(kept["channelId"], another);
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn without_a_registered_channel_a_creation_says_so_until_there_is_one() {
-    let bench = Bench::start().await;
-    let registered = bench.cloud.secrets.current(CHANNEL_SECRET);
-    bench.cloud.secrets.set(CHANNEL_SECRET, &json!({}));
-    let (status, answer) = bench.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
+    let stack = Stack::start().await;
+    let registered = stack.cloud.secrets.current(CHANNEL_SECRET);
+    stack.cloud.secrets.set(CHANNEL_SECRET, &json!({}));
+    let (status, answer) = stack.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "channel_not_registered"));
-    bench.cloud.secrets.set(CHANNEL_SECRET, &registered);
-    opened(&bench).await;
-    bench.finish().await;
+    stack.cloud.secrets.set(CHANNEL_SECRET, &registered);
+    opened(&stack).await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_error_of_8x8_is_passed_on_as_it_is() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
     let queue =
-        |id: &str| json!({ "channelId": bench.channel_id, "user": {}, "assignment": { "type": "queue", "id": id } });
+        |id: &str| json!({ "channelId": stack.channel_id, "user": {}, "assignment": { "type": "queue", "id": id } });
     let messages = format!("/{conversation}/messages");
     for (method, path, body, reason) in [
         (Method::POST, "", queue("999"), "Queue ID 999 is invalid."),
-        (Method::POST, "", json!({ "channelId": bench.channel_id, "user": "me" }), "user: Must be an object."),
+        (Method::POST, "", json!({ "channelId": stack.channel_id, "user": "me" }), "user: Must be an object."),
         (Method::POST, "", json!([]), "body: Must be an object."),
         (Method::GET, "/unknown", Value::Null, "Conversation with id unknown was not found."),
         (
@@ -243,59 +243,59 @@ async fn an_error_of_8x8_is_passed_on_as_it_is() {
         (Method::POST, &messages, json!({ "authorType": "user" }), "text: May not be empty."),
         (Method::GET, &format!("{messages}?sort=text"), Value::Null, "Only createdAt can be sorted by."),
     ] {
-        let expected = directly(&bench, method.clone(), path, &body).await;
+        let expected = directly(&stack, method.clone(), path, &body).await;
         let answer =
-            bench.chatbot.call(method.clone(), path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
+            stack.chatbot.call(method.clone(), path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
         assert!(String::from_utf8_lossy(answer.body()).contains(reason), "{path}: {answer:?}");
         assert_eq!(answer.status(), expected.status());
         assert_eq!(answer.body(), expected.body());
         assert_eq!(answer.headers()[CONTENT_TYPE], expected.headers()[CONTENT_TYPE]);
     }
-    assert_eq!(bench.logged("\"code\":\"invalid_queue\""), 1, "whoever operates the bridge sees why");
-    bench.finish().await;
+    assert_eq!(stack.logged("\"code\":\"invalid_queue\""), 1, "whoever operates the bridge sees why");
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn what_is_no_operation_is_told_so() {
-    let bench = Bench::start().await;
-    let (status, answer) = bench.chatbot.get("/c/nothing").await;
+    let stack = Stack::start().await;
+    let (status, answer) = stack.chatbot.get("/c/nothing").await;
     assert_eq!((status, code_of(&answer)), (StatusCode::NOT_FOUND, "not_found"));
-    let answer = bench.chatbot.call(Method::DELETE, "/c", &[], "").await;
+    let answer = stack.chatbot.call(Method::DELETE, "/c", &[], "").await;
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.headers()[ALLOW], "GET, PUT, PATCH");
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn bytes_of_any_kind_come_through_in_both_directions() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
     let every_byte: Vec<u8> = (0..=255).cycle().take(4_000_000).collect();
     for (name, content) in
         [("small.bin", &b"\0\xff\r\n--\x80"[..]), ("text.txt", "Grüezi 👋".as_bytes()), ("large.bin", &every_byte)]
     {
-        let (status, attachment) = bench.chatbot.upload(&conversation, name, content).await;
+        let (status, attachment) = stack.chatbot.upload(&conversation, name, content).await;
         assert_eq!((status, &attachment["sizeInBytes"]), (StatusCode::OK, &json!(content.len())));
         let path = format!("/{conversation}/attachments/{}/content", attachment["id"].as_str().unwrap());
-        let answer = bench.chatbot.call(Method::GET, &path, &[], "").await;
+        let answer = stack.chatbot.call(Method::GET, &path, &[], "").await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert!(answer.body() == content, "{name} is another now");
         assert_eq!(answer.headers()[CONTENT_TYPE], "application/octet-stream");
         assert_eq!(answer.headers()[CONTENT_DISPOSITION], format!("attachment; filename=\"{name}\""));
     }
     // Lambda takes 6 MB, of which base64 leaves four and a half.
-    let (status, _) = bench.chatbot.upload(&conversation, "huge.bin", &every_byte.repeat(2)).await;
+    let (status, _) = stack.chatbot.upload(&conversation, "huge.bin", &every_byte.repeat(2)).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn an_attachment_too_large_for_lambda_is_said_to_be_so() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
-    let (_, attachment) = bench.chatbot.upload(&conversation, "large.bin", &vec![0; 4 * 1024 * 1024 + 1]).await;
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let (_, attachment) = stack.chatbot.upload(&conversation, "large.bin", &vec![0; 4 * 1024 * 1024 + 1]).await;
     let path = format!("/{conversation}/attachments/{}/content", attachment["id"].as_str().unwrap());
-    let (status, answer) = bench.chatbot.get(&path).await;
+    let (status, answer) = stack.chatbot.get(&path).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::BAD_GATEWAY, "contact_center_answer"));
-    bench.finish().await;
+    stack.finish().await;
 }

@@ -10,163 +10,163 @@ use sandbox::faults::{Fault, When};
 use serde_json::json;
 
 use super::{KEY, code_of, json_of, opened, send, texts};
-use crate::support::Bench;
+use crate::support::Stack;
 
 const UNSAID: [FailureKind; 3] = [FailureKind::Status500, FailureKind::Drops, FailureKind::Hangs];
 
 #[tokio::test]
 async fn a_line_is_said_once_whether_8x8_took_it_without_saying_so_or_not() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     for kind in UNSAID {
         for is_carried_out in [true, false] {
-            let conversation = opened(&bench).await;
-            bench.contact_center.break_next("POST", "messages", kind, is_carried_out);
-            let status = send(&bench, &conversation, "confidential").await;
+            let conversation = opened(&stack).await;
+            stack.contact_center.break_next("POST", "messages", kind, is_carried_out);
+            let status = send(&stack, &conversation, "confidential").await;
             assert_eq!(status, StatusCode::ACCEPTED, "{kind:?} {is_carried_out}");
-            assert_eq!(texts(&bench, &conversation), ["confidential"], "{kind:?} {is_carried_out}");
+            assert_eq!(texts(&stack, &conversation), ["confidential"], "{kind:?} {is_carried_out}");
         }
     }
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_customer_is_queued_once_whether_8x8_did_it_without_saying_so_or_not() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     // More open conversations than fit on a page.
     for _ in 0..120 {
-        bench.contact_center.open_conversation(&bench.channel_id);
+        stack.contact_center.open_conversation(&stack.channel_id);
     }
-    let others: BTreeSet<String> = bench.contact_center.conversation_ids().into_iter().collect();
+    let others: BTreeSet<String> = stack.contact_center.conversation_ids().into_iter().collect();
     let mut ours = BTreeSet::new();
     for kind in UNSAID {
         for is_carried_out in [true, false] {
-            bench.contact_center.break_next("POST", "conversations", kind, is_carried_out);
-            ours.insert(opened(&bench).await);
+            stack.contact_center.break_next("POST", "conversations", kind, is_carried_out);
+            ours.insert(opened(&stack).await);
         }
     }
-    let all: BTreeSet<String> = bench.contact_center.conversation_ids().into_iter().collect();
+    let all: BTreeSet<String> = stack.contact_center.conversation_ids().into_iter().collect();
     assert_eq!(all.difference(&others).cloned().collect::<BTreeSet<_>>(), ours);
     assert_eq!(ours.len(), 6);
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn the_same_line_again_is_another_line() {
-    let bench = Bench::start().await;
+    let stack = Stack::start().await;
     for is_carried_out in [true, false] {
-        let conversation = opened(&bench).await;
-        assert_eq!(send(&bench, &conversation, "yes").await, StatusCode::ACCEPTED);
-        bench.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
-        assert_eq!(send(&bench, &conversation, "yes").await, StatusCode::ACCEPTED);
-        assert_eq!(texts(&bench, &conversation), ["yes", "yes"], "{is_carried_out}");
+        let conversation = opened(&stack).await;
+        assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
+        stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
+        assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
+        assert_eq!(texts(&stack, &conversation), ["yes", "yes"], "{is_carried_out}");
     }
-    bench.finish().await;
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_look_that_gets_no_answer_is_repeated() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
-    bench.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
     for kind in [FailureKind::Drops, FailureKind::Status500, FailureKind::Status429] {
-        bench.contact_center.break_next("GET", "messages", kind, false);
+        stack.contact_center.break_next("GET", "messages", kind, false);
     }
-    assert_eq!(send(&bench, &conversation, "confidential").await, StatusCode::ACCEPTED);
-    assert_eq!(texts(&bench, &conversation), ["confidential"]);
-    bench.finish().await;
+    assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
+    assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn what_is_harmless_is_simply_sent_again() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
-    bench.contact_center.break_next("POST", "typing", FailureKind::Drops, true);
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    stack.contact_center.break_next("POST", "typing", FailureKind::Drops, true);
     let (status, _) =
-        bench.chatbot.json(Method::POST, &format!("/{conversation}/typing"), &json!({ "authorType": "bot" })).await;
+        stack.chatbot.json(Method::POST, &format!("/{conversation}/typing"), &json!({ "authorType": "bot" })).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    bench.contact_center.break_next("GET", "participants", FailureKind::Status500, false);
-    assert_eq!(bench.chatbot.get(&format!("/{conversation}/participants")).await.0, StatusCode::OK);
-    bench.contact_center.break_next("POST", "attachments", FailureKind::Drops, true);
-    assert_eq!(bench.chatbot.upload(&conversation, "a", b"a").await.0, StatusCode::OK);
-    bench.finish().await;
+    stack.contact_center.break_next("GET", "participants", FailureKind::Status500, false);
+    assert_eq!(stack.chatbot.get(&format!("/{conversation}/participants")).await.0, StatusCode::OK);
+    stack.contact_center.break_next("POST", "attachments", FailureKind::Drops, true);
+    assert_eq!(stack.chatbot.upload(&conversation, "a", b"a").await.0, StatusCode::OK);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_settled_is_said_to_be_unknown_and_not_sent_again() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
-    let (webhooks, _) = bench.contact_center.registered();
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let (webhooks, _) = stack.contact_center.registered();
     let body = json!({ "type": "webhook", "id": webhooks[0]["id"] }).to_string();
     let path = format!("/{conversation}/post-agent-assignment");
-    bench.contact_center.break_next("POST", "post-agent-assignment", FailureKind::Drops, true);
+    stack.contact_center.break_next("POST", "post-agent-assignment", FailureKind::Drops, true);
     for _ in 0..2 {
         let headers = [(CONTENT_TYPE, "application/json"), (KEY, "hand-back")];
-        let answer = bench.chatbot.call(Method::POST, &path, &headers, body.clone()).await;
+        let answer = stack.chatbot.call(Method::POST, &path, &headers, body.clone()).await;
         let answer_json = json_of(&answer);
         assert_eq!((answer.status(), code_of(&answer_json)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
         let message = answer_json["message"].as_str().unwrap();
         assert!(message.contains("unknown") && message.contains("Repeat"), "{message}");
-        assert_eq!(bench.contact_center.kept(&conversation)["postAgentAssignments"].as_array().unwrap().len(), 1);
+        assert_eq!(stack.contact_center.kept(&conversation)["postAgentAssignments"].as_array().unwrap().len(), 1);
     }
-    assert_eq!(bench.logged("\"OutcomesUnknown\":1"), 2);
-    bench.finish().await;
+    assert_eq!(stack.logged("\"OutcomesUnknown\":1"), 2);
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn while_8x8_is_down_nothing_is_a_success() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
     // 8x8's own error, if there is one and nothing has been done.
     for _ in 0..3 {
-        bench.contact_center.break_next("POST", "messages", FailureKind::Status500, false);
+        stack.contact_center.break_next("POST", "messages", FailureKind::Status500, false);
     }
-    assert_eq!(send(&bench, &conversation, "confidential").await, StatusCode::INTERNAL_SERVER_ERROR);
-    bench.fault(Fault::ContactCenterDrops, When::For(Duration::from_secs(60)));
-    let (status, answer) = bench.chatbot.get(&format!("/{conversation}")).await;
+    assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::INTERNAL_SERVER_ERROR);
+    stack.fault(Fault::ContactCenterDrops, When::For(Duration::from_secs(60)));
+    let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "no_answer"));
     let body = json!({ "authorType": "user", "text": "confidential" });
-    let (status, answer) = bench.chatbot.json(Method::POST, &format!("/{conversation}/messages"), &body).await;
+    let (status, answer) = stack.chatbot.json(Method::POST, &format!("/{conversation}/messages"), &body).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
-    bench.faults.clear();
-    bench.finish().await;
+    stack.faults.clear();
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn while_8x8_hangs_the_answer_comes_before_api_gateway_gives_up() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
     // Two attempts that are known not to have been carried out, a third one that nobody can look after any more.
     for is_carried_out in [false, false, true] {
-        bench.contact_center.break_next("POST", "messages", FailureKind::Hangs, is_carried_out);
+        stack.contact_center.break_next("POST", "messages", FailureKind::Hangs, is_carried_out);
     }
-    let answer = bench.chatbot.say(&conversation, "user", "confidential", "key");
+    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key");
     let gone = async {
-        while bench.logged("8x8 has not done it") < 2 {
+        while stack.logged("8x8 has not done it") < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        bench.fault(Fault::ContactCenterHangs, When::For(Duration::from_secs(60)));
+        stack.fault(Fault::ContactCenterHangs, When::For(Duration::from_secs(60)));
     };
     let (answer, ()) = tokio::join!(answer, gone);
     assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
-    bench.faults.clear();
-    let again = bench.chatbot.say(&conversation, "user", "confidential", "key").await;
-    assert_eq!((again.status(), texts(&bench, &conversation).len()), (StatusCode::ACCEPTED, 1));
-    bench.finish().await;
+    stack.faults.clear();
+    let again = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!((again.status(), texts(&stack, &conversation).len()), (StatusCode::ACCEPTED, 1));
+    stack.finish().await;
 }
 
 #[tokio::test]
 async fn when_8x8_is_busy_the_bridge_waits_as_long_as_it_is_told_and_then_says_so() {
-    let bench = Bench::start().await;
-    let conversation = opened(&bench).await;
-    bench.contact_center.break_next("POST", "messages", FailureKind::Status429, false);
-    assert_eq!(send(&bench, &conversation, "confidential").await, StatusCode::ACCEPTED);
-    bench.fault(Fault::ContactCenter429, When::For(Duration::from_secs(60)));
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    stack.contact_center.break_next("POST", "messages", FailureKind::Status429, false);
+    assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
+    stack.fault(Fault::ContactCenter429, When::For(Duration::from_secs(60)));
     let path = format!("/{conversation}/messages");
     let headers = [(CONTENT_TYPE, "application/json")];
-    let answer = bench.chatbot.call(Method::POST, &path, &headers, r#"{"authorType":"user","text":"x"}"#).await;
+    let answer = stack.chatbot.call(Method::POST, &path, &headers, r#"{"authorType":"user","text":"x"}"#).await;
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers()[RETRY_AFTER], "1");
-    bench.faults.clear();
-    assert_eq!(texts(&bench, &conversation), ["confidential"]);
-    bench.finish().await;
+    stack.faults.clear();
+    assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
 }
