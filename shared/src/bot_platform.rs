@@ -107,7 +107,8 @@ impl BotPlatform {
             Err(error) => try_again(failure(&error).to_owned()),
             Ok(response) => {
                 let answer = Answer::from_status(response.status(), retry_after(response.headers(), now));
-                read_body(response, ANSWER_LIMIT).await;
+                // Read so that the connection can be used again; its status has said all.
+                let _ = read_body(response, ANSWER_LIMIT).await;
                 answer
             }
         }

@@ -51,6 +51,9 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
         .pool_idle_timeout(IDLE_TIMEOUT)
         // Answers and events are small: send each write at once instead of waiting for more to fill a packet.
         .tcp_nodelay(true)
+        // Unpacking costs more than a small body saves. A peer that packs all the same is unpacked (`gzip`).
+        .default_headers(HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
+        .gzip(true)
         .user_agent(concat!("8x8-live-agent-bridge/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| ClientError(error.to_string()))
@@ -94,25 +97,43 @@ pub fn never_sent(error: &reqwest::Error) -> bool {
     error.is_connect() || error.is_builder()
 }
 
-/// Reads an answer's body of at most `limit` bytes; `None` if it is longer or the connection is lost on the way.
-pub async fn read_body(mut response: reqwest::Response, limit: usize) -> Option<Bytes> {
+/// Why a body is not there as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// It has more bytes than are read.
+    TooLong,
+    /// The connection was lost, or what was packed cannot be unpacked.
+    CutOff,
+}
+
+/// Reads a response's body of at most `limit` bytes, counted as they are when they are unpacked.
+///
+/// # Errors
+/// The body is longer, or it ends early.
+pub async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Bytes, BodyError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.ok()? {
+    while let Some(chunk) = response.chunk().await.map_err(|_| BodyError::CutOff)? {
         if body.len() + chunk.len() > limit {
-            return None;
+            return Err(BodyError::TooLong);
         }
         body.extend_from_slice(&chunk);
     }
-    Some(body.freeze())
+    Ok(body.freeze())
 }
 
-/// The `Retry-After` of an answer (RFC 9110 §10.2.3: seconds or a date) as the time to wait from `now`.
+/// The longest time to wait that is taken over from a peer: a day, as long as anything here is repeated. A larger number
+/// could not be added to a point in time.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// The `Retry-After` of a response (RFC 9110 §10.2.3: seconds or a date) as the time to wait from `now`, at most a day.
 pub fn retry_after(headers: &HeaderMap, now: UnixTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    UnixTime::from_http_date(value).map(|date| date.since(now))
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        value.parse().map_or(Duration::MAX, Duration::from_secs)
+    } else {
+        UnixTime::from_http_date(value)?.since(now)
+    };
+    Some(wait.min(RETRY_AFTER_LIMIT))
 }
 
 #[cfg(test)]
@@ -129,7 +150,10 @@ mod tests {
         assert_eq!(waits("120"), Some(Duration::from_secs(120)));
         assert_eq!(waits("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_secs(60)));
         assert_eq!(waits("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(waits("18446744073709551615"), Some(RETRY_AFTER_LIMIT));
+        assert_eq!(waits("99999999999999999999999999"), Some(RETRY_AFTER_LIMIT));
         assert_eq!(waits("soon"), None);
+        assert_eq!(waits(""), None);
         assert_eq!(waits("-1"), None);
     }
 

@@ -11,6 +11,7 @@
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
 //! | [`aws`] | the AWS SDK's configuration, its HTTP client and its signature |
 //! | [`http`] | the HTTP client for everything but AWS; TLS for all |
+//! | [`http_api`] | API Gateway: its events as requests, and responses |
 //! | [`telemetry`] | logs, metrics, and the start of a function |
 //! | [`digest`], [`clock`] | ids from bytes, points in time |
 
@@ -22,6 +23,7 @@ pub mod config;
 pub mod contact_center;
 pub mod digest;
 pub mod http;
+pub mod http_api;
 pub mod queue;
 pub mod secrets;
 pub mod telemetry;

@@ -19,12 +19,10 @@
 //!
 //! Nothing of a message, a person, a header or a secret is in any of them.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use lambda_http::{Body, Request, Response};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
@@ -188,7 +186,7 @@ where
     Event: DeserializeOwned,
     Answer: Serialize,
 {
-    tell_start();
+    started();
     let handle = &handle;
     lambda_runtime::run(service_fn(async |event| {
         let answer = handle(event).await;
@@ -198,32 +196,15 @@ where
     .await
 }
 
-/// Runs a function that is invoked by an HTTP API.
-///
-/// # Errors
-/// When Lambda's runtime API is lost; the execution environment ends then.
-pub async fn run_http<F: Future<Output = Response<Body>> + Send>(
-    handle: impl Fn(Request) -> F,
-) -> Result<(), lambda_runtime::Error> {
-    tell_start();
-    lambda_http::run(service_fn(|request| {
-        let answer = handle(request);
-        async {
-            let answer = answer.await;
-            flush();
-            Ok::<_, Infallible>(answer)
-        }
-    }))
-    .await
-}
-
-fn tell_start() {
+/// Logs how long the start took, once, at the level DEBUG.
+pub(crate) fn started() {
     if let Some(started) = STARTED.get() {
         tracing::debug!(took_us = started.elapsed().as_micros() as u64, "started");
     }
 }
 
-fn flush() {
+/// Writes the metrics of this invocation.
+pub(crate) fn flush() {
     if let Some(collector) = COLLECTOR.get()
         && let Err(error) = collector.flush(io::stdout())
     {

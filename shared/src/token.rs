@@ -183,7 +183,7 @@ pub async fn request_token(grant: RequestBuilder, now: UnixTime) -> Result<Token
     if status.is_server_error() {
         return Err(GrantError::Lost("a server error"));
     }
-    let body = read_body(answer, ANSWER_LIMIT).await.ok_or(GrantError::Lost("an answer that cannot be read"))?;
+    let body = read_body(answer, ANSWER_LIMIT).await.map_err(|_| GrantError::Lost("an answer that cannot be read"))?;
     if !status.is_success() {
         return Err(GrantError::Refused { status: status.as_u16(), error: oauth_error(&body) });
     }

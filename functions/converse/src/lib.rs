@@ -1,36 +1,60 @@
 //! `/v1/liveAgent/conversations…`: 8x8's Chat Gateway conversation API, one to one, for the bot. The bridge adds 8x8's
-//! credentials and tenant, the registered channel and queue, and what 8x8 lacks: that a request which got no answer can be
-//! repeated without anything being said twice.
+//! credentials and tenant, the registered channel and queue, and what 8x8 lacks: a request takes effect once although 8x8 may
+//! not respond.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`routes`] | the operations: one row each |
+//! | [`conversation`] | what the bridge adds to a creation |
+//! | [`idempotency`] | the header `Idempotency-Key`: a request is worked on once |
+//! | [`delivery`] | what happens when 8x8 does not respond: a request takes effect once |
+//! | [`upstream`] | 8x8, in either of its two APIs |
+//! | [`table`] | the DynamoDB table behind `idempotency` and `delivery` |
+//! | [`error`], [`response`], [`file_name`] | what the caller gets |
+//! | [`json`] | changes in a body that leave the rest as it is |
 
-mod answer;
-mod chat_api_v2;
-mod creation;
-mod dialect;
-mod memory;
-mod operation;
-mod read_back;
-mod sending;
+mod conversation;
+mod delivery;
+mod error;
+mod file_name;
+mod idempotency;
+mod json;
+mod response;
+mod routes;
+mod table;
+mod upstream;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shared::aws::{self, Transport};
 use shared::caller::Callers;
 use shared::clock::UnixTime;
 use shared::config::{CallersConfig, ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment};
 use shared::contact_center::authentication::Access;
-use shared::contact_center::client::{Answer, ContactCenter};
-use shared::contact_center::saved::SavedChannel;
+use shared::contact_center::client::{self, ContactCenter};
+use shared::contact_center::saved::{Registration, SavedChannel};
 use shared::digest::sha256_hex;
 use shared::http::{client, warm_up};
 use shared::secrets::{Secret, SecretsManager};
 
-use crate::answer::{Refusal, answer};
-use crate::creation::{correlate, fill_in, lacks_channel};
-use crate::memory::{Key, Memo, Memory, Window};
-use crate::operation::{Call, Content, Operation};
-use crate::read_back::{Evidence, Line};
+use crate::conversation::{apply_defaults, lacks_channel};
+use crate::delivery::{Delivered, Delivery, Evidence, Interval, MessageFingerprint, NotDelivered, SentLog};
+use crate::error::Error;
+use crate::idempotency::{IdempotencyStore, Key, KeyedRequest, Once};
+use crate::json::{Object, text_of};
+use crate::response::{ENDED, respond};
+use crate::routes::{Call, Operation, Route};
+use crate::table::Table;
+use crate::upstream::Upstream;
+
+/// Kept of the function's time-out for what follows 8x8's response: one write to the table, a try of which lasts two seconds at
+/// most, and the way back.
+const RESPONSE_TIME: Duration = Duration::from_millis(2500);
 
 /// What the environment says.
 #[derive(Debug)]
@@ -65,28 +89,22 @@ impl Config {
 #[derive(Debug)]
 pub struct Converse {
     callers: Callers,
-    contact_center: ContactCenter,
+    upstream: Upstream,
     channel: Secret<SavedChannel>,
-    memory: Memory,
+    table: Table,
 }
 
-/// One request, as far as it is known before anything is asked of anyone.
+/// A request of a known caller to an operation.
 struct Incoming<'r> {
     call: Call<'r>,
-    method: &'r http::Method,
-    content: Content,
+    query: Option<&'r str>,
+    content_type: Option<HeaderValue>,
+    body: Bytes,
     /// Lambda's id of the invocation.
-    id: String,
+    invocation: String,
     now: UnixTime,
-}
-
-/// One request that 8x8 has answered.
-struct Done {
-    answer: Answer,
-    /// When the attempt began that was answered.
-    at: UnixTime,
-    /// The id of the line that it would say.
-    line: Option<String>,
+    /// When 8x8's answer has to be there.
+    deadline: UnixTime,
 }
 
 impl Converse {
@@ -105,147 +123,187 @@ impl Converse {
         tokio::join!(callers.warm_up(now), access.warm_up(now), channel.warm_up(now), warm_up(&client, endpoint));
         Ok(Self {
             callers,
-            contact_center: ContactCenter::new(client, config.contact_center, access),
+            upstream: Upstream::new(ContactCenter::new(client, config.contact_center, access)),
             channel,
-            memory: Memory::new(&sdk, config.idempotency_table),
+            table: Table::new(&sdk, config.idempotency_table),
         })
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
-        let id = request.lambda_context().request_id;
+        let context = request.lambda_context();
         let (parts, body) = request.into_parts();
-        let call = match self.callers.check(&parts.headers, UnixTime::now()).await {
-            Ok(()) => Call::parse(&parts.method, parts.uri.path()).map_err(Refusal::from),
+        let authenticated = self.callers.check(&parts.headers, UnixTime::now()).await;
+        let call = match authenticated {
+            Ok(()) => Call::parse(&parts.method, parts.uri.path()).map_err(Error::from),
             Err(error) => Err(error.into()),
         };
         let call = match call {
             Ok(call) => call,
-            Err(refusal) => return answer(None, Err(refusal)),
+            Err(error) => return respond(None, Err(error)),
         };
-        let content = Content {
-            query: parts.uri.query().map(str::to_owned),
+        let route = call.route;
+        let incoming = Incoming {
+            call,
+            query: parts.uri.query(),
             content_type: parts.headers.get(CONTENT_TYPE).cloned(),
             body: bytes_of(body),
+            invocation: context.request_id,
+            now: UnixTime::now(),
+            deadline: UnixTime::from_millis(context.deadline) - RESPONSE_TIME,
         };
-        let operation = call.operation;
-        let incoming = Incoming { call, method: &parts.method, content, id, now: UnixTime::now() };
-        let key = if operation.adds() { Key::read(&parts.headers) } else { Ok(None) };
-        let outcome = match key {
+        let outcome = match if route.takes_key { Key::read(&parts.headers) } else { Ok(None) } {
             Ok(Some(key)) => self.converse_once(incoming, &key).await,
-            Ok(None) => self.converse_unkept(incoming).await,
-            Err(refusal) => Err(refusal),
+            Ok(None) => self.converse_without_key(incoming).await,
+            Err(error) => Err(error),
         };
-        answer(Some(operation), outcome)
+        respond(Some(route), outcome)
     }
 
-    /// A request without an `Idempotency-Key`.
-    async fn converse_unkept(&self, incoming: Incoming<'_>) -> Result<Answer, Refusal> {
-        let correlation = correlation_of(&incoming.id);
-        let done = self.converse(incoming, correlation, None).await?;
-        self.remember(&done).await;
-        Ok(done.answer)
-    }
-
-    /// A request with an `Idempotency-Key`: worked on once, answered as often as it comes.
-    async fn converse_once(&self, incoming: Incoming<'_>, key: &Key) -> Result<Answer, Refusal> {
-        let attempt = match self.memory.take(key, &digest(&incoming), &incoming.id, incoming.now).await? {
-            Memo::Answered(answer) => return Ok(answer),
-            Memo::Ours(attempt) => attempt,
+    /// A request with an `Idempotency-Key`.
+    async fn converse_once(&self, incoming: Incoming<'_>, key: &Key) -> Result<client::Response, Error> {
+        let Incoming { call, content_type, body, .. } = &incoming;
+        let fingerprint = idempotency::fingerprint(call.route.method(), &call.path, content_type.as_ref(), body).await;
+        let request = KeyedRequest { key, fingerprint, invocation: &incoming.invocation };
+        let work = async |acquired: &idempotency::Acquired| {
+            self.converse(&incoming, &acquired.correlation, acquired.previous_attempt).await
         };
-        match self.converse(incoming, key.correlation(&attempt), attempt.former).await {
-            Ok(done) if is_final(&done.answer) => {
-                // In this order: a process that dies in between leaves a line that is known to be this request's.
-                self.memory.keep(key, &attempt, &done.answer).await;
-                self.remember(&done).await;
-                Ok(done.answer)
-            }
-            Ok(done) => {
-                self.memory.release(key, &attempt, false).await;
-                Ok(done.answer)
-            }
-            Err(refusal) => {
-                let in_doubt = refusal.is_in_doubt() || attempt.former.is_some();
-                self.memory.release(key, &attempt, in_doubt).await;
-                Err(refusal)
-            }
-        }
-    }
-
-    async fn remember(&self, done: &Done) {
-        if let Some(line) = &done.line
-            && done.answer.status.is_success()
+        let Once { mut response, is_replayed } =
+            IdempotencyStore::new(&self.table).once(&request, incoming.now, work).await?;
+        if is_replayed
+            && call.route.operation == Operation::CreateConversation
+            && self.has_ended(&incoming, &response).await
         {
-            self.memory.remember(line, done.at).await;
+            response.headers.insert(ENDED, HeaderValue::from_static("true"));
         }
+        Ok(response)
     }
 
+    /// A request without an `Idempotency-Key`: a repeat of it is another request.
+    async fn converse_without_key(&self, incoming: Incoming<'_>) -> Result<client::Response, Error> {
+        let correlation = sha256_hex(incoming.invocation.as_bytes()).split_off(32);
+        let delivered = self.converse(&incoming, &correlation, None).await.map_err(|failed| failed.error)?;
+        if let Some(sent) = &delivered.sent
+            && let Err(error) = SentLog::new(&self.table).record(&sent.conversation, &sent.message).await
+        {
+            // The bot has its answer: only another message of the same content, sent within seconds and left without a
+            // response, could be taken for this one.
+            tracing::warn!(%error, "a message is not recorded as sent");
+        }
+        Ok(delivered.response)
+    }
+
+    /// Asks 8x8. `correlation` is the name of what the request creates there.
     async fn converse(
         &self,
-        incoming: Incoming<'_>,
-        correlation: String,
-        former: Option<Window>,
-    ) -> Result<Done, Refusal> {
-        let Incoming { call, method, mut content, now, .. } = incoming;
-        let query = content.query.clone();
-        let evidence = if call.operation == Operation::CreateConversation {
-            self.complete(&mut content, correlation, now).await?
-        } else if call.operation == Operation::SendMessage {
-            serde_json::from_slice(&content.body).map_or(Evidence::None, |line| Evidence::Line(Line::sent(&line)))
-        } else {
-            Evidence::None
-        };
-        let config = self.contact_center.config();
-        let outgoing = dialect::outgoing(config, method, &call, content)?;
-        let sent = sending::carry_out(&self.contact_center, &self.memory, &call, &outgoing, &evidence, former).await?;
-        let line = match (&evidence, call.conversation()) {
-            (Evidence::Line(line), Some(conversation)) => Some(line.id(conversation)),
-            _ => None,
-        };
-        let answer = dialect::answer(config, &call, query.as_deref(), sent.answer);
-        Ok(Done { answer, at: sent.at, line })
-    }
-
-    /// Completes the body of a creation. One that is no JSON object is left for 8x8 to refuse.
-    async fn complete(&self, content: &mut Content, correlation: String, now: UnixTime) -> Result<Evidence, Refusal> {
-        let Ok(mut body) = serde_json::from_slice::<Map<String, Value>>(&content.body) else {
-            return Ok(Evidence::None);
-        };
-        if lacks_channel(&body) {
-            let saved = self.channel.get(now).await.map_err(|error| Refusal::Unavailable(error.to_string()))?;
-            let saved = match saved.content.registration() {
-                Some(_) => saved,
-                // It may have been registered since.
-                None => self.channel.read(now).await.map_err(|error| Refusal::Unavailable(error.to_string()))?,
-            };
-            let registered = saved.content.registration().ok_or(Refusal::NotRegistered)?;
-            fill_in(&mut body, registered, self.contact_center.api());
+        incoming: &Incoming<'_>,
+        correlation: &str,
+        previous: Option<Interval>,
+    ) -> Result<Delivered, NotDelivered> {
+        let body = incoming.body.clone();
+        match (incoming.call.route.operation, incoming.call.conversation()) {
+            (Operation::CreateConversation, _) => self.create(incoming, correlation, previous).await,
+            (Operation::SendMessage, Some(conversation)) => {
+                let fingerprint = text_of(&body).and_then(MessageFingerprint::of_sent);
+                let evidence = fingerprint.map_or(Evidence::None, |fingerprint| Evidence::Message {
+                    conversation: conversation.to_owned(),
+                    fingerprint,
+                });
+                self.deliver(incoming, body, evidence, correlation, previous).await
+            }
+            _ => self.deliver(incoming, body, Evidence::None, correlation, previous).await,
         }
-        let is_correlated = correlate(&mut body, &correlation);
-        content.body = Value::Object(body).to_string().into();
-        Ok(if is_correlated { Evidence::Creation(correlation) } else { Evidence::None })
     }
-}
 
-/// What a request is known by beside its key. A form's boundary is drawn anew for each repeat, so that a form is known by
-/// its path alone.
-fn digest(incoming: &Incoming<'_>) -> String {
-    let is_form = incoming.content.content_type.as_ref().is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
-    let body = if is_form { String::new() } else { sha256_hex(&incoming.content.body) };
-    sha256_hex(format!("{} {} {body}", incoming.method, incoming.call.path.join("/")).as_bytes())
-}
+    /// Creates a conversation, on the registered channel if the body names none.
+    async fn create(
+        &self,
+        incoming: &Incoming<'_>,
+        correlation: &str,
+        previous: Option<Interval>,
+    ) -> Result<Delivered, NotDelivered> {
+        let failed = |error| NotDelivered { error, unknown: previous };
+        let body = text_of(&incoming.body).and_then(Object::parse).ok_or_else(|| failed(Error::InvalidBody))?;
+        let is_filled_in = lacks_channel(&body);
+        let registered = match is_filled_in {
+            true => Some(self.registration(incoming.now).await.map_err(failed)?),
+            false => None,
+        };
+        let create = async |registered: Option<&Registration>, previous| {
+            let creation = apply_defaults(&body, registered, correlation, self.upstream.creation_rules());
+            let evidence = match creation.is_correlated {
+                true => Evidence::Conversation { correlation: correlation.to_owned() },
+                false => Evidence::None,
+            };
+            self.deliver(incoming, creation.body.into(), evidence, correlation, previous).await
+        };
+        let mut delivered = create(registered.as_ref(), previous).await?;
+        if !is_filled_in || !delivered.response.status.is_client_error() {
+            return Ok(delivered);
+        }
+        // It may be about what the bridge has filled in, which may have changed since it was read.
+        let current = match self.channel.read(UnixTime::now()).await {
+            Ok(saved) => saved.content.registration().cloned(),
+            Err(error) => {
+                tracing::warn!(%error, "it cannot be looked up whether the registered channel has changed");
+                None
+            }
+        };
+        if let Some(current) = &current
+            && registered.as_ref().is_none_or(|used| !used.same(current))
+        {
+            delivered = create(Some(current), None).await?;
+        }
+        // A rejection that the bot did not cause is not kept for a day.
+        delivered.is_final &= !delivered.response.status.is_client_error();
+        Ok(delivered)
+    }
 
-/// Whether an answer stays what it is when the request is repeated: not where 8x8 asks for a repeat or has failed.
-fn is_final(answer: &Answer) -> bool {
-    use http::StatusCode;
+    async fn deliver(
+        &self,
+        incoming: &Incoming<'_>,
+        body: Bytes,
+        evidence: Evidence,
+        correlation: &str,
+        previous: Option<Interval>,
+    ) -> Result<Delivered, NotDelivered> {
+        let request = upstream::Request {
+            call: &incoming.call,
+            query: incoming.query,
+            content_type: incoming.content_type.clone(),
+            body,
+            key: Some(correlation),
+        };
+        let delivery = Delivery { upstream: &self.upstream, table: &self.table, deadline: incoming.deadline };
+        delivery.deliver(&request, evidence, correlation, previous).await
+    }
 
-    let asks_again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    !answer.status.is_server_error() && !asks_again.contains(&answer.status)
-}
+    /// What is registered, as it was read at most five minutes ago, or now if nothing was registered then.
+    async fn registration(&self, now: UnixTime) -> Result<Registration, Error> {
+        let unavailable = |error: shared::secrets::SecretError| Error::Unavailable(error.to_string());
+        let saved = self.channel.get(now).await.map_err(unavailable)?;
+        if let Some(registered) = saved.content.registration() {
+            return Ok(registered.clone());
+        }
+        let saved = self.channel.read(now).await.map_err(unavailable)?;
+        saved.content.registration().cloned().ok_or(Error::NotRegistered)
+    }
 
-/// A name for what a request without a key creates.
-fn correlation_of(invocation: &str) -> String {
-    sha256_hex(invocation.as_bytes()).split_off(32)
+    /// Whether the conversation that a replayed response names has ended. If that cannot be found out, it has not.
+    async fn has_ended(&self, incoming: &Incoming<'_>, replayed: &client::Response) -> bool {
+        let created: Value = serde_json::from_slice(&replayed.body).unwrap_or_default();
+        let Some(id) = created.get("conversationId").and_then(Value::as_str) else { return false };
+        let call = Call { route: Route::of(Operation::ShowConversation), path: vec![id] };
+        let show = upstream::Request { call: &call, query: None, content_type: None, body: Bytes::new(), key: None };
+        match self.upstream.send(&show, incoming.deadline).await {
+            Ok(shown) if shown.status == StatusCode::NOT_FOUND => true,
+            Ok(shown) => {
+                let shown: Value = serde_json::from_slice(&shown.body).unwrap_or_default();
+                shown.get("state").is_some_and(|state| state == "idle")
+            }
+            Err(_) => false,
+        }
+    }
 }
 
 fn bytes_of(body: Body) -> Bytes {

@@ -2,11 +2,11 @@
 
 use issue_token::{Config, IssueToken};
 use shared::config::Environment;
-use shared::telemetry;
+use shared::{http_api, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let function = IssueToken::start(Config::read(&Environment::of_process())?).await?;
-    telemetry::run_http(|request| function.handle(request)).await
+    http_api::run(|request| function.handle(request)).await
 }

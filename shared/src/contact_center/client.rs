@@ -12,19 +12,19 @@ use super::authentication::Access;
 use super::problem::Problem;
 use crate::clock::UnixTime;
 use crate::config::{ContactCenterApi, ContactCenterConfig};
-use crate::http::{failure, never_sent, read_body};
+use crate::http::{BodyError, failure, never_sent, read_body};
 use crate::token::{GrantError, TokenError};
 
 /// Creating a webhook makes 8x8 call us and wait for our answer before it gives its own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The largest answer that is read, in bytes: an attachment of 4 MiB is what fits, in base64, into the 6 MB that Lambda
+/// The largest response that is read, in bytes: an attachment of 4 MiB is what fits, in base64, into the 6 MB that Lambda
 /// lets a function answer with. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+const RESPONSE_LIMIT: usize = 4 * 1024 * 1024;
 
 /// A request to 8x8, without credentials and tenant.
 #[derive(Debug, Clone)]
-pub struct Outgoing {
+pub struct ApiRequest {
     /// The method.
     pub method: Method,
     /// The whole URL.
@@ -33,13 +33,15 @@ pub struct Outgoing {
     pub content_type: Option<HeaderValue>,
     /// The body.
     pub body: Bytes,
+    /// `Idempotency-Key`, for an API that defines it.
+    pub idempotency_key: Option<HeaderValue>,
     /// For the whole call.
     pub timeout: Duration,
 }
 
-/// An answer of 8x8, whatever its status is.
+/// A response of 8x8, whatever its status is.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -48,7 +50,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl Response {
     /// What it says, if it is an error.
     pub fn problem(&self) -> Problem {
         Problem::parse(self.status.as_u16(), &self.body)
@@ -74,9 +76,9 @@ pub enum ContactCenterError {
         /// What 8x8 says.
         problem: Problem,
     },
-    /// There is no answer. The call may have been carried out all the same if it was `sent`.
-    #[error("8x8 gave no answer when asked to {call} ({reason})")]
-    NoAnswer {
+    /// There is no response. The call may have been carried out all the same if it was `sent`.
+    #[error("8x8 gave no response when asked to {call} ({reason})")]
+    NoResponse {
         /// What was to be done.
         call: &'static str,
         /// Why there is none.
@@ -107,7 +109,7 @@ impl ContactCenterError {
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Refused { problem, .. } => problem.status >= 500,
-            Self::NoAnswer { sent, .. } => *sent,
+            Self::NoResponse { sent, .. } => *sent,
             Self::Unusable { .. } => true,
             Self::NoCredentials { .. } => false,
         }
@@ -123,7 +125,7 @@ impl ContactCenterError {
                 429 => true,
                 status => status >= 500 && !call.starts_with("create "),
             },
-            Self::NoAnswer { call, sent, .. } => !sent || !call.starts_with("create "),
+            Self::NoResponse { call, sent, .. } => !sent || !call.starts_with("create "),
             Self::NoCredentials { error, .. } => {
                 matches!(error, TokenError::Grant(GrantError::Unavailable(_) | GrantError::Lost(_)))
             }
@@ -139,7 +141,7 @@ impl ContactCenterError {
             Self::NoCredentials { error: TokenError::Grant(GrantError::Refused { status, .. }), .. } => {
                 matches!(status, 400 | 401 | 403)
             }
-            Self::NoCredentials { .. } | Self::NoAnswer { .. } | Self::Unusable { .. } => false,
+            Self::NoCredentials { .. } | Self::NoResponse { .. } | Self::Unusable { .. } => false,
         }
     }
 
@@ -183,38 +185,44 @@ impl ContactCenter {
         &self.config
     }
 
-    /// Sends a request with our credentials and the tenant, and gives the answer whatever its status is.
+    /// Sends a request with our credentials and the tenant, and returns the response whatever its status is.
     ///
     /// # Errors
-    /// There are no credentials, or there is no answer that can be read: everything but
+    /// There are no credentials, or there is no response that can be read: everything but
     /// [`ContactCenterError::Refused`].
-    pub async fn exchange(&self, call: &'static str, outgoing: &Outgoing) -> Result<Answer, ContactCenterError> {
-        let request = || {
-            let mut request = self.client.request(outgoing.method.clone(), outgoing.url.clone());
-            request =
-                request.timeout(outgoing.timeout).header(ACCEPT, "application/hal+json, application/json, */*;q=0.1");
+    pub async fn send(&self, call: &'static str, request: &ApiRequest) -> Result<Response, ContactCenterError> {
+        let prepared = || {
+            let mut prepared = self.client.request(request.method.clone(), request.url.clone());
+            prepared =
+                prepared.timeout(request.timeout).header(ACCEPT, "application/hal+json, application/json, */*;q=0.1");
             if let Some(tenant_id) = &self.config.tenant_id {
-                request = request.header("X-8x8-Tenant", tenant_id);
+                prepared = prepared.header("X-8x8-Tenant", tenant_id);
             }
-            if let Some(content_type) = &outgoing.content_type {
-                request = request.header(CONTENT_TYPE, content_type);
+            if let Some(key) = &request.idempotency_key {
+                prepared = prepared.header("Idempotency-Key", key);
             }
-            request.body(outgoing.body.clone())
+            if let Some(content_type) = &request.content_type {
+                prepared = prepared.header(CONTENT_TYPE, content_type);
+            }
+            prepared.body(request.body.clone())
         };
-        let answer = self.access.send(request, UnixTime::now()).await;
-        let answer = answer.map_err(|error| ContactCenterError::NoCredentials { call, error })?;
-        let answer = answer.map_err(|error| ContactCenterError::NoAnswer {
+        let response = self.access.send(prepared, UnixTime::now()).await;
+        let response = response.map_err(|error| ContactCenterError::NoCredentials { call, error })?;
+        let response = response.map_err(|error| ContactCenterError::NoResponse {
             call,
             reason: failure(&error),
             sent: !never_sent(&error),
         })?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = read_body(answer, ANSWER_LIMIT).await;
-        match body {
-            Some(body) => Ok(Answer { status, headers, body }),
+        let (status, headers) = (response.status(), response.headers().clone());
+        match read_body(response, RESPONSE_LIMIT).await {
+            Ok(body) => Ok(Response { status, headers, body }),
             // What the error says is of less use than that it is one.
-            None if !status.is_success() => Ok(Answer { status, headers, body: Bytes::new() }),
-            None => Err(ContactCenterError::Unusable { call, reason: "it is too long or was cut off" }),
+            Err(_) if !status.is_success() => Ok(Response { status, headers, body: Bytes::new() }),
+            Err(BodyError::TooLong) => Err(ContactCenterError::Unusable {
+                call,
+                reason: "it is longer than 4 MiB, the most that can be passed on",
+            }),
+            Err(BodyError::CutOff) => Err(ContactCenterError::Unusable { call, reason: "it was cut off" }),
         }
     }
 
@@ -231,14 +239,15 @@ impl ContactCenter {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let outgoing = Outgoing {
+        let request = ApiRequest {
             method,
             url,
             content_type: body.map(|_| HeaderValue::from_static("application/json")),
             body: body.map(|body| body.to_string().into()).unwrap_or_default(),
+            idempotency_key: None,
             timeout: CALL_TIMEOUT,
         };
-        let answer = self.exchange(call, &outgoing).await?;
+        let answer = self.send(call, &request).await?;
         if !answer.status.is_success() {
             return Err(ContactCenterError::Refused { call, problem: answer.problem() });
         }

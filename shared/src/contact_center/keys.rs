@@ -118,7 +118,7 @@ impl PublicKeys {
             StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
             status => return Err(format!("status {}", status.as_u16())),
         }
-        let body = read_body(answer, JWK_LIMIT).await.ok_or("an answer that cannot be read")?;
+        let body = read_body(answer, JWK_LIMIT).await.map_err(|_| "an answer that cannot be read")?;
         parse_jwk(&body, id)
             .map(|key| Some(Arc::new(key)))
             .ok_or_else(|| "an answer that is no RSA key of that id".to_owned())

@@ -61,6 +61,7 @@ impl DynamoDb {
             "GetItem" => self.get_item(input),
             "PutItem" => self.put_item(input),
             "UpdateItem" => self.update_item(input),
+            "TransactWriteItems" => self.transact_write_items(input),
             unknown => Err(AwsError::unknown_operation(unknown)),
         }
     }
@@ -95,18 +96,44 @@ impl DynamoDb {
     fn update_item(&self, input: &Value) -> Result<Value, AwsError> {
         let mut tables = self.tables();
         let table = find(&mut tables, input)?;
-        let id = string(input["Key"].get(&table.key))?;
-        check(input, table.items.get(&id))?;
-        let expression = input["UpdateExpression"].as_str().unwrap_or_default();
-        let assignments = expression.strip_prefix("SET ").ok_or_else(|| invalid("only SET is simulated"))?;
-        let new_item = || Item::from_iter([(table.key.clone(), json!({ "S": id }))]);
-        let mut item = table.items.get(&id).cloned().unwrap_or_else(new_item);
-        let before = item.clone();
-        for assignment in operands(assignments) {
-            let (attribute, value) = assignment.split_once('=').ok_or_else(|| invalid("an assignment has one ="))?;
-            item.insert(name(attribute)?.to_owned(), evaluate(value.trim(), &before, input)?);
-        }
+        let (id, item) = updated(table, input)?;
         table.items.insert(id, item);
+        Ok(json!({}))
+    }
+
+    /// Updates of different items, all of them or none.
+    fn transact_write_items(&self, input: &Value) -> Result<Value, AwsError> {
+        let mut tables = self.tables();
+        let items = input["TransactItems"].as_array().ok_or_else(|| invalid("TransactItems must be there"))?;
+        let updates: Vec<_> = items
+            .iter()
+            .map(|item| item.get("Update").ok_or_else(|| invalid("only Update is simulated in a transaction")))
+            .collect::<Result<_, _>>()?;
+        let mut results = Vec::new();
+        let mut reasons = Vec::new();
+        for update in &updates {
+            let table = find(&mut tables, update)?;
+            match updated(table, update) {
+                Ok(result) => {
+                    results.push(result);
+                    reasons.push(json!({ "Code": "None" }));
+                }
+                Err(error) if error.kind == "ConditionalCheckFailedException" => {
+                    reasons
+                        .push(json!({ "Code": "ConditionalCheckFailed", "Message": "The conditional request failed" }));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if results.len() < updates.len() {
+            let message = "Transaction cancelled, please refer cancellation reasons for specific reasons";
+            let mut error = AwsError::invalid("TransactionCanceledException", message);
+            error.fields = Some(json!({ "CancellationReasons": reasons }));
+            return Err(error);
+        }
+        for (update, (id, item)) in updates.iter().zip(results) {
+            find(&mut tables, update)?.items.insert(id, item);
+        }
         Ok(json!({}))
     }
 
@@ -118,6 +145,26 @@ impl DynamoDb {
 fn find<'t>(tables: &'t mut BTreeMap<String, Table>, input: &Value) -> Result<&'t mut Table, AwsError> {
     let name = input["TableName"].as_str().unwrap_or_default();
     tables.get_mut(name).ok_or_else(|| AwsError::invalid("ResourceNotFoundException", "Requested resource not found"))
+}
+
+/// The id and the new content of the item that an update changes, if its condition holds.
+fn updated(table: &Table, input: &Value) -> Result<(String, Item), AwsError> {
+    let id = string(input["Key"].get(&table.key))?;
+    check(input, table.items.get(&id))?;
+    let expression = input["UpdateExpression"].as_str().unwrap_or_default();
+    let assignments = expression.strip_prefix("SET ").ok_or_else(|| invalid("an update begins with SET"))?;
+    let (assignments, removals) = assignments.split_once(" REMOVE ").unwrap_or((assignments, ""));
+    let new_item = || Item::from_iter([(table.key.clone(), json!({ "S": id }))]);
+    let before = table.items.get(&id).cloned().unwrap_or_else(new_item);
+    let mut item = before.clone();
+    for assignment in operands(assignments) {
+        let (attribute, value) = assignment.split_once('=').ok_or_else(|| invalid("an assignment has one ="))?;
+        item.insert(name(attribute)?.to_owned(), evaluate(value.trim(), &before, input)?);
+    }
+    for attribute in operands(removals).into_iter().filter(|attribute| !attribute.is_empty()) {
+        item.remove(name(attribute)?);
+    }
+    Ok((id, item))
 }
 
 /// Refuses the request if its condition does not hold for the item that there is.
@@ -168,8 +215,14 @@ fn compare(one: &Value, other: &Value) -> Option<Ordering> {
     }
 }
 
-/// A placeholder, or one of two functions.
+/// A placeholder, one of two functions, or a sum of two of these.
 fn evaluate(expression: &str, item: &Item, input: &Value) -> Result<Value, AwsError> {
+    if let Some((one, other)) = expression.split_once(" + ") {
+        let number = |value: Value| value["N"].as_str().and_then(|number| number.parse::<i128>().ok());
+        let (one, other) = (evaluate(one, item, input)?, evaluate(other, item, input)?);
+        let sum = number(one).zip(number(other)).ok_or_else(|| invalid("an operand is no number"))?;
+        return Ok(json!({ "N": (sum.0 + sum.1).to_string() }));
+    }
     let Some((function, rest)) = expression.split_once('(') else { return substitute(input, expression).cloned() };
     let arguments = rest.strip_suffix(')').ok_or_else(|| invalid("a function has two parentheses"))?;
     match (function, operands(arguments)[..].as_ref()) {

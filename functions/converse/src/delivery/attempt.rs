@@ -1,0 +1,243 @@
+//! What to do next with a request to 8x8, as a state machine without a clock and without a network: the caller says what
+//! happened and when, and asks what to do. The diagram is at the top of [`crate::delivery`].
+
+use std::time::Duration;
+
+use http::StatusCode;
+use shared::clock::UnixTime;
+use shared::contact_center::client::Response;
+use shared::http::retry_after;
+
+use crate::error::Error;
+use crate::routes::OnUnknown;
+use crate::upstream::SendError;
+
+/// How long after an attempt has ended 8x8 may still carry it out: as long as a gateway waits for the service behind it. AWS's
+/// API Gateway waits 30 s (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>), and 29 s by
+/// default where it serves REST APIs; 8x8 does not document its own limit.
+pub(crate) const COMMIT_WINDOW: Duration = Duration::from_secs(30);
+
+/// A request that is sent with less time than this before the deadline would leave an unknown outcome if 8x8 is slow.
+const MIN_SEND_TIME: Duration = Duration::from_secs(6);
+
+/// Where sending again is harmless. More tries only help against an outage, and the caller has time for that.
+const MAX_SENDS: u32 = 3;
+
+/// Before it is sent again, where 8x8 does not say how long to wait.
+const RESEND_DELAY: Duration = Duration::from_millis(200);
+
+/// Before each probe: what 8x8 has accepted it usually lists a moment later, and a service that is late is not asked the more
+/// often for it. The last one is repeated. Ten probes are all that fit into a call of 29 s.
+const PROBE_DELAYS: [Duration; 6] = [
+    Duration::from_millis(50),
+    Duration::from_millis(350),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(5),
+];
+
+/// No probe begins with less time than this before the deadline: listing takes some hundred milliseconds.
+const MIN_PROBE_TIME: Duration = Duration::from_millis(500);
+
+/// A caller is never asked to repeat a request sooner than this.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The time, by our clock, in which a request was sent and answered, or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interval {
+    pub(crate) began: UnixTime,
+    pub(crate) ended: UnixTime,
+}
+
+/// What a probe has found out.
+#[derive(Debug)]
+pub(crate) enum Probe {
+    /// 8x8 has carried it out, and this is what it would have answered.
+    Found(Response),
+    /// 8x8 does not list it, and lists nothing that it might be. It may still carry it out.
+    Absent,
+    /// It cannot be told. 8x8 may have said when to ask again.
+    Unclear { retry_after: Option<Duration> },
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Wait(Duration),
+    Send,
+    /// Look for what an attempt in that time has left at 8x8.
+    Probe(Interval),
+    Finish(Outcome),
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// 8x8 has answered, whatever its answer is.
+    Answered(Response, Interval),
+    /// 8x8 has not said so, but has carried it out: this is what it would have answered.
+    Reconciled(Response),
+    /// Nothing was carried out.
+    Failed(Error),
+    /// It may have been carried out, in that interval or up to [`COMMIT_WINDOW`] later.
+    Unknown(Error, Interval),
+}
+
+/// A request on its way.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    on_unknown: OnUnknown,
+    deadline: UnixTime,
+    sends: u32,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It is to be sent, not before that time. If there is no time left, this is how it ends.
+    Ready { not_before: UnixTime, otherwise: Box<Outcome> },
+    /// It is unknown whether 8x8 has carried it out.
+    Unknown { interval: Interval, reason: String, next_probe: UnixTime, probes: usize },
+    /// It has ended.
+    Finished(Box<Outcome>),
+}
+
+impl Attempt {
+    /// A request that may be worked on until `deadline`. `previous`: when an attempt in an earlier call was made whose outcome
+    /// is unknown.
+    pub(crate) fn new(on_unknown: OnUnknown, previous: Option<Interval>, now: UnixTime, deadline: UnixTime) -> Self {
+        let state = match previous {
+            None => ready(now, Outcome::Failed(Error::NoResponse("there was no time left to ask it"))),
+            Some(interval) => unknown(on_unknown, interval, "of an earlier request".to_owned(), now, now),
+        };
+        Self { on_unknown, deadline, sends: 0, state }
+    }
+
+    /// What to do at `now`.
+    pub(crate) fn next(&mut self, now: UnixTime) -> Step {
+        let remaining = self.deadline.since(now);
+        let state = std::mem::replace(&mut self.state, State::Finished(Box::new(finished_before())));
+        let (state, step) = match state {
+            State::Ready { not_before, otherwise } => {
+                let wait = not_before.since(now);
+                if wait + MIN_SEND_TIME > remaining {
+                    return Step::Finish(*otherwise);
+                }
+                let step = if wait.is_zero() { Step::Send } else { Step::Wait(wait) };
+                (State::Ready { not_before, otherwise }, step)
+            }
+            State::Unknown { interval, reason, next_probe, probes } => {
+                let wait = next_probe.since(now);
+                if wait + MIN_PROBE_TIME > remaining {
+                    return Step::Finish(unknown_outcome(interval, reason, now));
+                }
+                let step = if wait.is_zero() { Step::Probe(interval) } else { Step::Wait(wait) };
+                (State::Unknown { interval, reason, next_probe, probes }, step)
+            }
+            State::Finished(outcome) => return Step::Finish(*outcome),
+        };
+        self.state = state;
+        step
+    }
+
+    /// It was sent at `began`, and at `now` this came of it.
+    pub(crate) fn sent(&mut self, began: UnixTime, now: UnixTime, result: Result<Response, SendError>) {
+        self.sends += 1;
+        let interval = Interval { began, ended: now };
+        self.state = match result {
+            Ok(response) if asks_again(response.status) => {
+                let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
+                self.resend(now + wait, Outcome::Answered(response, interval))
+            }
+            // 501: it cannot do that, so it has not done it.
+            Ok(response) if response.status.is_server_error() && response.status != StatusCode::NOT_IMPLEMENTED => {
+                // Not in 8x8's words, which may quote what was sent: this goes into the log.
+                let reason = format!("status {}", response.status.as_u16());
+                match self.on_unknown {
+                    OnUnknown::Resend => self.resend(now + RESEND_DELAY, Outcome::Answered(response, interval)),
+                    OnUnknown::Reconcile | OnUnknown::Report => {
+                        unknown(self.on_unknown, interval, reason, now, now + PROBE_DELAYS[0])
+                    }
+                }
+            }
+            Ok(response) => State::Finished(Box::new(Outcome::Answered(response, interval))),
+            Err(SendError::NotSent(reason)) => {
+                self.resend(now + RESEND_DELAY, Outcome::Failed(Error::NoResponse(reason)))
+            }
+            Err(SendError::NoResponse(reason)) => match self.on_unknown {
+                OnUnknown::Resend => self.resend(now + RESEND_DELAY, Outcome::Failed(Error::NoResponse(reason))),
+                OnUnknown::Reconcile | OnUnknown::Report => {
+                    unknown(self.on_unknown, interval, reason.to_owned(), now, now + PROBE_DELAYS[0])
+                }
+            },
+            Err(SendError::Unusable(reason)) => match self.on_unknown {
+                OnUnknown::Resend => State::Finished(Box::new(Outcome::Failed(Error::UnusableResponse(reason)))),
+                OnUnknown::Reconcile | OnUnknown::Report => {
+                    unknown(self.on_unknown, interval, reason.to_owned(), now, now + PROBE_DELAYS[0])
+                }
+            },
+            Err(SendError::Rejected(error)) => State::Finished(Box::new(Outcome::Failed(error))),
+        };
+    }
+
+    /// A probe that began at `began` has found that out by `now`.
+    pub(crate) fn probed(&mut self, began: UnixTime, now: UnixTime, probe: Probe) {
+        let State::Unknown { interval, reason, probes, .. } = &mut self.state else { return };
+        let interval = *interval;
+        let settled_at = interval.ended + COMMIT_WINDOW;
+        let wait = match probe {
+            Probe::Found(response) => {
+                self.state = State::Finished(Box::new(Outcome::Reconciled(response)));
+                return;
+            }
+            Probe::Absent if began >= settled_at => {
+                // Nothing was done. If there is no time left to send it now, the next repeat finds the same.
+                let otherwise = unknown_outcome(interval, reason.clone(), now);
+                self.sends = 0;
+                self.state = ready(now, otherwise);
+                return;
+            }
+            Probe::Absent => Duration::ZERO,
+            Probe::Unclear { retry_after } => retry_after.unwrap_or_default(),
+        };
+        let probes = *probes + 1;
+        let delay = PROBE_DELAYS[probes.min(PROBE_DELAYS.len() - 1)].max(wait);
+        // When it can be settled it is looked at once more.
+        let until_settled = settled_at.since(now);
+        let next_probe = now + if until_settled.is_zero() { delay } else { delay.min(until_settled.max(wait)) };
+        let reason = std::mem::take(reason);
+        self.state = State::Unknown { interval, reason, next_probe, probes };
+    }
+
+    fn resend(&self, not_before: UnixTime, otherwise: Outcome) -> State {
+        if self.sends < MAX_SENDS { ready(not_before, otherwise) } else { State::Finished(Box::new(otherwise)) }
+    }
+}
+
+fn ready(not_before: UnixTime, otherwise: Outcome) -> State {
+    State::Ready { not_before, otherwise: Box::new(otherwise) }
+}
+
+fn unknown(on_unknown: OnUnknown, interval: Interval, reason: String, now: UnixTime, next_probe: UnixTime) -> State {
+    match on_unknown {
+        OnUnknown::Reconcile => State::Unknown { interval, reason, next_probe, probes: 0 },
+        OnUnknown::Resend => ready(now, Outcome::Failed(Error::NoResponse("there was no time left to ask it"))),
+        OnUnknown::Report => State::Finished(Box::new(Outcome::Unknown(Error::UnknownForGood { reason }, interval))),
+    }
+}
+
+fn unknown_outcome(interval: Interval, reason: String, now: UnixTime) -> Outcome {
+    let retry_after = (interval.ended + COMMIT_WINDOW).since(now).max(MIN_RETRY_AFTER);
+    Outcome::Unknown(Error::Unknown { reason, retry_after }, interval)
+}
+
+/// Asked after it had ended: the caller has a fault, and gets an error instead of a second request to 8x8.
+fn finished_before() -> Outcome {
+    Outcome::Failed(Error::NoResponse("the request has been answered before"))
+}
+
+/// Statuses by which 8x8 says that it has done nothing and that the request is worth a repeat.
+pub(crate) fn asks_again(status: StatusCode) -> bool {
+    [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+}

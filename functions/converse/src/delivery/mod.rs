@@ -1,0 +1,155 @@
+//! A request to 8x8, sent so that it takes effect once, although 8x8 has no idempotency keys.
+//!
+//! ```text
+//!              ┌── 429, or it never left us: after a pause ──┐
+//!              ▼                                             │
+//! new ──────▶ send ──────────────────────────────────────────┤
+//!              ▲                                             ├── 2xx ───────────────────▶ answered
+//!              │                                             ├── 4xx, 501, redirect ────▶ rejected
+//!              │                                             └── no response, other 5xx
+//!              │                                                     │
+//!              │ not listed 30 s after the attempt ended             ▼
+//!              └────────────────────────────────────────────────  unknown ◀────── an earlier request under the same
+//!                                                                    │            Idempotency-Key had no outcome
+//!                                       probe: 8x8 lists it ─────────┼──────────▶ reconciled (as answered)
+//!                                       deadline ────────────────────┴──────────▶ 504 `unknown` with Retry-After
+//! ```
+//!
+//! That 8x8 does not list something proves nothing until it can no longer come: 8x8 may carry out a request after its
+//! connection was lost, or after it has answered 500 or 504. Operations whose repetition is harmless are sent again instead
+//! of being looked for; those that 8x8 does not list are reported as unknown (see [`crate::routes::OnUnknown`]).
+//!
+//! | file | has |
+//! |---|---|
+//! | [`attempt`] | the state machine of the diagram |
+//! | [`reconcile`] | probing: what 8x8 lists, and whether that is it |
+//! | [`fingerprint`] | what a message is recognised by |
+//! | [`sent_log`] | which messages are known to have been sent |
+
+mod attempt;
+mod fingerprint;
+mod reconcile;
+mod sent_log;
+
+use shared::clock::UnixTime;
+use shared::contact_center::client::Response;
+use shared::telemetry;
+use tokio::time::sleep;
+
+pub(crate) use attempt::Interval;
+use attempt::{Attempt, Outcome, Step};
+pub(crate) use fingerprint::MessageFingerprint;
+pub(crate) use reconcile::Evidence;
+use reconcile::Reconciler;
+pub(crate) use sent_log::{SentLog, SentMessage};
+
+use crate::error::Error;
+use crate::routes::OnUnknown;
+use crate::table::Table;
+use crate::upstream::{Request, Upstream};
+
+/// What sends requests until a deadline.
+#[derive(Debug)]
+pub(crate) struct Delivery<'d> {
+    pub(crate) upstream: &'d Upstream,
+    pub(crate) table: &'d Table,
+    /// When an answer has to be there, in time for the caller to get it.
+    pub(crate) deadline: UnixTime,
+}
+
+/// A request whose outcome is known.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    /// 8x8's response, or what it would have been.
+    pub(crate) response: Response,
+    /// Whether a repeat gets the same response: not where 8x8 asks for a repeat or has failed.
+    pub(crate) is_final: bool,
+    /// The message that is to be added to the log.
+    pub(crate) sent: Option<Sent>,
+}
+
+/// A message that 8x8 has accepted.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) conversation: String,
+    pub(crate) message: SentMessage,
+}
+
+/// A request without a response.
+#[derive(Debug)]
+pub(crate) struct NotDelivered {
+    pub(crate) error: Error,
+    /// When an attempt was made whose outcome is unknown.
+    pub(crate) unknown: Option<Interval>,
+}
+
+impl Delivery<'_> {
+    /// Sends `request` until its outcome is known. `owner` names it at 8x8 and in the log; `previous`: when an attempt was made
+    /// in an earlier call whose outcome is unknown.
+    ///
+    /// # Errors
+    /// There is no response, or none that can be passed on; [`NotDelivered::unknown`] if 8x8 may have carried it out.
+    pub(crate) async fn deliver(
+        &self,
+        request: &Request<'_>,
+        evidence: Evidence,
+        owner: &str,
+        previous: Option<Interval>,
+    ) -> Result<Delivered, NotDelivered> {
+        let on_unknown = match (request.call.route.on_unknown, &evidence) {
+            (OnUnknown::Reconcile, Evidence::None) => OnUnknown::Report,
+            (on_unknown, _) => on_unknown,
+        };
+        let reconciler =
+            Reconciler { upstream: self.upstream, log: SentLog::new(self.table), evidence: &evidence, owner };
+        let mut attempt = Attempt::new(on_unknown, previous, UnixTime::now(), self.deadline);
+        let mut is_counted = false;
+        loop {
+            match attempt.next(UnixTime::now()) {
+                Step::Wait(time) => sleep(time).await,
+                Step::Send => {
+                    let began = UnixTime::now();
+                    let result = self.upstream.send(request, self.deadline).await;
+                    attempt.sent(began, UnixTime::now(), result);
+                }
+                Step::Probe(interval) => {
+                    if !std::mem::replace(&mut is_counted, true) {
+                        telemetry::outcome_in_doubt();
+                    }
+                    let began = UnixTime::now();
+                    let probe = reconciler.probe(interval, began, self.deadline).await;
+                    attempt.probed(began, UnixTime::now(), probe);
+                }
+                Step::Finish(outcome) => return finish(request, evidence, owner, outcome),
+            }
+        }
+    }
+}
+
+fn finish(request: &Request<'_>, evidence: Evidence, owner: &str, outcome: Outcome) -> Result<Delivered, NotDelivered> {
+    let operation = request.call.route.name;
+    match outcome {
+        Outcome::Answered(response, interval) => {
+            let is_final = !attempt::asks_again(response.status) && !response.status.is_server_error();
+            let sent = match (evidence, request.call.conversation()) {
+                (Evidence::Message { fingerprint, .. }, Some(conversation)) if response.status.is_success() => {
+                    Some(Sent {
+                        conversation: conversation.to_owned(),
+                        message: SentMessage::new(owner, fingerprint, interval),
+                    })
+                }
+                _ => None,
+            };
+            Ok(Delivered { response, is_final, sent })
+        }
+        Outcome::Reconciled(response) => {
+            tracing::info!(operation, "8x8 has carried it out although it did not respond");
+            Ok(Delivered { response, is_final: true, sent: None })
+        }
+        Outcome::Failed(error) => Err(NotDelivered { error, unknown: None }),
+        Outcome::Unknown(error, interval) => {
+            telemetry::outcome_unknown();
+            Err(NotDelivered { error, unknown: Some(interval) })
+        }
+    }
+}

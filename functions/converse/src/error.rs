@@ -1,0 +1,197 @@
+//! Why a caller does not get a response of 8x8, one row an error.
+
+use std::time::Duration;
+
+use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use shared::caller::CallerError;
+use shared::contact_center::problem::Problem;
+
+use crate::routes::NoRoute;
+
+/// An error of the bridge's own.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The caller is not known.
+    Unauthorized,
+    /// There is no such path.
+    NotFound,
+    /// The path has other methods: these.
+    MethodNotAllowed(Vec<&'static str>),
+    /// The bridge has to complete or translate the body, and it is not a JSON object.
+    InvalidBody,
+    /// An `Idempotency-Key` that is not one.
+    InvalidIdempotencyKey,
+    /// A request with that key is being worked on.
+    InProgress,
+    /// That key was used for a different request.
+    IdempotencyKeyReused,
+    /// The older API, or this configuration, has no such thing.
+    NotSupported(&'static str),
+    /// 8x8 rejects our credentials.
+    Credentials(Problem),
+    /// 8x8's response cannot be passed on.
+    UnusableResponse(&'static str),
+    /// A secret, a table or a token is not available. Nothing was sent.
+    Unavailable(String),
+    /// There is no channel to create a conversation on.
+    NotRegistered,
+    /// 8x8 does not respond, and has done nothing, or nothing that matters.
+    NoResponse(&'static str),
+    /// 8x8 may have carried the operation out. It can be found out after that time.
+    Unknown { reason: String, retry_after: Duration },
+    /// 8x8 may have carried the operation out, and does not list what it would have left.
+    UnknownForGood { reason: String },
+}
+
+/// What the caller and the operator get of an error.
+#[derive(Debug)]
+pub(crate) struct Description {
+    pub(crate) status: StatusCode,
+    /// For programs.
+    pub(crate) code: &'static str,
+    /// What failed and what to do, for the bot's developer.
+    pub(crate) message: String,
+    pub(crate) header: Option<(HeaderName, HeaderValue)>,
+    /// For the operator's log; `None` where the caller has made a mistake.
+    pub(crate) cause: Option<String>,
+}
+
+impl Error {
+    /// The row of an error; `operation` completes "to …".
+    pub(crate) fn describe(&self, operation: &str) -> Description {
+        use StatusCode as S;
+
+        let to = operation;
+        let row = |status, code, message: String| Description { status, code, message, header: None, cause: None };
+        match self {
+            Self::Unauthorized => {
+                row(S::UNAUTHORIZED, "unauthorized", "x-app-token or the bearer token is missing or wrong.".to_owned())
+                    .with((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            Self::NotFound => row(S::NOT_FOUND, "not_found", "There is no such path.".to_owned()),
+            Self::MethodNotAllowed(methods) => {
+                let methods = methods.join(", ");
+                let allow = HeaderValue::from_str(&methods).unwrap_or_else(|_| HeaderValue::from_static(""));
+                row(S::METHOD_NOT_ALLOWED, "method_not_allowed", format!("This path allows {methods}."))
+                    .with((ALLOW, allow))
+            }
+            Self::InvalidBody => {
+                row(S::BAD_REQUEST, "invalid_json_object", "The body is not a JSON object in UTF-8.".to_owned())
+            }
+            Self::InvalidIdempotencyKey => row(
+                S::BAD_REQUEST,
+                "invalid_idempotency_key",
+                "Idempotency-Key must be 1 to 255 visible ASCII characters.".to_owned(),
+            ),
+            Self::InProgress => row(
+                S::CONFLICT,
+                "in_progress",
+                "A request with this Idempotency-Key is in progress. Repeat this one later.".to_owned(),
+            )
+            .retry_after(SOON),
+            Self::IdempotencyKeyReused => row(
+                S::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "This Idempotency-Key was used for a different request. Use a new key for a new request.".to_owned(),
+            ),
+            Self::NotSupported(reason) => row(
+                S::NOT_IMPLEMENTED,
+                "not_supported",
+                format!("This contact center's API cannot {to}: {reason}."),
+            ),
+            Self::Credentials(problem) => row(
+                S::BAD_GATEWAY,
+                "contact_center_credentials",
+                format!("8x8 rejects the bridge's credentials to {to} ({problem}). Its administrator has to fix them."),
+            )
+            .because(problem.to_string()),
+            Self::UnusableResponse(reason) => row(
+                S::BAD_GATEWAY,
+                "contact_center_response",
+                format!("8x8's response when asked to {to} cannot be passed on: {reason}."),
+            )
+            .because((*reason).to_owned()),
+            Self::Unavailable(reason) => row(
+                S::SERVICE_UNAVAILABLE,
+                "unavailable",
+                format!("The bridge cannot {to} now. Nothing was sent. Repeat the request."),
+            )
+            .retry_after(SOON)
+            .because(reason.clone()),
+            Self::NotRegistered => row(
+                S::SERVICE_UNAVAILABLE,
+                "channel_not_registered",
+                "No channel is registered. The bridge's administrator has to run register-channel.".to_owned(),
+            )
+            .retry_after(SOON)
+            .because("no channel is registered".to_owned()),
+            Self::NoResponse(reason) => row(
+                S::GATEWAY_TIMEOUT,
+                "no_response",
+                format!("8x8 did not respond when asked to {to} ({reason}). Repeat the request."),
+            )
+            .because((*reason).to_owned()),
+            Self::Unknown { reason, retry_after } => row(
+                S::GATEWAY_TIMEOUT,
+                "unknown",
+                format!(
+                    "It is unknown whether 8x8 did {to} ({reason}). Repeat the request with the same Idempotency-Key after \
+                     {} s: the bridge then finds out. Without a key, look at the conversation before you send it again.",
+                    seconds(*retry_after)
+                ),
+            )
+            .retry_after(*retry_after)
+            .because(reason.clone()),
+            Self::UnknownForGood { reason } => row(
+                S::GATEWAY_TIMEOUT,
+                "unknown",
+                format!(
+                    "It is unknown whether 8x8 did {to} ({reason}), and 8x8 does not list it. This Idempotency-Key never \
+                     sends it again. Look at the conversation; if it was not done, send it with a new key."
+                ),
+            )
+            .because(reason.clone()),
+        }
+    }
+}
+
+/// After an error of ours that may be over in a moment.
+const SOON: Duration = Duration::from_secs(5);
+
+impl Description {
+    fn with(self, header: (HeaderName, HeaderValue)) -> Self {
+        Self { header: Some(header), ..self }
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        self.with((RETRY_AFTER, HeaderValue::from(seconds(wait))))
+    }
+
+    fn because(self, cause: String) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+}
+
+/// Whole seconds, rounded up: a caller that waits as long is not too early.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
+
+impl From<NoRoute> for Error {
+    fn from(error: NoRoute) -> Self {
+        match error {
+            NoRoute::Path => Self::NotFound,
+            NoRoute::Method(allowed) => Self::MethodNotAllowed(allowed),
+        }
+    }
+}
+
+impl From<CallerError> for Error {
+    fn from(error: CallerError) -> Self {
+        match error {
+            CallerError::Refused => Self::Unauthorized,
+            CallerError::Secret(error) => Self::Unavailable(error.to_string()),
+        }
+    }
+}

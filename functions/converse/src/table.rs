@@ -1,0 +1,187 @@
+//! The DynamoDB table that all processes of the function share: items with one key, `id`, and a time at which they expire.
+//!
+//! What several requests change at the same time fails with a conflict and is tried again: DynamoDB rejects a write to an item
+//! that is part of a transaction in progress
+//! (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html>).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use shared::aws::failure;
+use shared::clock::UnixTime;
+use tokio::time::sleep;
+
+/// Tries of a write that meets another one. A conversation has one bot, so that it meets one or two.
+const TRIES: u32 = 5;
+
+/// Before the next try, times the number of tries: a transaction takes some ten milliseconds.
+const CONFLICT_DELAY: Duration = Duration::from_millis(20);
+
+/// An item's attributes.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    client: Client,
+    name: String,
+}
+
+/// The table is not available, in words without any content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("table `{table}` is unavailable ({reason})")]
+pub(crate) struct TableError {
+    table: String,
+    reason: String,
+}
+
+/// What became of a conditional write.
+#[derive(Debug)]
+pub(crate) enum Put {
+    Stored,
+    /// There is an item that the condition forbids to replace: this one.
+    Exists(Item),
+}
+
+impl Table {
+    pub(crate) fn new(config: &aws_config::SdkConfig, name: String) -> Self {
+        Self { client: Client::new(config), name }
+    }
+
+    /// The item of that id, if there is one, as it is now.
+    pub(crate) async fn get(&self, id: &str) -> Result<Option<Item>, TableError> {
+        let get = self.client.get_item().table_name(&self.name).key("id", string(id)).consistent_read(true);
+        Ok(Box::pin(get.send()).await.map_err(|error| self.unavailable(&failure(&error)))?.item)
+    }
+
+    /// Stores an item unless there is one with its id that has not expired by `now`: DynamoDB deletes what has expired within
+    /// a few days, not at once.
+    pub(crate) async fn put_new(&self, item: Item, now: UnixTime) -> Result<Put, TableError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(id) OR expires_at <= :now")
+            .expression_attribute_values(":now", seconds(now))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match Box::pin(put.send()).await {
+            Ok(_) => Ok(Put::Stored),
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+                match error.into_err() {
+                    PutItemError::ConditionalCheckFailedException(found) => {
+                        Ok(Put::Exists(found.item.unwrap_or_default()))
+                    }
+                    _ => Err(self.unreadable()),
+                }
+            }
+            Err(error) => Err(self.unavailable(&failure(&error))),
+        }
+    }
+
+    /// A change of an item, with a condition or without.
+    pub(crate) fn change(
+        &self,
+        id: &str,
+        expression: &str,
+        condition: Option<&str>,
+        values: Item,
+    ) -> Result<Update, TableError> {
+        Update::builder()
+            .table_name(&self.name)
+            .key("id", string(id))
+            .update_expression(expression)
+            .set_condition_expression(condition.map(str::to_owned))
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(|_| self.unavailable("the change cannot be built"))
+    }
+
+    /// Changes an item whose change has no condition, or whose condition is known to hold.
+    pub(crate) async fn update(&self, update: Update) -> Result<(), TableError> {
+        match self.update_if(update).await? {
+            true => Ok(()),
+            false => Err(self.unavailable("another request has changed it")),
+        }
+    }
+
+    /// Changes an item; `false` if the condition does not hold.
+    pub(crate) async fn update_if(&self, update: Update) -> Result<bool, TableError> {
+        let mut tries = 1;
+        loop {
+            let operation = self
+                .client
+                .update_item()
+                .table_name(&self.name)
+                .set_key(Some(update.key.clone()))
+                .update_expression(&update.update_expression)
+                .set_condition_expression(update.condition_expression.clone())
+                .set_expression_attribute_values(update.expression_attribute_values.clone());
+            let error = match Box::pin(operation.send()).await {
+                Ok(_) => return Ok(true),
+                Err(error) => error,
+            };
+            let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
+            match code {
+                "ConditionalCheckFailedException" => return Ok(false),
+                "TransactionConflictException" if tries < TRIES => sleep(CONFLICT_DELAY * tries).await,
+                _ => return Err(self.unavailable(&failure(&error))),
+            }
+            tries += 1;
+        }
+    }
+
+    /// Makes both changes or none; `false` if the condition of one does not hold.
+    pub(crate) async fn update_both_if(&self, updates: [Update; 2]) -> Result<bool, TableError> {
+        let items = updates.map(|update| TransactWriteItem::builder().update(update).build());
+        let mut tries = 1;
+        loop {
+            let operation = self.client.transact_write_items().set_transact_items(Some(items.to_vec()));
+            let error = match Box::pin(operation.send()).await {
+                Ok(_) => return Ok(true),
+                Err(error) => error,
+            };
+            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+                return Err(self.unavailable(&failure(&error)));
+            };
+            let is_reason =
+                |code: &str| canceled.cancellation_reasons().iter().any(|reason| reason.code() == Some(code));
+            if is_reason("ConditionalCheckFailed") {
+                return Ok(false);
+            }
+            if !is_reason("TransactionConflict") || tries == TRIES {
+                return Err(self.unavailable(&failure(&error)));
+            }
+            sleep(CONFLICT_DELAY * tries).await;
+            tries += 1;
+        }
+    }
+
+    /// The error for an item that does not hold what it should.
+    pub(crate) fn unreadable(&self) -> TableError {
+        self.unavailable("an item that cannot be read")
+    }
+
+    fn unavailable(&self, reason: &str) -> TableError {
+        TableError { table: self.name.clone(), reason: reason.to_owned() }
+    }
+}
+
+pub(crate) fn string(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+/// A time in milliseconds.
+pub(crate) fn millis(time: UnixTime) -> AttributeValue {
+    AttributeValue::N(time.millis().to_string())
+}
+
+/// A time in seconds, as DynamoDB's time to live wants it.
+pub(crate) fn seconds(time: UnixTime) -> AttributeValue {
+    AttributeValue::N(time.secs().to_string())
+}

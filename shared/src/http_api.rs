@@ -1,0 +1,258 @@
+//! Functions behind API Gateway's HTTP API: its events as requests, and responses as it reads them (payload format 2.0,
+//! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>).
+//!
+//! The types are lambda_http's. Its own conversion is not used: it panics on a query or a `Host` that is no part of a URI, and
+//! it decodes a response's body by its content type, which damages bytes that are not what the type says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use lambda_http::{Body, Request, RequestExt, Response};
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::telemetry;
+
+/// An event of payload format 2.0, as far as a request needs it. Every other field, and a header without a text, is ignored.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpEvent {
+    #[serde(default)]
+    raw_path: String,
+    #[serde(default)]
+    raw_query_string: String,
+    #[serde(default)]
+    headers: Headers,
+    request_context: RequestContext,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct RequestContext {
+    http: HttpContext,
+}
+
+#[derive(Debug, Deserialize)]
+struct HttpContext {
+    method: String,
+}
+
+#[derive(Debug, Default)]
+struct Headers(HeaderMap);
+
+/// Why an event is no HTTP request: what of it cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request's {0} cannot be read")]
+pub struct MalformedRequest(&'static str);
+
+impl TryFrom<HttpEvent> for Request {
+    type Error = MalformedRequest;
+
+    fn try_from(event: HttpEvent) -> Result<Self, MalformedRequest> {
+        let method = Method::from_bytes(event.request_context.http.method.as_bytes());
+        let method = method.map_err(|_| MalformedRequest("method"))?;
+        let target = match &*event.raw_query_string {
+            "" => event.raw_path,
+            query => format!("{}?{query}", event.raw_path),
+        };
+        let target = PathAndQuery::try_from(target).map_err(|_| MalformedRequest("path or query"))?;
+        let body = match event.body {
+            None => Body::Empty,
+            Some(body) if event.is_base64_encoded => {
+                Body::Binary(STANDARD.decode(body).map_err(|_| MalformedRequest("body"))?)
+            }
+            Some(body) => Body::Text(body),
+        };
+        let mut request = Self::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from(target);
+        *request.headers_mut() = event.headers.0;
+        Ok(request)
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeadersVisitor;
+
+        impl<'de> Visitor<'de> for HeadersVisitor {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("headers")
+            }
+
+            fn visit_unit<E>(self) -> Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut headers = HeaderMap::with_capacity(map.size_hint().unwrap_or(16));
+                while let Some(name) = map.next_key::<String>()? {
+                    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    };
+                    let value: Box<RawValue> = map.next_value()?;
+                    let Ok(value) = serde_json::from_str::<String>(value.get()) else { continue };
+                    if let Ok(value) = HeaderValue::try_from(value) {
+                        headers.append(name, value);
+                    }
+                }
+                Ok(Headers(headers))
+            }
+        }
+
+        deserializer.deserialize_any(HeadersVisitor)
+    }
+}
+
+/// A response of payload format 2.0.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpResponse {
+    status_code: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+    is_base64_encoded: bool,
+}
+
+impl From<Response<Body>> for HttpResponse {
+    fn from(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let mut headers = BTreeMap::<String, String>::new();
+        for (name, value) in &parts.headers {
+            // JSON has only text. A byte of another encoding is read as Latin-1, as HTTP once defined it (RFC 9110 §5.5).
+            let value = match std::str::from_utf8(value.as_bytes()) {
+                Ok(value) => value.to_owned(),
+                Err(_) => value.as_bytes().iter().copied().map(char::from).collect(),
+            };
+            let joined = headers.entry(name.to_string());
+            joined.and_modify(|values| *values = format!("{values}, {value}")).or_insert(value);
+        }
+        let (body, is_base64_encoded) = match body {
+            Body::Text(text) => (text, false),
+            Body::Binary(bytes) => (STANDARD.encode(bytes), true),
+            // No other kind exists but the empty one; the enumeration is open.
+            Body::Empty | _ => (String::new(), false),
+        };
+        Self { status_code: parts.status.as_u16(), headers, body, is_base64_encoded }
+    }
+}
+
+/// Runs a function that is invoked by an HTTP API. A request that cannot be read is answered with 400 and never reaches
+/// `handle`.
+///
+/// # Errors
+/// When Lambda's runtime API is lost; the execution environment ends then.
+pub async fn run<F: Future<Output = Response<Body>>>(
+    handle: impl Fn(Request) -> F,
+) -> Result<(), lambda_runtime::Error> {
+    telemetry::started();
+    let handle = &handle;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<HttpEvent>| {
+        let response = match Request::try_from(event.payload) {
+            Ok(request) => handle(request.with_lambda_context(event.context)).await,
+            Err(malformed) => rejected(malformed),
+        };
+        telemetry::flush();
+        Ok::<_, std::convert::Infallible>(HttpResponse::from(response))
+    }))
+    .await
+}
+
+fn rejected(malformed: MalformedRequest) -> Response<Body> {
+    tracing::warn!(reason = %malformed, "a request is malformed");
+    let body = serde_json::json!({ "message": malformed.to_string() });
+    let mut response = Response::new(Body::Text(body.to_string()));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(event: &Value) -> Result<Request, MalformedRequest> {
+        serde_json::from_value::<HttpEvent>(event.clone()).expect("an event").try_into()
+    }
+
+    fn event(query: &str) -> Value {
+        json!({
+            "version": "2.0",
+            "rawPath": "/v1/liveAgent/conversations",
+            "rawQueryString": query,
+            "headers": { "x-app-token": "t", "host": "a b", "x-forwarded-proto": "https, http", "x-empty": null },
+            "requestContext": { "http": { "method": "POST" }, "stage": "$default" },
+            "body": "aGk=",
+            "isBase64Encoded": true,
+        })
+    }
+
+    #[test]
+    fn an_event_is_a_request_whatever_a_load_balancer_has_done_to_its_headers() {
+        let request = read(&event("size=1&page=0")).unwrap();
+        assert_eq!((request.method(), request.uri().path()), (&Method::POST, "/v1/liveAgent/conversations"));
+        assert_eq!(request.uri().query(), Some("size=1&page=0"));
+        assert_eq!(request.headers()["x-forwarded-proto"], "https, http");
+        assert!(!request.headers().contains_key("x-empty"));
+        assert_eq!(&**request.body(), b"hi");
+    }
+
+    #[test]
+    fn what_is_no_part_of_a_uri_is_refused() {
+        for query in ["a=<b", "a=\"b", "a= b", "a=\u{1}"] {
+            assert_eq!(read(&event(query)).unwrap_err(), MalformedRequest("path or query"), "{query}");
+        }
+        let mut no_base64 = event("");
+        no_base64["body"] = "?".into();
+        assert_eq!(read(&no_base64).unwrap_err(), MalformedRequest("body"));
+    }
+
+    #[test]
+    fn bytes_are_sent_in_base64_and_a_header_of_any_bytes_is_text() {
+        let mut response = Response::new(Body::Binary(vec![0xff]));
+        response.headers_mut().insert("x-name", HeaderValue::from_bytes(b"Gr\xf6\xdfe").unwrap());
+        response.headers_mut().append("x-twice", HeaderValue::from_static("a"));
+        response.headers_mut().append("x-twice", HeaderValue::from_static("b"));
+        let sent = serde_json::to_value(HttpResponse::from(response)).unwrap();
+        let headers = json!({ "x-name": "Größe", "x-twice": "a, b" });
+        let expected = json!({ "statusCode": 200, "headers": headers, "body": "/w==", "isBase64Encoded": true });
+        assert_eq!(sent, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_event_panics(
+            path in ".*", query in ".*", method in ".*", name in ".*", value in ".*", body in proptest::option::of(".*"),
+            is_base64_encoded: bool,
+        ) {
+            let mut event = event(&query);
+            event["rawPath"] = path.into();
+            event["requestContext"]["http"]["method"] = method.into();
+            event["headers"][name] = value.into();
+            event["body"] = json!(body);
+            event["isBase64Encoded"] = is_base64_encoded.into();
+            let _ = read(&event);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = serde_json::from_slice::<HttpEvent>(&bytes).map(Request::try_from);
+        }
+    }
+}
