@@ -5,18 +5,18 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contact_center::signer::{Claims, Signer};
+use contact_center::{ContactCenter, ContactCenterSettings};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
-use sandbox::contact_center::signer::{Claims, Signer};
-use sandbox::contact_center::{ContactCenter, ContactCenterSettings};
-use sandbox::faults::Faults;
-use sandbox::journal::Journal;
-use sandbox::server::Server;
 use serde_json::Value;
 use shared::clock::UnixTime;
 use shared::config::Endpoint;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature::{SignatureError, verify};
+use simulation::faults::Faults;
+use simulation::journal::Journal;
+use simulation::server::Server;
 use tokio::runtime::Runtime;
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
