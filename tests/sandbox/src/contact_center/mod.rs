@@ -8,7 +8,6 @@ mod events;
 mod multipart;
 mod problem;
 mod schema;
-pub mod signer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -21,6 +20,7 @@ use crate::client::Client;
 use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
+pub use ::contact_center::signer;
 use conversations::Record;
 pub use events::Conversation;
 use events::Outgoing;

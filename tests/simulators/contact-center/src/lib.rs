@@ -1,0 +1,3 @@
+//! 8x8's signature of a webhook request.
+
+pub mod signer;
