@@ -1,14 +1,18 @@
 //! 8x8 Contact Center: its API in both dialects, strict as its OpenAPI files are; its events, signed and sent again until
-//! they get a 2xx; and agents who join, type, write, transfer and leave.
+//! they get a 2xx; agents who join, type, write, transfer and leave; and a control API to play them.
+//!
+//! [`signer`], [`captured`] and [`explain`] are 8x8's signature of an event: making one, and explaining why one does not verify.
 
 mod agent;
 mod api;
+pub mod captured;
 mod checks;
 mod control;
 mod conversations;
 mod conversations_v2;
 mod delivery;
 mod events;
+pub mod explain;
 mod fault;
 mod lists;
 mod multipart;

@@ -1,10 +1,11 @@
 //! 8x8's signature: a detached JWS (RFC 7797) over the checksum of the body and the other headers.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 /// A key that signs events.
@@ -32,10 +33,22 @@ pub struct Claims {
 impl Signer {
     /// A new RSA-2048 key.
     pub fn new() -> Self {
-        Self {
-            key_id: simulation::id::base64(),
-            key: KeyPair::generate(KeySize::Rsa2048).expect("a key can be generated"),
-        }
+        Self::of(KeyPair::generate(KeySize::Rsa2048).expect("a key can be generated"))
+    }
+
+    /// The private key in a PEM file, PKCS#8 (`BEGIN PRIVATE KEY`) or PKCS#1 (`BEGIN RSA PRIVATE KEY`). `None` if the text
+    /// is not an RSA private key.
+    pub fn from_pem(text: &str) -> Option<Self> {
+        let der = pem(text)?;
+        KeyPair::from_pkcs8(&der).or_else(|_| KeyPair::from_der(&der)).ok().map(Self::of)
+    }
+
+    /// The key's id is the first half of its thumbprint (RFC 7638): always the same for a key, and 22 characters long as
+    /// 8x8's ids are.
+    fn of(key: KeyPair) -> Self {
+        let (n, e) = components(&key);
+        let thumbprint = digest(&SHA256, format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#).as_bytes());
+        Self { key_id: URL_SAFE_NO_PAD.encode(&thumbprint.as_ref()[..16]), key }
     }
 
     /// The key's id.
@@ -45,15 +58,8 @@ impl Signer {
 
     /// The public key as 8x8's endpoint answers it.
     pub fn jwk(&self) -> Value {
-        let public = self.key.public_key();
-        let modulus = public.modulus();
-        let exponent = public.exponent();
-        json!({
-            "kty": "RSA",
-            "e": URL_SAFE_NO_PAD.encode(exponent.big_endian_without_leading_zero()),
-            "kid": self.key_id,
-            "n": URL_SAFE_NO_PAD.encode(modulus.big_endian_without_leading_zero()),
-        })
+        let (n, e) = components(&self.key);
+        json!({ "kty": "RSA", "e": e, "kid": self.key_id, "n": n })
     }
 
     /// The headers of a signed event.
@@ -95,4 +101,20 @@ impl Default for Signer {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Modulus and exponent, as a JWK writes them.
+fn components(key: &KeyPair) -> (String, String) {
+    let public = key.public_key();
+    let (modulus, exponent) = (public.modulus(), public.exponent());
+    let base64 = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
+    (base64(modulus.big_endian_without_leading_zero()), base64(exponent.big_endian_without_leading_zero()))
+}
+
+/// The bytes between the first `-----BEGIN …-----` and the next `-----END`.
+pub(crate) fn pem(text: &str) -> Option<Vec<u8>> {
+    let (_, text) = text.split_once("-----BEGIN ")?;
+    let (_, text) = text.split_once("-----")?;
+    let (base64, _) = text.split_once("-----END ")?;
+    STANDARD.decode(base64.split_whitespace().collect::<String>()).ok()
 }

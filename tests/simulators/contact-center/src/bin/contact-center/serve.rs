@@ -1,9 +1,8 @@
-//! The program `contact-center`: a simulated 8x8 Contact Center for a bot or bridge that is under development.
+//! `contact-center`: starts the simulated 8x8.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::Args;
 use contact_center::{
     Agents, Authentication, ContactCenter, ContactCenterApi, ContactCenterSettings, DEFAULT_PORT, Fault,
 };
@@ -11,13 +10,9 @@ use simulation::faults::{self, Faults, PlannedFault};
 use simulation::journal::Journal;
 use simulation::server::Server;
 
-/// Plays 8x8 Contact Center: its API, its signed events, and agents that anyone with curl can play.
-///
-/// It listens on 127.0.0.1, prints a line for each event and request, and ends with Ctrl-C. README.md shows a session, and lists
-/// the requests of the control API.
-#[derive(Debug, Parser)]
-#[command(name = "contact-center")]
-struct Options {
+/// How the simulated 8x8 is started.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
     /// Where 8x8's API and the control API listen on 127.0.0.1; 0 is any free port.
     #[arg(long, default_value_t = DEFAULT_PORT)]
     port: u16,
@@ -47,18 +42,9 @@ struct Options {
     fault: Vec<PlannedFault<Fault>>,
 }
 
+/// Serves until Ctrl-C.
 #[tokio::main]
-async fn main() -> ExitCode {
-    match run(Options::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("contact-center: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(options: Options) -> Result<(), String> {
+pub(super) async fn serve(options: Serve) -> Result<(), String> {
     let listener = Server::listener_on(options.port).await?;
     let faults = Arc::new(Faults::default());
     for planned in &options.fault {
