@@ -125,6 +125,20 @@ enum Variables {
     WithCallers(&'static [&'static str]),
 }
 
+impl FunctionRow {
+    /// The names of its variables, those that every function gets left out: where access tokens are used at 8x8, and where
+    /// callbacks bring the headers of a caller.
+    pub fn variables(&self, has_token: bool, has_callers: bool) -> impl Iterator<Item = &'static str> {
+        let names = self.variables.iter().map(move |variables| match variables {
+            Variables::Always(names) => *names,
+            Variables::WithToken(names) if has_token => *names,
+            Variables::WithCallers(names) if has_callers => *names,
+            Variables::WithToken(_) | Variables::WithCallers(_) => &[],
+        });
+        names.flatten().copied()
+    }
+}
+
 const CONTACT_CENTER: Variables =
     Variables::Always(&["CONTACT_CENTER_ENDPOINT", "CONTACT_CENTER_API", "CONTACT_CENTER_TENANT_ID"]);
 const CREDENTIALS: Variables = Variables::Always(&["CONTACT_CENTER_AUTHENTICATION", "CONTACT_CENTER_SECRET_ID"]);
@@ -304,28 +318,11 @@ pub fn deploy(
     let has_token = contact_center.authentication != Authentication::ApiKey;
     let has_callers = settings.callback_authentication != CallbackAuthentication::Signature;
     let deploy = |function: &FunctionRow| {
-        let names = function.variables.iter().map(|variables| match variables {
-            Variables::Always(names) => *names,
-            Variables::WithToken(names) => {
-                if has_token {
-                    *names
-                } else {
-                    &[]
-                }
-            }
-            Variables::WithCallers(names) => {
-                if has_callers {
-                    *names
-                } else {
-                    &[]
-                }
-            }
-        });
-        let names = names.flatten().chain(ALL);
+        let names = function.variables(has_token, has_callers).chain(ALL.iter().copied());
         let settings = FunctionSettings {
             name: function.name,
             binary: binaries.join(function.name),
-            variables: names.map(|name| ((*name).to_owned(), values[name].clone())).collect(),
+            variables: names.map(|name| (name.to_owned(), values[name].clone())).collect(),
             timeout: Duration::from_secs(function.timeout),
             concurrency: match function.concurrency {
                 Concurrency::One => 1,
