@@ -9,6 +9,9 @@ use contact_center::signer::{Claims, Signer};
 const SENT: u64 = 1_785_312_000_250;
 const BODY: &str = r#"{"eventType":"MESSAGE","conversationId":"c/1","timestamp":1785312000000,"data":{"isEcho":false,"text":"Grüezi 👋 & <b>100%</b>"}}"#;
 
+/// Its user alone has 5040 orders.
+const UPDATE: &str = r#"{"eventType":"CONVERSATION_UPDATE","conversationId":"c","timestamp":1,"data":{"state":"created","assignment":{"type":"queue","id":"101"},"user":{"name":"Ada","userId":"u","email":"e","phone":"p","company":"c","caseId":"1","language":"en"},"msisdn":"1","channel":"2"}}"#;
+
 type Headers = Vec<(&'static str, String)>;
 
 fn claims() -> Claims {
@@ -103,6 +106,11 @@ fn every_change_of_a_body_is_found() {
             bytes(
                 r#"{"conversationId":"c/1","data":{"isEcho":false,"text":"Grüezi 👋 & <b>100%</b>"},"eventType":"MESSAGE","timestamp":1785312000000}"#,
             ),
+        ),
+        (
+            "in another order",
+            bytes(UPDATE),
+            serde_json::from_str::<serde_json::Value>(UPDATE).unwrap().to_string().into(),
         ),
         ("read as Latin-1 and written as UTF-8", bytes("Grüezi"), bytes("GrÃ¼ezi")),
         ("read as Windows-1252 and written as UTF-8", bytes("Grüezi 👋"), bytes("GrÃ¼ezi ðŸ‘‹")),

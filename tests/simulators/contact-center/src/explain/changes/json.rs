@@ -73,7 +73,7 @@ pub(super) const CHANGES: &[Change] = &[
     },
     Change {
         what: "the string that held the JSON was replaced by what it held",
-        undo: |body| Some(serde_json::to_vec(std::str::from_utf8(body).ok()?).ok()?),
+        undo: |body| serde_json::to_vec(std::str::from_utf8(body).ok()?).ok(),
     },
 ];
 
@@ -121,7 +121,7 @@ fn laid_out(body: &[u8], layout: Layout) -> Option<Vec<u8>> {
 }
 
 /// The strings, numbers, words and punctuation marks of a body. `None` if it is not JSON.
-fn tokens(body: &[u8]) -> Option<Vec<&str>> {
+pub(super) fn tokens(body: &[u8]) -> Option<Vec<&str>> {
     serde_json::from_slice::<IgnoredAny>(body).ok()?;
     let mut rest = std::str::from_utf8(body).ok()?.trim_ascii();
     let mut tokens = Vec::new();
@@ -191,83 +191,6 @@ fn is_markup(text: &str) -> bool {
     matches!(text, "<" | ">" | "&")
 }
 
-/// The JSON, in its compact form, with the members of its objects in every other order: a program that sorts them, or keeps
-/// them in a hash map, loses the order that was signed.
-pub(in crate::explain) fn orders(body: &[u8]) -> Vec<Vec<u8>> {
-    /// The members of 8x8's events have some thousand orders. More than this number would take seconds.
-    const LIMIT: usize = 50_000;
-    /// And more than this many bytes.
-    const BYTES: usize = 16 << 20;
-    let Some(tokens) = tokens(body) else { return Vec::new() };
-    let limit = LIMIT.min(BYTES / body.len().max(1));
-    orders_of(&tokens, limit).into_iter().map(String::into_bytes).collect()
-}
-
-/// The orders of one value. An object with too many keeps its own.
-fn orders_of(tokens: &[&str], limit: usize) -> Vec<String> {
-    let unchanged = || vec![tokens.concat()];
-    let [open @ ("{" | "["), items @ .., close] = tokens else { return unchanged() };
-    let items = items_of(items);
-    // 8! orders are below any limit that is of use, and 21! would overflow.
-    if *open == "{" && items.len() > 8 {
-        return unchanged();
-    }
-    // The orders of the parts of each item, `"name":` before its value.
-    let mut choices = Vec::new();
-    for item in &items {
-        let value = if *open == "{" { 2 } else { 0 };
-        let name = item[..value].concat();
-        choices.push(
-            orders_of(&item[value..], limit).into_iter().map(|value| format!("{name}{value}")).collect::<Vec<_>>(),
-        );
-    }
-    let arrangements = if *open == "{" { (1..=items.len()).product::<usize>() } else { 1 };
-    let count = choices.iter().map(Vec::len).try_fold(arrangements, usize::checked_mul);
-    if count.is_none_or(|count| count > limit) {
-        return unchanged();
-    }
-    let mut orders = Vec::new();
-    for arrangement in if *open == "{" { permutations(items.len()) } else { vec![(0..items.len()).collect()] } {
-        let mut texts = vec![String::new()];
-        for index in arrangement {
-            let join = |text: &String, choice: &String| match text.as_str() {
-                "" => choice.clone(),
-                text => format!("{text},{choice}"),
-            };
-            texts = texts.iter().flat_map(|text| choices[index].iter().map(move |choice| join(text, choice))).collect();
-        }
-        orders.extend(texts.into_iter().map(|text| format!("{open}{text}{close}")));
-    }
-    orders
-}
-
-/// The items between the commas of an object or array.
-fn items_of<'t, 'b>(tokens: &'t [&'b str]) -> Vec<&'t [&'b str]> {
-    let mut depth = 0;
-    let is_separator = move |token: &&str| {
-        match *token {
-            "{" | "[" => depth += 1,
-            "}" | "]" => depth -= 1,
-            _ => {}
-        }
-        depth == 0 && *token == ","
-    };
-    if tokens.is_empty() { Vec::new() } else { tokens.split(is_separator).collect() }
-}
-
-fn permutations(length: usize) -> Vec<Vec<usize>> {
-    let insert = |permutations: Vec<Vec<usize>>, next: usize| {
-        let everywhere = |permutation: Vec<usize>| {
-            (0..=permutation.len()).map(move |at| {
-                let (before, after) = permutation.split_at(at);
-                [before, &[next], after].concat()
-            })
-        };
-        permutations.into_iter().flat_map(everywhere).collect()
-    };
-    (0..length).fold(vec![Vec::new()], insert)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,14 +215,5 @@ mod tests {
         assert_eq!(units(r"\\u00fc"), [r"\\", "u", "0", "0", "f", "c"]);
         assert_eq!(units(r"\u00fc\ud83d\udc4bü\/"), [r"\u00fc", r"\ud83d\udc4b", "ü", r"\/"]);
         assert_eq!(units(r"\ud83d\u"), [r"\ud83d", r"\u"]);
-    }
-
-    #[test]
-    fn every_order_of_members_is_found_and_arrays_keep_theirs() {
-        let orders = orders(br#"{"a":[1,2],"b":{"c":1,"d":2}}"#);
-        assert_eq!(orders.len(), 4);
-        assert!(orders.contains(&br#"{"b":{"d":2,"c":1},"a":[1,2]}"#.to_vec()));
-        let many = (0..9).map(|name| format!("\"{name}\":0")).collect::<Vec<_>>().join(",");
-        assert_eq!(super::orders(format!("{{{many}}}").as_bytes()).len(), 1);
     }
 }

@@ -4,9 +4,10 @@
 
 mod charset;
 mod json;
+mod orders;
 mod text;
 
-pub(super) use json::orders;
+pub(super) use orders::orders;
 
 /// Something that proxies, frameworks and editors do to a body.
 #[derive(Debug)]
