@@ -21,7 +21,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use simulation::control::{self, Refusal, json_body};
+use simulation::control::{self, Rejection, json_body};
 
 use crate::BotPlatform;
 
@@ -36,8 +36,8 @@ pub(super) fn router(bot: &Arc<BotPlatform>) -> Router {
     control::protect(router.merge(control::faults(Arc::clone(&bot.faults))))
 }
 
-async fn unknown() -> Refusal {
-    Refusal::not_found("The control API has no such path; README.md lists those that it has.")
+async fn unknown() -> Rejection {
+    Rejection::not_found("The control API has no such path; README.md lists those that it has.")
 }
 
 async fn receipts(State(bot): State<Arc<BotPlatform>>) -> Json<Value> {
@@ -62,10 +62,10 @@ struct Refused {
     retry_after: Option<u64>,
 }
 
-async fn refuse(State(bot): State<Arc<BotPlatform>>, body: Bytes) -> Result<StatusCode, Refusal> {
+async fn refuse(State(bot): State<Arc<BotPlatform>>, body: Bytes) -> Result<StatusCode, Rejection> {
     let refused: Refused = json_body(&body)?;
     if !(300..600).contains(&refused.status) {
-        return Err(Refusal::bad_request("The status of a refusal is from 300 to 599."));
+        return Err(Rejection::bad_request("The status of a refusal is from 300 to 599."));
     }
     bot.refuse_conversation(&refused.conversation_id, refused.status, refused.retry_after);
     Ok(StatusCode::NO_CONTENT)

@@ -9,11 +9,10 @@ use simulation::faults::{self, Faults, PlannedFault};
 use simulation::journal::Journal;
 use simulation::server::Server;
 
-/// Plays a bot platform as an Aisera tenant: a token endpoint, and receiveMessage, which checks both tokens of an event and
+/// Simulates a bot platform as an Aisera tenant: a token endpoint, and receiveMessage, which checks both tokens of an event and
 /// drops repeats.
 ///
-/// It listens on 127.0.0.1, prints a line for each request, and ends with Ctrl-C. README.md lists the requests of its control
-/// API.
+/// It listens on 127.0.0.1, prints a line for each request, and ends with Ctrl-C. Its README.md lists the requests of the control API.
 #[derive(Debug, Parser)]
 #[command(name = "bot-platform")]
 struct Options {

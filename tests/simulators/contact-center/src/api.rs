@@ -89,7 +89,7 @@ async fn answer(
 /// What the caller gets of a call that goes wrong.
 async fn failed(kind: FailureKind) -> Answer {
     Err(match kind {
-        FailureKind::Status400 => Problem::bad_request("invalid_request", "The sandbox refuses this call."),
+        FailureKind::Status400 => Problem::bad_request("invalid_request", "The call fails on purpose."),
         FailureKind::Status500 => Problem::internal(),
         FailureKind::Status504 => Problem::gateway_timeout(),
         FailureKind::Status429 => Problem::too_many_requests(),

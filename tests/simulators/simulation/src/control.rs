@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 
 use crate::faults::{Fault, Faults, PlannedFault};
 
-/// A request that a control API refuses, with a sentence that says what to do. The response is `{"error"}`.
+/// A request that a control API rejects, with a sentence that says what to do. The response is `{"error"}`.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct Rejection {
     status: StatusCode,
     sentence: String,
 }
 
-impl Refusal {
+impl Rejection {
     /// 400: the request is malformed.
     pub fn bad_request(sentence: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, sentence: sentence.into() }
@@ -41,7 +41,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         (self.status, Json(json!({ "error": self.sentence }))).into_response()
     }
@@ -51,10 +51,10 @@ impl IntoResponse for Refusal {
 ///
 /// # Errors
 /// Fails if the body is not what the request needs.
-pub fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad_request(format!("The body is not the JSON that this request needs: {error}.")))
+        .map_err(|error| Rejection::bad_request(format!("The body is not the JSON that this request needs: {error}.")))
 }
 
 /// Lets in only requests of programs on this machine. A web page elsewhere can point a name of its own at 127.0.0.1 (then the
@@ -68,13 +68,13 @@ async fn guard(request: Request, next: Next) -> Response {
     let host = single(headers, HOST).filter(|host| is_loopback(host));
     let Some(host) = host else {
         let sentence = "The control API answers only to 127.0.0.1 and localhost.";
-        return Refusal { status: StatusCode::MISDIRECTED_REQUEST, sentence: sentence.to_owned() }.into_response();
+        return Rejection { status: StatusCode::MISDIRECTED_REQUEST, sentence: sentence.to_owned() }.into_response();
     };
     let is_own_origin = !headers.contains_key(ORIGIN)
         || single(headers, ORIGIN).and_then(|origin| origin.strip_prefix("http://")) == Some(host);
     if !is_own_origin {
         let sentence = "The control API answers no web page of another origin.";
-        return Refusal { status: StatusCode::FORBIDDEN, sentence: sentence.to_owned() }.into_response();
+        return Rejection { status: StatusCode::FORBIDDEN, sentence: sentence.to_owned() }.into_response();
     }
     next.run(request).await
 }
@@ -107,9 +107,9 @@ struct Planned {
     fault: String,
 }
 
-async fn set_fault<F: Fault>(State(faults): State<Arc<Faults<F>>>, body: Bytes) -> Result<Json<Value>, Refusal> {
+async fn set_fault<F: Fault>(State(faults): State<Arc<Faults<F>>>, body: Bytes) -> Result<Json<Value>, Rejection> {
     let planned: Planned = json_body(&body)?;
-    let PlannedFault { fault, when } = planned.fault.parse::<PlannedFault<F>>().map_err(Refusal::bad_request)?;
+    let PlannedFault { fault, when } = planned.fault.parse::<PlannedFault<F>>().map_err(Rejection::bad_request)?;
     faults.set(fault, when);
     Ok(Json(shown(&faults)))
 }

@@ -40,7 +40,13 @@ impl Sqs {
     ) -> Result<Value, AwsError> {
         match operation {
             "CreateQueue" => self.create_queue(input, base),
-            "SendMessage" => send_message(&*self.queue(input)?, input, caller, journal),
+            "SendMessage" => {
+                let queue = self.queue(input)?;
+                let to = if self.is_for_dead_letters(&queue) { "dead letters" } else { "queue" };
+                let (deduplication_id, outcome, sent) = send_message(&queue, input)?;
+                journal.event_hop(deduplication_id, caller, to, outcome);
+                Ok(sent)
+            }
             "ReceiveMessage" => receive_message(&*self.queue(input)?, input),
             "DeleteMessage" => delete_message(&*self.queue(input)?, input),
             "ChangeMessageVisibility" => change_message_visibility(&*self.queue(input)?, input, caller, journal),
@@ -77,12 +83,20 @@ impl Sqs {
         })
     }
 
+    /// Whether it is the dead-letter queue of another one.
+    fn is_for_dead_letters(&self, queue: &Arc<FifoQueue>) -> bool {
+        let queues = self.queues();
+        let mut redrives = queues.values().filter_map(|other| other.settings().redrive.as_ref());
+        redrives.any(|(_, dead_letters)| Arc::ptr_eq(dead_letters, queue))
+    }
+
     fn queues(&self) -> MutexGuard<'_, BTreeMap<String, Arc<FifoQueue>>> {
         self.queues.lock().expect("no holder panics")
     }
 }
 
-fn send_message(queue: &FifoQueue, input: &Value, caller: &str, journal: &Journal) -> Result<Value, AwsError> {
+/// Gives the deduplication id and what became of the message, beside the response.
+fn send_message<'i>(queue: &FifoQueue, input: &'i Value) -> Result<(&'i str, &'static str, Value), AwsError> {
     let body = text(input, "MessageBody")?;
     let attributes = input.get("MessageAttributes").cloned().unwrap_or_else(|| json!({}));
     if body.len() + attributes.to_string().len() > MESSAGE_LIMIT {
@@ -97,13 +111,12 @@ fn send_message(queue: &FifoQueue, input: &Value, caller: &str, journal: &Journa
     let (group, deduplication_id) = (id(input, "MessageGroupId")?, id(input, "MessageDeduplicationId")?);
     let sent = queue.send(body.to_owned(), attributes, group, deduplication_id);
     let outcome = if sent.is_repeat { "a repeat, dropped" } else { "stored" };
-    let is_dead = text(input, "QueueUrl")?.ends_with("/dead-letters.fifo");
-    journal.event_hop(deduplication_id, caller, if is_dead { "dead letters" } else { "queue" }, outcome);
-    Ok(json!({
+    let response = json!({
         "MessageId": sent.message_id,
         "SequenceNumber": sent.sequence.to_string(),
         "MD5OfMessageBody": md5_of(body),
-    }))
+    });
+    Ok((deduplication_id, outcome, response))
 }
 
 fn receive_message(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> {

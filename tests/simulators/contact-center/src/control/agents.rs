@@ -7,12 +7,12 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use simulation::control::{Refusal, json_body};
+use simulation::control::{Rejection, json_body};
 
 use super::{Shared, with_webhook};
 use crate::{ContactCenter, Conversation, QUEUES};
 
-type Done = Result<Json<Value>, Refusal>;
+type Done = Result<Json<Value>, Rejection>;
 
 /// A request that needs nothing but, perhaps, the conversation.
 #[derive(Deserialize)]
@@ -30,10 +30,10 @@ pub(super) async fn join(State(contact_center): Shared, Path(agent): Path<String
     let (is_over, is_in) =
         conversation.record(|record| (record.state == "idle", record.agents().contains(&agent.as_str())));
     if is_over {
-        return Err(Refusal::conflict(format!("Conversation {id} has ended; join another one.")));
+        return Err(Rejection::conflict(format!("Conversation {id} has ended; join another one.")));
     }
     if is_in {
-        return Err(Refusal::conflict(format!("{agent} is in conversation {id} already.")));
+        return Err(Rejection::conflict(format!("{agent} is in conversation {id} already.")));
     }
     conversation.joined(&agent);
     done(&conversation)
@@ -77,7 +77,7 @@ pub(super) async fn messages(State(contact_center): Shared, Path(agent): Path<St
             check_is_gateway(&contact_center, "cards")?;
             conversation.sends_card(&agent, &card);
         }
-        _ => return Err(Refusal::bad_request(r#"A message has either {"text":"…"} or {"card":{…}}."#)),
+        _ => return Err(Rejection::bad_request(r#"A message has either {"text":"…"} or {"card":{…}}."#)),
     }
     done(&conversation)
 }
@@ -95,10 +95,10 @@ pub(super) async fn attachments(
     body: Bytes,
 ) -> Done {
     let Some(filename) = attachment.filename.filter(|filename| !filename.is_empty()) else {
-        return Err(Refusal::bad_request("The name of the file is missing: …/attachments?filename=order.txt"));
+        return Err(Rejection::bad_request("The name of the file is missing: …/attachments?filename=order.txt"));
     };
     if body.is_empty() {
-        return Err(Refusal::bad_request("The file is empty; send its bytes as the body: curl --data-binary @FILE"));
+        return Err(Rejection::bad_request("The file is empty; send its bytes as the body: curl --data-binary @FILE"));
     }
     check_is_gateway(&contact_center, "attachments")?;
     let conversation = of_agent(&contact_center, &agent, attachment.conversation)?;
@@ -118,7 +118,7 @@ pub(super) async fn transfer(State(contact_center): Shared, Path(agent): Path<St
     let queue = transfer.queue.unwrap_or_else(|| conversation.record(|record| record.queue_id.clone()));
     if !QUEUES.iter().any(|(id, _)| *id == queue) {
         let queues: Vec<String> = QUEUES.iter().map(|(id, name)| format!("{id} ({name})")).collect();
-        return Err(Refusal::bad_request(format!("There is no queue {queue}; there are {}.", queues.join(", "))));
+        return Err(Rejection::bad_request(format!("There is no queue {queue}; there are {}.", queues.join(", "))));
     }
     conversation.transferred_to(&agent, &queue);
     done(&conversation)
@@ -142,28 +142,32 @@ fn done(conversation: &Conversation) -> Done {
     Ok(Json(json!({ "conversation": conversation.id(), "events": conversation.sent() })))
 }
 
-fn check_is_gateway(contact_center: &ContactCenter, what: &str) -> Result<(), Refusal> {
+fn check_is_gateway(contact_center: &ContactCenter, what: &str) -> Result<(), Rejection> {
     if contact_center.is_gateway() {
         return Ok(());
     }
-    Err(Refusal::conflict(format!("Chat API v2 has no {what}; start the program with --api chat-gateway-v1.")))
+    Err(Rejection::conflict(format!("Chat API v2 has no {what}; start the program with --api chat-gateway-v1.")))
 }
 
-fn waiting_longest(contact_center: &ContactCenter) -> Result<String, Refusal> {
+fn waiting_longest(contact_center: &ContactCenter) -> Result<String, Rejection> {
     let state = contact_center.state();
     let waiting = state.conversations.iter().filter_map(|(id, record)| Some((record.waiting_since?, id)));
     waiting.min().map(|(_, id)| id.clone()).ok_or_else(|| {
-        Refusal::conflict("No conversation waits for an agent; a bot opens one with POST …/conversations.")
+        Rejection::conflict("No conversation waits for an agent; a bot opens one with POST …/conversations.")
     })
 }
 
 /// The conversation that the request names, or else the only one that the agent is in.
-fn of_agent(contact_center: &Arc<ContactCenter>, agent: &str, named: Option<String>) -> Result<Conversation, Refusal> {
+fn of_agent(
+    contact_center: &Arc<ContactCenter>,
+    agent: &str,
+    named: Option<String>,
+) -> Result<Conversation, Rejection> {
     if let Some(id) = named {
         let conversation = with_webhook(contact_center, &id)?;
         return match conversation.record(|record| record.agents().contains(&agent)) {
             true => Ok(conversation),
-            false => Err(Refusal::conflict(format!(
+            false => Err(Rejection::conflict(format!(
                 "{agent} is not in conversation {id}; POST /_control/agents/{agent}/join comes first."
             ))),
         };
@@ -175,10 +179,10 @@ fn of_agent(contact_center: &Arc<ContactCenter>, agent: &str, named: Option<Stri
     };
     match ids.as_slice() {
         [id] => with_webhook(contact_center, id),
-        [] => Err(Refusal::conflict(format!(
+        [] => Err(Rejection::conflict(format!(
             "{agent} is in no conversation; POST /_control/agents/{agent}/join comes first."
         ))),
-        ids => Err(Refusal::conflict(format!(
+        ids => Err(Rejection::conflict(format!(
             "{agent} is in {} conversations; name one of them as \"conversation\": {}.",
             ids.len(),
             ids.join(", ")

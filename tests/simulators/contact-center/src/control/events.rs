@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use simulation::control::{Refusal, json_body};
+use simulation::control::{Rejection, json_body};
 
 use super::{Shared, with_webhook};
 use crate::Resend;
@@ -32,7 +32,7 @@ pub(super) async fn conversations(State(contact_center): Shared) -> Json<Value> 
 pub(super) async fn conversation(
     State(contact_center): Shared,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let state = contact_center.state();
     let record = state.conversations.get(&id).ok_or_else(|| no_conversation(&id))?;
     let participants = record
@@ -50,8 +50,8 @@ pub(super) async fn conversation(
     Ok(Json(shown))
 }
 
-fn no_conversation(id: &str) -> Refusal {
-    Refusal::not_found(format!(
+fn no_conversation(id: &str) -> Rejection {
+    Rejection::not_found(format!(
         "There is no conversation {id}; GET /_control/conversations lists those that there are."
     ))
 }
@@ -61,7 +61,7 @@ struct Opened {
     channel_id: String,
 }
 
-pub(super) async fn open(State(contact_center): Shared, body: Bytes) -> Result<Json<Value>, Refusal> {
+pub(super) async fn open(State(contact_center): Shared, body: Bytes) -> Result<Json<Value>, Rejection> {
     let opened: Opened = json_body(&body)?;
     let has_webhook = {
         let state = contact_center.state();
@@ -69,7 +69,7 @@ pub(super) async fn open(State(contact_center): Shared, body: Bytes) -> Result<J
         channel.is_some_and(|channel| state.webhooks.contains_key(&channel.webhook_id))
     };
     if !has_webhook {
-        return Err(Refusal::not_found(format!(
+        return Err(Rejection::not_found(format!(
             "There is no channel {} with a webhook; GET /_control/registered lists those that there are.",
             opened.channel_id
         )));
@@ -83,9 +83,9 @@ pub(super) async fn send_any(
     Path(id): Path<String>,
     Query(query): Query<HashMap<String, String>>,
     body: String,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let event_type =
-        query.get("type").ok_or_else(|| Refusal::bad_request("The type of the event is missing: ?type="))?;
+        query.get("type").ok_or_else(|| Rejection::bad_request("The type of the event is missing: ?type="))?;
     let conversation = with_webhook(&contact_center, &id)?;
     let event_id = conversation.event(event_type, body);
     Ok(Json(json!({ "conversation": id, "events": [event_id] })))
@@ -94,7 +94,7 @@ pub(super) async fn send_any(
 pub(super) async fn events(
     State(contact_center): Shared,
     Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let conversation = query.get("conversation");
     if let Some(id) = conversation
         && !contact_center.state().conversations.contains_key(id)
@@ -135,16 +135,16 @@ pub(super) async fn resend(
     State(contact_center): Shared,
     Path(id): Path<String>,
     body: Bytes,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let resent: Resent = json_body(&body)?;
     let how = match (resent.late, resent.forged) {
         (false, false) => Resend::Again,
         (true, false) => Resend::Late,
         (false, true) => Resend::Forged,
-        (true, true) => return Err(Refusal::bad_request("An event is sent either late or forged.")),
+        (true, true) => return Err(Rejection::bad_request("An event is sent either late or forged.")),
     };
     let status = contact_center.resend(&id, how).await.ok_or_else(|| {
-        Refusal::not_found(format!("There is no event {id}; GET /_control/events lists those that there are."))
+        Rejection::not_found(format!("There is no event {id}; GET /_control/events lists those that there are."))
     })?;
     Ok(Json(json!({ "event": id, "status": status.map(|status| status.as_u16()) })))
 }

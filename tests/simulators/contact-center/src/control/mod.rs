@@ -38,7 +38,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get, post};
-use simulation::control::{self, Refusal};
+use simulation::control::{self, Rejection};
 
 use crate::{ContactCenter, Conversation};
 
@@ -76,18 +76,18 @@ pub(crate) fn router(contact_center: &Arc<ContactCenter>) -> Router {
     control::protect(router.layer(DefaultBodyLimit::max(BODY_LIMIT)))
 }
 
-async fn unknown() -> Refusal {
-    Refusal::not_found("The control API has no such path; the README of contact-center lists those that it has.")
+async fn unknown() -> Rejection {
+    Rejection::not_found("The control API has no such path; the README of contact-center lists those that it has.")
 }
 
 /// The conversation of that id, with a webhook that its events can be sent to.
-fn with_webhook(contact_center: &Arc<ContactCenter>, id: &str) -> Result<Conversation, Refusal> {
+fn with_webhook(contact_center: &Arc<ContactCenter>, id: &str) -> Result<Conversation, Rejection> {
     if !contact_center.state().conversations.contains_key(id) {
-        return Err(Refusal::not_found(format!(
+        return Err(Rejection::not_found(format!(
             "There is no conversation {id}; GET /_control/conversations lists those that there are."
         )));
     }
     contact_center.conversation(id).ok_or_else(|| {
-        Refusal::conflict(format!("The channel of conversation {id} has no webhook for its events; register one."))
+        Rejection::conflict(format!("The channel of conversation {id} has no webhook for its events; register one."))
     })
 }

@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use simulation::control::{Refusal, json_body};
+use simulation::control::{Rejection, json_body};
 
 use super::Shared;
 use crate::{ContactCenter, FailureKind};
 
-type Done = Result<StatusCode, Refusal>;
+type Done = Result<StatusCode, Rejection>;
 
 pub(super) async fn registered(State(contact_center): Shared) -> Json<Value> {
     let (webhooks, channels) = contact_center.registered();
@@ -24,7 +24,7 @@ struct Foreign {
     uri: String,
 }
 
-pub(super) async fn foreign(State(contact_center): Shared, body: Bytes) -> Result<Json<Value>, Refusal> {
+pub(super) async fn foreign(State(contact_center): Shared, body: Bytes) -> Result<Json<Value>, Rejection> {
     let foreign: Foreign = json_body(&body)?;
     let (webhook_id, channel_id) = contact_center.add_foreign(&foreign.name, &foreign.uri);
     Ok(Json(json!({ "webhook_id": webhook_id, "channel_id": channel_id })))
@@ -81,12 +81,12 @@ pub(super) async fn remove(State(contact_center): Shared, body: Bytes) -> Done {
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn exists(contact_center: &ContactCenter, id: &str) -> Result<(), Refusal> {
+fn exists(contact_center: &ContactCenter, id: &str) -> Result<(), Rejection> {
     let state = contact_center.state();
     if state.webhooks.contains_key(id) || state.channels.contains_key(id) {
         return Ok(());
     }
-    Err(Refusal::not_found(format!(
+    Err(Rejection::not_found(format!(
         "There is no webhook or channel {id}; GET /_control/registered lists those that there are."
     )))
 }
@@ -116,7 +116,7 @@ pub(super) async fn fail(State(contact_center): Shared, body: Bytes) -> Done {
         429 => FailureKind::Status429,
         500 => FailureKind::Status500,
         504 => FailureKind::Status504,
-        _ => return Err(Refusal::bad_request("A call fails with status 400, 429, 500 or 504.")),
+        _ => return Err(Rejection::bad_request("A call fails with status 400, 429, 500 or 504.")),
     };
     for _ in 0..failing.times {
         contact_center.break_next(&*failing.method, &*failing.path, kind, false);

@@ -1,6 +1,6 @@
 //! Whether a captured request is genuine, and if not, why.
 //!
-//! The checks are those of the bridge's receive-message, in its order, written independently of it. All of them are made even
+//! The checks are those of the bridge, in its order, written independently of it. All of them are made even
 //! if one fails, so that everything that is wrong is seen at once.
 
 mod changes;
