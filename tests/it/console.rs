@@ -12,11 +12,11 @@ use chromiumoxide::page::ScreenshotParams;
 use chromiumoxide::{Element, Page};
 use futures_util::StreamExt;
 use http::{Method, Request, StatusCode};
-use sandbox::client::Client;
 use sandbox::console::{self, Console};
 use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::{Value, json};
+use simulation::client::Client;
 use tokio::task::JoinHandle;
 
 use crate::support::{PATIENCE, received};
@@ -481,8 +481,8 @@ async fn a_recording_holds_no_secret_and_is_played_again() {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("recording-{}.jsonl", std::process::id()));
     let stage = Stage::start(Some(&file)).await;
     let conversation = stage.sandbox.contact_center.open_conversation(&stage.channel_id);
-    stage.sandbox.fault(sandbox::faults::Fault::Forged, sandbox::faults::When::Next(1));
-    stage.sandbox.fault(sandbox::faults::Fault::Late, sandbox::faults::When::Next(1));
+    stage.sandbox.fault(contact_center::Fault::Forged, simulation::faults::When::Next(1));
+    stage.sandbox.fault(contact_center::Fault::Late, simulation::faults::When::Next(1));
     conversation.joined("agent");
     conversation.writes("agent", "confidential: Grüezi \u{2028} 👋");
     stage.check().await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::Sandbox;
-use crate::contact_center::Conversation;
+use contact_center::Conversation;
 
 /// A pause of the recording is cut to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
