@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use contact_center::FailureKind;
+use contact_center::{FailureKind, Fault};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, StatusCode};
 use sandbox::deployment::{self, IDEMPOTENCY_TABLE};
 use serde_json::json;
 use simulation::faults::When;
 
-use super::{KEY, code_of, json_of, opened, send, texts};
+use super::{KEY, code_of, half_a_minute_passes, impatient, json_of, opened, send, texts};
 use crate::support::Stack;
 
 #[tokio::test]
@@ -60,6 +60,28 @@ async fn a_form_is_the_same_whatever_its_boundary_is() {
 }
 
 #[tokio::test]
+async fn another_file_is_another_request() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let upload = async |name: &str, kind: &str, content: &str| {
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"attachment\"; filename=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n\
+             {content}\r\n--b--\r\n"
+        );
+        let headers = [(CONTENT_TYPE, "multipart/form-data; boundary=b"), (KEY, "upload")];
+        stack.chatbot.call(Method::POST, &format!("/{conversation}/attachments"), &headers, body).await.status()
+    };
+    assert_eq!(upload("a.txt", "text/plain", "x").await, StatusCode::OK);
+    assert_eq!(upload("a.txt", "text/plain", "x").await, StatusCode::OK);
+    for (name, kind, content) in
+        [("b.txt", "text/plain", "x"), ("a.txt", "text/csv", "x"), ("a.txt", "text/plain", "y")]
+    {
+        assert_eq!(upload(name, kind, content).await, StatusCode::UNPROCESSABLE_ENTITY, "{name} {kind} {content}");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_key_belongs_to_one_request() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
@@ -101,9 +123,9 @@ async fn a_key_is_forgotten_after_a_day() {
     let conversation = opened(&stack).await;
     stack.chatbot.say(&conversation, "user", "confidential", "key").await;
     let kept = stack.cloud.dynamo_db.items(IDEMPOTENCY_TABLE);
-    let kept = kept.iter().find(|item| item.get("begun_at").is_some()).expect("the key");
+    let kept = kept.iter().find(|item| item.get("claimed_at").is_some()).expect("the key");
     let number = |field: &str| kept[field]["N"].as_str().unwrap().parse::<u64>().unwrap();
-    assert_eq!(number("expires_at") - number("begun_at") / 1000, 24 * 3600);
+    assert_eq!(number("expires_at") - number("claimed_at") / 1000, 24 * 3600);
     // DynamoDB has not deleted it yet.
     stack.cloud.dynamo_db.set(IDEMPOTENCY_TABLE, "expires_at", &json!({ "N": "1000" }));
     let answer = stack.chatbot.say(&conversation, "user", "something else, confidential", "key").await;
@@ -113,17 +135,20 @@ async fn a_key_is_forgotten_after_a_day() {
 }
 
 #[tokio::test]
-async fn after_an_unknown_outcome_the_same_key_finds_out() {
-    let stack = Stack::start().await;
+async fn after_an_unknown_outcome_the_same_key_finds_out_in_any_process() {
+    let stack = impatient().await;
     let conversation = opened(&stack).await;
     for is_carried_out in [true, false] {
         let key = format!("key-{is_carried_out}");
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
-        stack.fault(contact_center::Fault::Status500, When::For(Duration::from_secs(60)));
+        stack.fault(Fault::Status500, When::For(Duration::from_secs(60)));
         let answer = stack.chatbot.say(&conversation, "user", &key, &key).await;
         assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
         stack.faults.clear();
         stack.function(deployment::CONVERSE).recycle();
+        if !is_carried_out {
+            half_a_minute_passes(&stack);
+        }
         let answer = stack.chatbot.say(&conversation, "user", &key, &key).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
     }
@@ -132,21 +157,77 @@ async fn after_an_unknown_outcome_the_same_key_finds_out() {
 }
 
 #[tokio::test]
-async fn a_doubt_outlives_a_repeat_that_cannot_settle_it() {
-    let stack = Stack::start().await;
+async fn an_error_of_8x8_leaves_its_key_unknown_until_it_is_looked_for() {
+    let stack = impatient().await;
+    let conversation = opened(&stack).await;
+    // 8x8 answers 500, carries it out twelve seconds later, and the bot repeats at once.
+    stack.contact_center.break_next_late("POST", "messages", FailureKind::Status500, Duration::from_secs(12));
+    let mut answers = Vec::new();
+    while answers.last() != Some(&StatusCode::ACCEPTED) {
+        assert!(answers.len() < 5, "{answers:?}");
+        answers.push(stack.chatbot.say(&conversation, "user", "confidential", "key").await.status());
+    }
+    assert_eq!(answers, [StatusCode::GATEWAY_TIMEOUT, StatusCode::ACCEPTED]);
+    assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_outlives_a_repeat_that_cannot_settle_it() {
+    let stack = impatient().await;
     let conversation = opened(&stack).await;
     stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
-    stack.fault(contact_center::Fault::Status500, When::For(Duration::from_secs(60)));
+    stack.fault(Fault::Status500, When::For(Duration::from_secs(60)));
     let say = async || stack.chatbot.say(&conversation, "user", "confidential", "key").await.status();
     assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
     stack.faults.clear();
-    // The next one cannot look either, and began seconds after the line was said: the one after that has to look further
-    // back than to it.
-    stack.fault(contact_center::Fault::Status429, When::For(Duration::from_secs(60)));
+    // The next one cannot look either, and began seconds after the message was sent: the one after that has to look further
+    // back than to it, and counts the half minute from the first.
+    stack.fault(Fault::Status429, When::For(Duration::from_secs(60)));
     assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
     stack.faults.clear();
     assert_eq!(say().await, StatusCode::ACCEPTED);
     assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn two_equal_messages_of_unknown_outcome_do_not_take_the_same_one_for_theirs() {
+    let stack = impatient().await;
+    let conversation = opened(&stack).await;
+    // One is carried out, the other is not, and 8x8 answers neither.
+    for is_carried_out in [true, false] {
+        stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
+    }
+    stack.fault(Fault::ListsLate, When::For(Duration::from_secs(60)));
+    let say = |key: &'static str| stack.chatbot.say(&conversation, "user", "yes", key);
+    let (one, other) = tokio::join!(say("one"), say("other"));
+    let accepted = [one, other].iter().filter(|answer| answer.status() == StatusCode::ACCEPTED).count();
+    assert!(accepted <= 1, "8x8 has only one");
+    stack.faults.clear();
+    half_a_minute_passes(&stack);
+    for key in ["one", "other"] {
+        assert_eq!(say(key).await.status(), StatusCode::ACCEPTED);
+    }
+    assert_eq!(texts(&stack, &conversation), ["yes", "yes"]);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_creation_is_not_repeated_for_a_conversation_that_has_ended_and_the_answer_says_so() {
+    let stack = Stack::start().await;
+    let create = async || {
+        let headers = [(CONTENT_TYPE, "application/json"), (KEY, "one key for a whole session")];
+        let headers = [headers[0].clone(), (KEY, &headers[1].1.replace(' ', "-"))];
+        stack.chatbot.call(Method::POST, "", &headers, r#"{"user":{"name":"Sandbox Customer"}}"#).await
+    };
+    let first = create().await;
+    assert!(!create().await.headers().contains_key("live-agent-conversation-ended"));
+    let id = json_of(&first)["conversationId"].as_str().unwrap().to_owned();
+    stack.contact_center.conversation(&id).unwrap().idle();
+    let again = create().await;
+    assert_eq!((again.status(), again.body()), (first.status(), first.body()));
+    assert_eq!(again.headers()["live-agent-conversation-ended"], "true");
     stack.finish().await;
 }
 
@@ -165,8 +246,10 @@ async fn whatever_becomes_of_the_process_the_same_key_says_a_line_once() {
                 // The dead process has the key for half a minute: it passes here.
                 StatusCode::CONFLICT => {
                     let items = stack.cloud.dynamo_db.items(IDEMPOTENCY_TABLE);
-                    assert!(items.iter().any(|item| item.get("answer_status").is_none()));
-                    stack.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "taken_at", -30_000);
+                    assert!(items.iter().any(|item| item.get("response_status").is_none()));
+                    // And another half a minute until it is settled what it did.
+                    stack.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "claimed_at", -60_000);
+                    stack.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "unknown_since", -60_000);
                 }
                 status => assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR),
             }

@@ -7,9 +7,14 @@ mod older_api;
 mod operations;
 mod outcome;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method, Request, Response, StatusCode};
+use sandbox::SandboxSettings;
+use sandbox::deployment::{CONVERSE, IDEMPOTENCY_TABLE};
 use serde_json::{Value, json};
 use simulation::client::Client;
 
@@ -23,6 +28,17 @@ async fn opened(stack: &Stack) -> String {
         stack.chatbot.json(Method::POST, "", &json!({ "user": { "name": "Sandbox Customer" } })).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{created}");
     created["conversationId"].as_str().expect("a creation has an id").to_owned()
+}
+
+/// A set whose converse has ten seconds for a call instead of 29, so that a test of what it cannot find out is as much shorter.
+async fn impatient() -> Stack {
+    let timeouts = BTreeMap::from([(CONVERSE, Duration::from_secs(10))]);
+    Stack::with(SandboxSettings { timeouts, ..SandboxSettings::default() }).await
+}
+
+/// Half a minute passes since the last attempt under each key: what 8x8 has not done by now it never does.
+fn half_a_minute_passes(stack: &Stack) {
+    stack.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "ended_at", -30_000);
 }
 
 async fn send(stack: &Stack, conversation: &str, text: &str) -> StatusCode {

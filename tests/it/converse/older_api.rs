@@ -1,13 +1,17 @@
 //! The same calls in the words of Chat API v2.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, FailureKind};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
+use sandbox::deployment::CONVERSE;
 use serde_json::json;
 
 use super::operations::OPERATIONS;
-use super::{code_of, json_of, opened, send, texts};
+use super::{KEY, code_of, half_a_minute_passes, json_of, opened, send, texts};
 use crate::support::Stack;
 
 async fn older() -> Stack {
@@ -16,7 +20,8 @@ async fn older() -> Stack {
         authentication: Authentication::ClientCredentials,
         ..ContactCenterSettings::default()
     };
-    Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await
+    let timeouts = BTreeMap::from([(CONVERSE, Duration::from_secs(10))]);
+    Stack::with(SandboxSettings { contact_center, timeouts, ..SandboxSettings::default() }).await
 }
 
 #[tokio::test]
@@ -43,7 +48,7 @@ async fn the_older_api_takes_the_same_calls() {
     assert_eq!(list["page"], json!({ "size": 1, "number": 0, "totalElements": 1, "totalPages": 1 }));
     let (_, messages) = stack.chatbot.get(&format!("/{conversation}/messages")).await;
     let said: Vec<_> = messages["_embedded"]["messages"].as_array().unwrap().iter().map(|line| &line["text"]).collect();
-    assert_eq!(said, ["confidential: hello", "confidential: hi"]);
+    assert_eq!(said, ["confidential: hi", "confidential: hello"], "newest first, as the Gateway lists them");
     let (_, participants) = stack.chatbot.get(&format!("/{conversation}/participants")).await;
     assert_eq!(participants["_embedded"]["participants"][0]["type"], "user");
     let (_, interactions) = stack.chatbot.get(&format!("/{conversation}/interactions")).await;
@@ -71,6 +76,7 @@ async fn what_the_older_api_lacks_is_a_501_with_the_reason() {
             ("GET", "/{c}"),
             ("GET", "/{c}/interactions"),
             ("GET", "/{c}/participants"),
+            ("GET", "/{c}/messages?sort=createdAt:asc"),
             ("POST", "/{c}/messages"),
             ("PATCH", "/{c}/participants/user"),
         ];
@@ -91,16 +97,71 @@ async fn what_the_older_api_lacks_is_a_501_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_older_api_is_looked_at_too_when_it_does_not_say_what_it_did() {
+async fn an_outcome_is_found_out_in_the_older_api_too() {
     let stack = older().await;
-    let others = stack.contact_center.conversation_ids().len();
+    let headers = |key: &'static str| [(CONTENT_TYPE, "application/json"), (KEY, key)];
+    let create = async |key: &'static str| {
+        stack.chatbot.call(Method::POST, "", &headers(key), r#"{"user":{"name":"Sandbox Customer"}}"#).await
+    };
     for (number, is_carried_out) in [true, false].into_iter().enumerate() {
+        let (creation, message) = [("creation-1", "message-1"), ("creation-2", "message-2")][number];
         stack.contact_center.break_next("POST", "conversations", FailureKind::Drops, is_carried_out);
-        let conversation = opened(&stack).await;
-        assert_eq!(stack.contact_center.conversation_ids().len(), others + number + 1);
+        let mut created = create(creation).await;
+        if !is_carried_out {
+            assert_eq!(code_of(&json_of(&created)), "unknown");
+            half_a_minute_passes(&stack);
+            created = create(creation).await;
+        }
+        assert_eq!(created.status(), StatusCode::ACCEPTED);
+        assert_eq!(stack.contact_center.conversation_ids().len(), number + 1);
+        let conversation = json_of(&created)["conversationId"].as_str().unwrap().to_owned();
+        // The same was said before: the older API shows no times, so that all of them are counted.
+        assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
-        assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
-        assert_eq!(texts(&stack, &conversation), ["confidential"]);
+        let mut answer = stack.chatbot.say(&conversation, "user", "yes", message).await;
+        if !is_carried_out {
+            assert_eq!(code_of(&json_of(&answer)), "unknown");
+            half_a_minute_passes(&stack);
+            answer = stack.chatbot.say(&conversation, "user", "yes", message).await;
+        }
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        assert_eq!(texts(&stack, &conversation), ["yes", "yes"]);
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn an_assignment_that_is_null_is_none_and_messages_have_both_orders() {
+    let stack = older().await;
+    let body = json!({ "user": { "name": "Sandbox Customer" }, "assignment": null });
+    let (status, created) = stack.chatbot.json(Method::POST, "", &body).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{created}");
+    let conversation = created["conversationId"].as_str().unwrap();
+    for text in ["one", "two"] {
+        assert_eq!(send(&stack, conversation, text).await, StatusCode::ACCEPTED);
+    }
+    for (query, expected) in
+        [("", ["two", "one"]), ("?sort=createdAt:desc", ["two", "one"]), ("?sort=createdAt:asc", ["one", "two"])]
+    {
+        let (_, messages) = stack.chatbot.get(&format!("/{conversation}/messages{query}")).await;
+        let said = messages["_embedded"]["messages"].as_array().unwrap().iter().map(|message| message["text"].as_str());
+        assert_eq!(said.collect::<Vec<_>>(), expected.map(Some), "{query}");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_customer_with_all_the_properties_there_can_be_gets_none_of_the_bridge() {
+    let stack = older().await;
+    let properties = |count: usize| -> Vec<_> {
+        (0..count).map(|number| json!({ "key": format!("k{number}"), "value": "v" })).collect()
+    };
+    for count in [28, 29] {
+        let user = json!({ "name": "Sandbox Customer", "additionalProperties": properties(count) });
+        let (status, created) = stack.chatbot.json(Method::POST, "", &json!({ "user": user })).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{created}");
+        let kept = stack.contact_center.kept(created["conversationId"].as_str().unwrap());
+        assert_eq!(kept["user"].as_object().unwrap().len(), 30);
     }
     stack.finish().await;
 }

@@ -232,7 +232,6 @@ async fn an_error_of_8x8_is_passed_on_as_it_is() {
     for (method, path, body, reason) in [
         (Method::POST, "", queue("999"), "Queue ID 999 is invalid."),
         (Method::POST, "", json!({ "channelId": stack.channel_id, "user": "me" }), "user: Must be an object."),
-        (Method::POST, "", json!([]), "body: Must be an object."),
         (Method::GET, "/unknown", Value::Null, "Conversation with id unknown was not found."),
         (
             Method::POST,
@@ -296,6 +295,6 @@ async fn an_attachment_too_large_for_lambda_is_said_to_be_so() {
     let (_, attachment) = stack.chatbot.upload(&conversation, "large.bin", &vec![0; 4 * 1024 * 1024 + 1]).await;
     let path = format!("/{conversation}/attachments/{}/content", attachment["id"].as_str().unwrap());
     let (status, answer) = stack.chatbot.get(&path).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::BAD_GATEWAY, "contact_center_answer"));
+    assert_eq!((status, code_of(&answer)), (StatusCode::BAD_GATEWAY, "contact_center_response"));
     stack.finish().await;
 }

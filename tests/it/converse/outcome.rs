@@ -1,70 +1,217 @@
-//! What 8x8 does not say: a call without an answer is said once, or said to be unknown.
+//! What happens when 8x8 does not respond: a message is sent once, or its outcome is said to be unknown until it is known.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use contact_center::FailureKind;
+use contact_center::{FailureKind, Fault};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, StatusCode};
+use sandbox::deployment::IDEMPOTENCY_TABLE;
 use serde_json::json;
 use simulation::faults::When;
 
-use super::{KEY, code_of, json_of, opened, send, texts};
+use super::{KEY, code_of, half_a_minute_passes, impatient, json_of, opened, send, texts};
 use crate::support::Stack;
 
-const UNSAID: [FailureKind; 3] = [FailureKind::Status500, FailureKind::Drops, FailureKind::Hangs];
+const UNANSWERED: [FailureKind; 4] =
+    [FailureKind::Status500, FailureKind::Status504, FailureKind::Drops, FailureKind::Hangs];
 
 #[tokio::test]
-async fn a_line_is_said_once_whether_8x8_took_it_without_saying_so_or_not() {
-    let stack = Stack::start().await;
-    for kind in UNSAID {
-        for is_carried_out in [true, false] {
-            let conversation = opened(&stack).await;
-            stack.contact_center.break_next("POST", "messages", kind, is_carried_out);
-            let status = send(&stack, &conversation, "confidential").await;
-            assert_eq!(status, StatusCode::ACCEPTED, "{kind:?} {is_carried_out}");
-            assert_eq!(texts(&stack, &conversation), ["confidential"], "{kind:?} {is_carried_out}");
-        }
+async fn what_8x8_has_done_without_saying_so_is_found_in_the_same_call() {
+    for kind in UNANSWERED {
+        let stack = Stack::start().await;
+        let conversation = opened(&stack).await;
+        stack.contact_center.break_next("POST", "messages", kind, true);
+        assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED, "{kind:?}");
+        assert_eq!(texts(&stack, &conversation), ["confidential"], "{kind:?}");
+        stack.finish().await;
     }
+}
+
+#[tokio::test]
+async fn what_8x8_does_seconds_later_is_found_in_the_same_call() {
+    for kind in UNANSWERED {
+        let stack = Stack::start().await;
+        let conversation = opened(&stack).await;
+        stack.contact_center.break_next_late("POST", "messages", kind, Duration::from_secs(3));
+        assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED, "{kind:?}");
+        assert_eq!(texts(&stack, &conversation), ["confidential"], "{kind:?}");
+        stack.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn what_8x8_does_after_the_call_is_found_by_the_repeat() {
+    let stack = impatient().await;
+    let conversation = opened(&stack).await;
+    stack.contact_center.break_next_late("POST", "messages", FailureKind::Drops, Duration::from_secs(10));
+    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+    assert_eq!(texts(&stack, &conversation), Vec::<String>::new());
+    let again = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!(again.status(), StatusCode::ACCEPTED);
+    assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
+}
+
+/// Each kind has a set of its own, and all of them wait at the same time.
+#[tokio::test]
+async fn what_8x8_has_not_done_is_sent_again_half_a_minute_later_and_not_before() {
+    let settle = async |kind: FailureKind| {
+        let stack = impatient().await;
+        let conversation = opened(&stack).await;
+        stack.contact_center.break_next("POST", "messages", kind, false);
+        for _ in 0..2 {
+            let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+            let code = code_of(&json_of(&answer)).to_owned();
+            assert_eq!((answer.status(), &*code), (StatusCode::GATEWAY_TIMEOUT, "unknown"), "{kind:?}");
+            let wait: u64 = answer.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
+            assert!((1..=30).contains(&wait), "{wait}");
+            assert_eq!(texts(&stack, &conversation), Vec::<String>::new(), "{kind:?}");
+        }
+        half_a_minute_passes(&stack);
+        let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{kind:?}");
+        assert_eq!(texts(&stack, &conversation), ["confidential"], "{kind:?}");
+        stack.finish().await;
+    };
+    let [one, two, three, four] = UNANSWERED.map(settle);
+    tokio::join!(one, two, three, four);
+}
+
+#[tokio::test]
+async fn a_slow_8x8_is_waited_for() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    stack.fault(Fault::AnswersSlowly, When::Next(1));
+    let started = Instant::now();
+    assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
+    assert!(started.elapsed() > Duration::from_secs(8), "the fault strikes");
+    assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    assert_eq!(stack.logged("\"OutcomesInDoubt\""), 0, "its response is the outcome");
     stack.finish().await;
 }
 
 #[tokio::test]
 async fn a_customer_is_queued_once_whether_8x8_did_it_without_saying_so_or_not() {
-    let stack = Stack::start().await;
+    let stack = impatient().await;
     // More open conversations than fit on a page.
     for _ in 0..120 {
         stack.contact_center.open_conversation(&stack.channel_id);
     }
     let others: BTreeSet<String> = stack.contact_center.conversation_ids().into_iter().collect();
     let mut ours = BTreeSet::new();
-    for kind in UNSAID {
+    let create = async |key: &str| {
+        let headers = [(CONTENT_TYPE, "application/json"), (KEY, key)];
+        stack.chatbot.call(Method::POST, "", &headers, r#"{"user":{"name":"Sandbox Customer"}}"#).await
+    };
+    for kind in [FailureKind::Status500, FailureKind::Drops] {
         for is_carried_out in [true, false] {
+            let key = format!("{kind:?} {is_carried_out}").replace(' ', "");
             stack.contact_center.break_next("POST", "conversations", kind, is_carried_out);
-            ours.insert(opened(&stack).await);
+            let mut answer = create(&key).await;
+            if !is_carried_out {
+                assert_eq!(code_of(&json_of(&answer)), "unknown");
+                half_a_minute_passes(&stack);
+                answer = create(&key).await;
+            }
+            assert_eq!(answer.status(), StatusCode::ACCEPTED);
+            ours.insert(json_of(&answer)["conversationId"].as_str().unwrap().to_owned());
         }
     }
     let all: BTreeSet<String> = stack.contact_center.conversation_ids().into_iter().collect();
     assert_eq!(all.difference(&others).cloned().collect::<BTreeSet<_>>(), ours);
-    assert_eq!(ours.len(), 6);
+    assert_eq!(ours.len(), 4);
+    stack.finish().await;
+}
+
+/// What a filter on the state would hide.
+#[tokio::test]
+async fn a_conversation_that_has_ended_meanwhile_is_not_created_again() {
+    let stack = impatient().await;
+    stack.contact_center.break_next("POST", "conversations", FailureKind::Drops, true);
+    stack.fault(Fault::Status500, When::For(Duration::from_secs(60)));
+    let create = async || {
+        let headers = [(CONTENT_TYPE, "application/json"), (KEY, "creation")];
+        stack.chatbot.call(Method::POST, "", &headers, r#"{"user":{"name":"Sandbox Customer"}}"#).await
+    };
+    assert_eq!(code_of(&json_of(&create().await)), "unknown");
+    stack.faults.clear();
+    let ids = stack.contact_center.conversation_ids();
+    stack.contact_center.conversation(&ids[0]).unwrap().idle();
+    half_a_minute_passes(&stack);
+    let answer = create().await;
+    assert_eq!((answer.status(), json_of(&answer)["conversationId"].as_str()), (StatusCode::ACCEPTED, Some(&*ids[0])));
+    assert_eq!(stack.contact_center.conversation_ids().len(), 1);
     stack.finish().await;
 }
 
 #[tokio::test]
-async fn the_same_line_again_is_another_line() {
-    let stack = Stack::start().await;
+async fn the_same_text_again_is_another_message() {
+    let stack = impatient().await;
     for is_carried_out in [true, false] {
         let conversation = opened(&stack).await;
         assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
-        assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
+        let key = format!("key-{is_carried_out}");
+        let mut answer = stack.chatbot.say(&conversation, "user", "yes", &key).await;
+        if !is_carried_out {
+            assert_eq!(code_of(&json_of(&answer)), "unknown");
+            half_a_minute_passes(&stack);
+            answer = stack.chatbot.say(&conversation, "user", "yes", &key).await;
+        }
+        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{is_carried_out}");
         assert_eq!(texts(&stack, &conversation), ["yes", "yes"], "{is_carried_out}");
     }
     stack.finish().await;
 }
 
+/// The first one is listed for the time in which it was answered, which is later than the second was sent.
 #[tokio::test]
-async fn a_look_that_gets_no_answer_is_repeated() {
+async fn the_same_text_after_a_slow_answer_is_another_message() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    stack.fault(Fault::AnswersSlowly, When::Next(1));
+    assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
+    stack.contact_center.break_next("POST", "messages", FailureKind::Drops, false);
+    let answer = stack.chatbot.say(&conversation, "user", "yes", "key").await;
+    assert_eq!(code_of(&json_of(&answer)), "unknown");
+    half_a_minute_passes(&stack);
+    assert_eq!(stack.chatbot.say(&conversation, "user", "yes", "key").await.status(), StatusCode::ACCEPTED);
+    assert_eq!(texts(&stack, &conversation), ["yes", "yes"]);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_is_found_behind_a_hundred_others_and_in_a_list_that_is_sorted_the_other_way() {
+    let stack = impatient().await;
+    for is_oldest_first in [false, true] {
+        let conversation = opened(&stack).await;
+        let key = format!("key-{is_oldest_first}");
+        stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+        stack.fault(Fault::Status500, When::For(Duration::from_secs(60)));
+        let answer = stack.chatbot.say(&conversation, "user", "confidential", &key).await;
+        assert_eq!(code_of(&json_of(&answer)), "unknown");
+        stack.faults.clear();
+        let agent = stack.contact_center.conversation(&conversation).unwrap();
+        for number in 0..250 {
+            agent.writes("agent", &format!("confidential: {number}"));
+        }
+        if is_oldest_first {
+            stack.fault(Fault::ListsOldestFirst, When::For(Duration::from_secs(60)));
+        }
+        half_a_minute_passes(&stack);
+        let answer = stack.chatbot.say(&conversation, "user", "confidential", &key).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let said = texts(&stack, &conversation);
+        assert_eq!((said.len(), said.iter().filter(|text| *text == "confidential").count()), (251, 1));
+        stack.faults.clear();
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_probe_that_gets_no_response_is_repeated() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
@@ -92,42 +239,51 @@ async fn what_is_harmless_is_simply_sent_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_settled_is_said_to_be_unknown_and_not_sent_again() {
+async fn what_8x8_does_not_list_is_never_sent_again_under_its_key_and_a_new_key_sends_it() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     let (webhooks, _) = stack.contact_center.registered();
     let body = json!({ "type": "webhook", "id": webhooks[0]["id"] }).to_string();
     let path = format!("/{conversation}/post-agent-assignment");
-    stack.contact_center.break_next("POST", "post-agent-assignment", FailureKind::Drops, true);
+    let assignments = || stack.contact_center.kept(&conversation)["postAgentAssignments"].as_array().unwrap().len();
+    stack.contact_center.break_next("POST", "post-agent-assignment", FailureKind::Drops, false);
+    let assign = async |key: &str| {
+        let headers = [(CONTENT_TYPE, "application/json"), (KEY, key)];
+        stack.chatbot.call(Method::POST, &path, &headers, body.clone()).await
+    };
     for _ in 0..2 {
-        let headers = [(CONTENT_TYPE, "application/json"), (KEY, "hand-back")];
-        let answer = stack.chatbot.call(Method::POST, &path, &headers, body.clone()).await;
+        let answer = assign("hand-back").await;
         let answer_json = json_of(&answer);
         assert_eq!((answer.status(), code_of(&answer_json)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
         let message = answer_json["message"].as_str().unwrap();
-        assert!(message.contains("unknown") && message.contains("Repeat"), "{message}");
-        assert_eq!(stack.contact_center.kept(&conversation)["postAgentAssignments"].as_array().unwrap().len(), 1);
+        assert!(message.contains("never sends it again") && message.contains("with a new key"), "{message}");
+        assert!(!answer.headers().contains_key(RETRY_AFTER), "there is nothing to wait for");
+        assert_eq!(assignments(), 0);
+        half_a_minute_passes(&stack);
     }
     assert_eq!(stack.logged("\"OutcomesUnknown\":1"), 2);
+    assert_eq!(assign("hand-back-2").await.status(), StatusCode::CREATED);
+    assert_eq!(assignments(), 1);
     stack.finish().await;
 }
 
 #[tokio::test]
 async fn while_8x8_is_down_nothing_is_a_success() {
-    let stack = Stack::start().await;
+    let stack = impatient().await;
     let conversation = opened(&stack).await;
-    // 8x8's own error, if there is one and nothing has been done.
-    for _ in 0..3 {
-        stack.contact_center.break_next("POST", "messages", FailureKind::Status500, false);
-    }
-    assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::INTERNAL_SERVER_ERROR);
-    stack.fault(contact_center::Fault::Drops, When::For(Duration::from_secs(60)));
+    stack.fault(Fault::Drops, When::For(Duration::from_secs(60)));
     let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "no_answer"));
+    assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "no_response"));
     let body = json!({ "authorType": "user", "text": "confidential" });
     let (status, answer) = stack.chatbot.json(Method::POST, &format!("/{conversation}/messages"), &body).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
     stack.faults.clear();
+    // 8x8's own error, where nothing is added.
+    for _ in 0..3 {
+        stack.contact_center.break_next("GET", "participants", FailureKind::Status500, false);
+    }
+    let (status, _) = stack.chatbot.get(&format!("/{conversation}/participants")).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     stack.finish().await;
 }
 
@@ -135,32 +291,25 @@ async fn while_8x8_is_down_nothing_is_a_success() {
 async fn while_8x8_hangs_the_answer_comes_before_api_gateway_gives_up() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
-    // Two attempts that are known not to have been carried out, a third one that nobody can look after any more.
-    for is_carried_out in [false, false, true] {
-        stack.contact_center.break_next("POST", "messages", FailureKind::Hangs, is_carried_out);
-    }
-    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key");
-    let gone = async {
-        while stack.logged("8x8 has not done it") < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        stack.fault(contact_center::Fault::Hangs, When::For(Duration::from_secs(60)));
-    };
-    let (answer, ()) = tokio::join!(answer, gone);
+    stack.fault(Fault::Hangs, When::For(Duration::from_secs(300)));
+    let started = Instant::now();
+    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
     assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+    assert!(started.elapsed() < Duration::from_secs(29), "{:?}", started.elapsed());
     stack.faults.clear();
+    half_a_minute_passes(&stack);
     let again = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
     assert_eq!((again.status(), texts(&stack, &conversation).len()), (StatusCode::ACCEPTED, 1));
     stack.finish().await;
 }
 
 #[tokio::test]
-async fn when_8x8_is_busy_the_bridge_waits_as_long_as_it_is_told_and_then_says_so() {
+async fn when_8x8_is_busy_the_bridge_waits_as_long_as_8x8_says_and_then_passes_it_on() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     stack.contact_center.break_next("POST", "messages", FailureKind::Status429, false);
     assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
-    stack.fault(contact_center::Fault::Status429, When::For(Duration::from_secs(60)));
+    stack.fault(Fault::Status429, When::For(Duration::from_secs(60)));
     let path = format!("/{conversation}/messages");
     let headers = [(CONTENT_TYPE, "application/json")];
     let answer = stack.chatbot.call(Method::POST, &path, &headers, r#"{"authorType":"user","text":"x"}"#).await;
@@ -168,5 +317,23 @@ async fn when_8x8_is_busy_the_bridge_waits_as_long_as_it_is_told_and_then_says_s
     assert_eq!(answer.headers()[RETRY_AFTER], "1");
     stack.faults.clear();
     assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
+}
+
+/// 8x8 answers every probe with 429 and `Retry-After: 1`.
+#[tokio::test]
+async fn a_busy_8x8_is_not_asked_more_often_than_it_says() {
+    let stack = impatient().await;
+    let conversation = opened(&stack).await;
+    stack.contact_center.break_next("POST", "messages", FailureKind::Drops, false);
+    for _ in 0..100 {
+        stack.contact_center.break_next("GET", "messages", FailureKind::Status429, false);
+    }
+    let before = stack.contact_center.planned_failures();
+    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!(code_of(&json_of(&answer)), "unknown");
+    let probes = before - stack.contact_center.planned_failures();
+    assert!((2..=7).contains(&probes), "{probes} probes in 7.5 s");
+    assert!(stack.cloud.dynamo_db.items(IDEMPOTENCY_TABLE).iter().any(|item| item.get("ended_at").is_some()));
     stack.finish().await;
 }

@@ -323,7 +323,7 @@ pub fn deploy(
             name: function.name,
             binary: binaries.join(function.name),
             variables: names.map(|name| (name.to_owned(), values[name].clone())).collect(),
-            timeout: Duration::from_secs(function.timeout),
+            timeout: settings.timeouts.get(function.name).copied().unwrap_or(Duration::from_secs(function.timeout)),
             concurrency: match function.concurrency {
                 Concurrency::One => 1,
                 Concurrency::Many => settings.concurrency,

@@ -28,6 +28,7 @@ pub mod peers;
 pub mod soak;
 pub mod verdict;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -82,6 +83,8 @@ pub struct SandboxSettings {
     pub concurrency: usize,
     /// How many times faster than in life a message that was given back comes again.
     pub haste: u32,
+    /// Time-outs of functions that are not the template's.
+    pub timeouts: BTreeMap<&'static str, Duration>,
     /// Where the functions' log lines are written to as well.
     pub logs: Option<PathBuf>,
 }
@@ -99,6 +102,7 @@ impl Default for SandboxSettings {
             is_shown: false,
             concurrency: 8,
             haste: 1,
+            timeouts: BTreeMap::new(),
             logs: None,
         }
     }

@@ -40,6 +40,9 @@ const PROBE_DELAYS: [Duration; 6] = [
 /// No probe begins with less time than this before the deadline: listing takes some hundred milliseconds.
 const MIN_PROBE_TIME: Duration = Duration::from_millis(500);
 
+/// The last probe begins so long before the deadline.
+const LAST_PROBE: Duration = Duration::from_secs(1);
+
 /// A caller is never asked to repeat a request sooner than this.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -205,7 +208,12 @@ impl Attempt {
         let delay = PROBE_DELAYS[probes.min(PROBE_DELAYS.len() - 1)].max(wait);
         // When it can be settled it is looked at once more.
         let until_settled = settled_at.since(now);
-        let next_probe = now + if until_settled.is_zero() { delay } else { delay.min(until_settled.max(wait)) };
+        let mut next_probe = now + if until_settled.is_zero() { delay } else { delay.min(until_settled.max(wait)) };
+        // So it is once more before the deadline.
+        let last = self.deadline - LAST_PROBE;
+        if next_probe > last && last >= now + wait.max(MIN_PROBE_TIME) {
+            next_probe = last;
+        }
         let reason = std::mem::take(reason);
         self.state = State::Unknown { interval, reason, next_probe, probes };
     }
@@ -240,4 +248,217 @@ fn finished_before() -> Outcome {
 /// Statuses by which 8x8 says that it has done nothing and that the request is worth a repeat.
 pub(crate) fn asks_again(status: StatusCode) -> bool {
     [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_millis(26_500);
+    const START: UnixTime = UnixTime::from_millis(1_000_000_000);
+
+    fn response(status: u16) -> Response {
+        Response { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// What 8x8 does with one request that it gets.
+    #[derive(Debug, Clone, Copy)]
+    enum Reply {
+        Status(u16),
+        Dropped,
+        TooBusy,
+        NeverArrives,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    struct Behaviour {
+        reply: Reply,
+        /// Milliseconds until it replies.
+        latency: u64,
+        /// Milliseconds from the request until it carries it out, if it does.
+        commit: Option<u64>,
+        /// Milliseconds from then until it lists it.
+        listing: u64,
+    }
+
+    /// A simulated 8x8 with a clock of its own.
+    struct World {
+        now: UnixTime,
+        behaviours: std::vec::IntoIter<Behaviour>,
+        /// When each commit is made and when it is listed.
+        commits: Vec<(UnixTime, UnixTime)>,
+        /// Which probes, by their number, get no response.
+        lost_probes: u64,
+        probes: u32,
+    }
+
+    impl World {
+        fn wait(&mut self, time: Duration) {
+            self.now = self.now + time;
+        }
+
+        fn send(&mut self, deadline: UnixTime) -> Result<Response, SendError> {
+            // After the planned ones 8x8 is well.
+            let well = Behaviour { reply: Reply::Status(202), latency: 5, commit: Some(1), listing: 0 };
+            let behaviour = self.behaviours.next().unwrap_or(well);
+            let began = self.now;
+            let timeout = Duration::from_secs(12).min(deadline.since(began));
+            if let Some(commit) = behaviour.commit {
+                let commit = began + Duration::from_millis(commit);
+                self.commits.push((commit, commit + Duration::from_millis(behaviour.listing)));
+            }
+            let latency = Duration::from_millis(behaviour.latency);
+            if latency > timeout {
+                self.wait(timeout);
+                return Err(SendError::NoResponse("no response in time"));
+            }
+            self.wait(latency);
+            match behaviour.reply {
+                Reply::Status(status) => Ok(response(status)),
+                Reply::TooBusy => Ok(response(429)),
+                Reply::Dropped => Err(SendError::NoResponse("the connection was lost")),
+                Reply::NeverArrives => Err(SendError::NotSent("no connection")),
+            }
+        }
+
+        fn probe(&mut self) -> Probe {
+            let is_lost = self.lost_probes >> (self.probes % 64) & 1 == 1;
+            self.probes += 1;
+            let is_listed = self.commits.iter().any(|(_, listed)| *listed <= self.now);
+            self.wait(Duration::from_millis(30));
+            if is_lost {
+                Probe::Unclear { retry_after: None }
+            } else if is_listed {
+                Probe::Found(response(202))
+            } else {
+                Probe::Absent
+            }
+        }
+
+        /// One call of the bot; what the key remembers after it.
+        fn call(&mut self, on_unknown: OnUnknown, previous: Option<Interval>) -> Outcome {
+            let deadline = self.now + TIMEOUT;
+            let mut attempt = Attempt::new(on_unknown, previous, self.now, deadline);
+            loop {
+                match attempt.next(self.now) {
+                    Step::Wait(time) => self.wait(time),
+                    Step::Send => {
+                        let began = self.now;
+                        let result = self.send(deadline);
+                        attempt.sent(began, self.now, result);
+                    }
+                    Step::Probe(_) => {
+                        let began = self.now;
+                        let probe = self.probe();
+                        attempt.probed(began, self.now, probe);
+                    }
+                    Step::Finish(outcome) => {
+                        assert!(self.now <= deadline, "a call ends before its deadline");
+                        return outcome;
+                    }
+                }
+            }
+        }
+    }
+
+    /// 8x8 commits within the window that the bridge allows it, and lists what it has committed as late as within the rest of
+    /// it.
+    fn behaviour() -> impl Strategy<Value = Behaviour> {
+        let unanswered = (0..3_usize, 0..20_000_u64, proptest::option::of(0..20_000_u64), 0..9_000_u64).prop_map(
+            |(reply, latency, commit, listing)| {
+                let reply = [Reply::Status(500), Reply::Status(504), Reply::Dropped][reply];
+                Behaviour { reply, latency: latency.min(11_000), commit, listing }
+            },
+        );
+        let slow = (0..26_000_u64, 0..9_000_u64).prop_map(|(latency, listing)| Behaviour {
+            reply: Reply::Status(202),
+            latency,
+            commit: Some(latency.saturating_sub(1)),
+            listing,
+        });
+        let nothing_done = (0..3_usize, 0..2_000_u64).prop_map(|(reply, latency)| {
+            let reply = [Reply::TooBusy, Reply::NeverArrives, Reply::Status(400)][reply];
+            Behaviour { reply, latency, commit: None, listing: 0 }
+        });
+        prop_oneof![3 => unanswered, 1 => slow, 1 => nothing_done]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn in_every_order_of_response_commit_and_listing_a_request_takes_effect_once(
+            behaviours in proptest::collection::vec(behaviour(), 0..6),
+            lost_probes: u64,
+            pauses in proptest::collection::vec(0..40_000_u64, 40),
+        ) {
+            let mut world =
+                World { now: START, behaviours: behaviours.into_iter(), commits: Vec::new(), lost_probes, probes: 0 };
+            let mut previous = None;
+            let mut accepted = false;
+            for pause in pauses {
+                match world.call(OnUnknown::Reconcile, previous) {
+                    Outcome::Answered(response, _) if response.status.is_success() => accepted = true,
+                    Outcome::Reconciled(_) => {
+                        prop_assert!(world.commits.iter().any(|(_, listed)| *listed <= world.now), "never said");
+                        accepted = true;
+                    }
+                    // Nothing was done: the bot may repeat it as a new request.
+                    Outcome::Answered(..) | Outcome::Failed(_) => previous = None,
+                    Outcome::Unknown(Error::Unknown { retry_after, .. }, interval) => {
+                        prop_assert!(retry_after <= COMMIT_WINDOW);
+                        previous = Some(interval);
+                    }
+                    outcome @ Outcome::Unknown(..) => prop_assert!(false, "{outcome:?}"),
+                }
+                if accepted {
+                    break;
+                }
+                // The bot comes again sooner or later than it is asked to.
+                world.wait(Duration::from_millis(pause));
+            }
+            prop_assert!(accepted, "the bot gives up");
+            prop_assert_eq!(world.commits.len(), 1, "said {} times", world.commits.len());
+        }
+
+        #[test]
+        fn what_8x8_does_not_list_is_never_sent_twice(behaviours in proptest::collection::vec(behaviour(), 1..6)) {
+            let mut world =
+                World { now: START, behaviours: behaviours.into_iter(), commits: Vec::new(), lost_probes: 0, probes: 0 };
+            let mut previous = None;
+            for _ in 0..5 {
+                match world.call(OnUnknown::Report, previous) {
+                    Outcome::Unknown(_, interval) => previous = Some(interval),
+                    Outcome::Answered(response, _) if response.status.is_success() => break,
+                    Outcome::Answered(..) | Outcome::Failed(_) => {}
+                    Outcome::Reconciled(_) => prop_assert!(false, "there is nothing to find"),
+                }
+            }
+            prop_assert!(world.commits.len() <= 1);
+            prop_assert_eq!(world.probes, 0);
+        }
+    }
+
+    #[test]
+    fn a_probe_is_the_last_thing_before_the_deadline() {
+        let hangs = Behaviour { reply: Reply::Dropped, latency: 0, commit: Some(25_000), listing: 0 };
+        let behaviours = vec![hangs].into_iter();
+        let mut world = World { now: START, behaviours, commits: Vec::new(), lost_probes: 0, probes: 0 };
+        assert!(matches!(world.call(OnUnknown::Reconcile, None), Outcome::Reconciled(_)));
+        assert!(world.probes <= 10, "{}", world.probes);
+    }
+
+    #[test]
+    fn a_wish_of_8x8_to_be_left_alone_is_honoured() {
+        let mut attempt = Attempt::new(OnUnknown::Reconcile, None, START, START + TIMEOUT);
+        assert!(matches!(attempt.next(START), Step::Send));
+        attempt.sent(START, START, Err(SendError::NoResponse("x")));
+        let ten = Duration::from_secs(10);
+        attempt.probed(START, START, Probe::Unclear { retry_after: Some(ten) });
+        assert!(matches!(attempt.next(START), Step::Wait(time) if time == ten));
+    }
 }

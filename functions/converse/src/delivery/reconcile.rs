@@ -23,7 +23,7 @@ use super::sent_log::{RETENTION, SentLog, SentMessage};
 use crate::conversation::{CORRELATION, is_correlated};
 use crate::json::{Object, items};
 use crate::routes::{Call, Operation, Route};
-use crate::upstream::{Request, Upstream};
+use crate::upstream::{PAGE_SIZE, Request, Upstream};
 
 /// Pages that are read for one probe at most: ten thousand conversations. What lies beyond is unclear.
 const MAX_PAGES: usize = 100;
@@ -168,7 +168,7 @@ impl Reconciler<'_> {
         deadline: UnixTime,
     ) -> Result<Vec<Listed>, Unlisted> {
         let call = Call { route: Route::of(Operation::ListMessages), path: vec![conversation, "messages"] };
-        let size = self.upstream.page_size();
+        let size = self.upstream.message_page_size();
         let page = async |number: usize| {
             let query = format!("size={size}&page={number}&sort=createdAt:desc");
             self.page(&call, &query, "messages", deadline).await
@@ -222,10 +222,9 @@ impl Reconciler<'_> {
     ) -> Result<Probe, Unlisted> {
         let call = Call { route: Route::of(Operation::ListConversations), path: Vec::new() };
         let mut rejected = Unlisted::default();
-        let size = self.upstream.page_size();
         for filter in self.upstream.filters(CORRELATION, correlation, is_recent) {
             let page = async |number: usize| {
-                let query = format!("size={size}&page={number}{filter}");
+                let query = format!("size={PAGE_SIZE}&page={number}{filter}");
                 self.page(&call, &query, "conversations", deadline).await
             };
             let first = match page(0).await {
@@ -237,7 +236,7 @@ impl Reconciler<'_> {
                 }
                 Err(unlisted) => return Err(unlisted),
             };
-            let total = first.total.unwrap_or(if first.items.len() < size { 1 } else { MAX_PAGES + 1 });
+            let total = first.total.unwrap_or(if first.items.len() < PAGE_SIZE { 1 } else { MAX_PAGES + 1 });
             if let Some(id) = find_correlated(&first.items, correlation) {
                 return Ok(Probe::Found(created(&id, interval)));
             }

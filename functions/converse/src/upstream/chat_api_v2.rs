@@ -22,8 +22,8 @@ use crate::routes::Operation;
 pub(super) const CREATION_RULES: CreationRules =
     CreationRules { names_queue: false, property_limit: 30, counts_fields: true };
 
-/// The older API gives the messages of a conversation all at once; of conversations it gives pages, and so many fit on one.
-pub(super) const WHOLE_LIST: usize = 1000;
+/// The older API gives the messages of a conversation all at once: a page of this size has them all.
+pub(super) const WHOLE_LIST: usize = 1_000_000;
 
 /// The Chat Gateway's pages have so many items unless another size is asked for.
 const PAGE_SIZE: usize = 20;

@@ -14,8 +14,8 @@ use url::Url;
 use crate::error::Error;
 use crate::routes::{Call, Operation, Route};
 
-/// The largest page of the Chat Gateway's lists.
-const PAGE_SIZE: usize = 100;
+/// The largest page of 8x8's lists.
+pub(crate) const PAGE_SIZE: usize = 100;
 
 /// 8x8.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ impl Upstream {
         }
     }
 
-    /// The size of the pages to ask for.
-    pub(crate) fn page_size(&self) -> usize {
+    /// The size of the pages of messages to ask for.
+    pub(crate) fn message_page_size(&self) -> usize {
         match self.contact_center.api() {
             ContactCenterApi::ChatGatewayV1 => PAGE_SIZE,
             ContactCenterApi::ChatApiV2 => chat_api_v2::WHOLE_LIST,

@@ -234,6 +234,11 @@ impl ContactCenter {
         self.failures().push(PlannedFailure { method, path, kind, effect: Effect::After(after) });
     }
 
+    /// How many calls that are to go wrong have not come yet.
+    pub fn planned_failures(&self) -> usize {
+        self.failures().len()
+    }
+
     /// Makes all access tokens invalid.
     pub fn revoke_tokens(&self) {
         self.state().tokens.clear();
