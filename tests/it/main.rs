@@ -10,6 +10,7 @@ mod converse;
 mod custom_resource;
 mod deliver_message;
 mod documentation;
+mod http_events;
 mod issue_token;
 mod real_runtime;
 mod receive_message;

@@ -1,11 +1,13 @@
 //! converse: 8x8's conversation API through the bridge.
 
+mod bodies;
 mod credentials;
 mod idempotency;
 mod load;
 mod older_api;
 mod operations;
 mod outcome;
+mod stand_in;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
