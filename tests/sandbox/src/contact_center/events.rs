@@ -70,7 +70,7 @@ impl ContactCenter {
 
     async fn send_until_accepted(&self, conversation_id: &str, webhook: &str, event: &Outgoing) {
         if self.faults.strikes(Fault::Forged) {
-            self.send_forged(webhook, event).await;
+            self.send_forged(conversation_id, webhook, event).await;
         }
         let mut is_late = self.faults.strikes(Fault::Late);
         for retry in 0.. {
@@ -103,7 +103,7 @@ impl ContactCenter {
     }
 
     /// Somebody who has seen a genuine request sends another body with it, and one who has not signs with a key of theirs.
-    async fn send_forged(&self, webhook: &str, event: &Outgoing) {
+    async fn send_forged(&self, conversation_id: &str, webhook: &str, event: &Outgoing) {
         let body = event.body.replacen('}', " }", 1);
         let claims = self.claims(event, 0, now_millis());
         let changed = self.signer.headers(event.body.as_bytes(), &claims);
@@ -112,7 +112,10 @@ impl ContactCenter {
         let target = self.forged_target.get().map_or(webhook, String::as_str);
         for headers in [changed, foreign] {
             let status = self.post(target, &headers, &body).await;
-            self.journal.hop("a forger", "receive-message", &event.event_type, &shown(status), None);
+            // Not as a hop of the event, which 8x8 has not sent yet.
+            self.journal.exchange("a forger", "receive-message", &event.event_type, &shown(status), None, || {
+                (conversation_id.to_owned(), None)
+            });
             if status.is_some_and(|status| status.is_success()) {
                 self.state().violations.push(format!("a forged {} was accepted", event.event_type));
             }

@@ -123,6 +123,13 @@ impl Exchange {
             }),
         })
     }
+
+    /// The type and the conversation that an event's body names; both empty if it names neither.
+    pub(super) fn event(&self) -> (String, String) {
+        let event: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        (field("eventType"), field("conversationId"))
+    }
 }
 
 impl Reply {

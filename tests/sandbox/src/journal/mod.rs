@@ -81,8 +81,12 @@ impl Journal {
     /// An event arrives at receive-message. Only an observer sees it: what is printed is the response.
     pub fn event_arrived(&self, event_id: &str, details: impl FnOnce() -> (String, Exchange)) -> Option<Arc<Entry>> {
         let observer = self.observer.get()?;
-        let (what, conversation_id) = self.known(event_id);
         let (outcome, request) = details();
+        let (mut what, mut conversation_id) = self.known(event_id);
+        // Our 8x8 has not sent it: a forger did, or another contact center.
+        if conversation_id.is_empty() {
+            (what, conversation_id) = request.event();
+        }
         let draft = Draft {
             event_id,
             conversation_id: &conversation_id,
