@@ -172,7 +172,7 @@ impl Record {
 }
 
 impl Message {
-    fn show(&self) -> Value {
+    pub(super) fn show(&self) -> Value {
         let mut shown = json!({
             "id": self.id,
             "text": self.content["text"].as_str().unwrap_or_default(),

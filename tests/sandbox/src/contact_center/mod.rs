@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
-use conversations::Record;
+use conversations::{Message, Record};
 pub use events::Conversation;
 use events::Outgoing;
 use signer::Signer;
@@ -384,6 +384,26 @@ impl ContactCenter {
         let record = state.conversations.get(conversation_id).expect("the conversation exists");
         let text = |content: &Value| content["text"].as_str().unwrap_or_default().to_owned();
         record.messages.iter().map(|message| (message.author_type.clone(), text(&message.content))).collect()
+    }
+
+    /// The same with everything that was said, as the API shows a message; a file has its name as well.
+    pub fn messages(&self, conversation_id: &str) -> Vec<Value> {
+        let state = self.state();
+        let record = state.conversations.get(conversation_id).expect("the conversation exists");
+        let show = |message: &Message| {
+            let mut shown = message.show();
+            for attachment in shown.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
+                let file = record.attachment_kind(attachment["id"].as_str().unwrap_or_default());
+                attachment["fileName"] = file.map(|(name, _)| name).into();
+            }
+            shown
+        };
+        record.messages.iter().map(show).collect()
+    }
+
+    /// Name and content of a file of a conversation.
+    pub fn attached_file(&self, conversation_id: &str, attachment_id: &str) -> Option<(String, Vec<u8>)> {
+        self.state().conversations.get(conversation_id)?.file(attachment_id)
     }
 
     /// A conversation as it is kept: what the API shows of it, and its history, activities and assignments.
