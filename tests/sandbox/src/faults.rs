@@ -165,6 +165,16 @@ pub struct PlannedFault {
     pub when: When,
 }
 
+impl fmt::Display for PlannedFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.when {
+            When::Next(times) => write!(f, "{}={times}", self.fault),
+            When::Share(share) => write!(f, "{}={}%", self.fault, share * 100.0),
+            When::For(time) => write!(f, "{}={}s", self.fault, time.as_secs_f64()),
+        }
+    }
+}
+
 impl FromStr for PlannedFault {
     type Err = String;
 
@@ -180,7 +190,8 @@ impl FromStr for PlannedFault {
             let percent: f64 = percent.parse().map_err(|_| bad())?;
             When::Share((0.0..=100.0).contains(&percent).then_some(percent / 100.0).ok_or_else(bad)?)
         } else if let Some(seconds) = when.strip_suffix('s') {
-            When::For(Duration::from_secs(seconds.parse().map_err(|_| bad())?))
+            let seconds = seconds.parse().map_err(|_| bad())?;
+            When::For(Duration::try_from_secs_f64(seconds).map_err(|_| bad())?)
         } else {
             When::Next(when.parse().map_err(|_| bad())?)
         };

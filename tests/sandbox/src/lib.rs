@@ -62,7 +62,7 @@ use chatbot::Chatbot;
 use cloud::Cloud;
 use contact_center::{ContactCenter, ContactCenterSettings};
 use deployment::{CALLER_SECRET, CallbackAuthentication, Functions, Queues, Surroundings};
-use faults::{Fault, Faults, When};
+use faults::{Fault, Faults, PlannedFault, When};
 use http_api::Route;
 use journal::Journal;
 use lambda::{Function, InvokeError, LogLine};
@@ -367,9 +367,31 @@ impl Sandbox {
         tokio::time::timeout(patience, settled).await.is_ok()
     }
 
-    /// Switches a fault on.
+    /// Switches a fault on, or off with [`When::Next`] of 0.
     pub fn fault(&self, fault: Fault, when: When) {
+        self.journal.switched(&PlannedFault { fault, when }.to_string());
         self.faults.set(fault, when);
+    }
+
+    /// From now on the bot platform takes so long to respond, without a time as long as it has to.
+    pub fn slow_bot(&self, by: Option<Duration>) {
+        self.journal.switched(&format!("bot-slow={}s", by.unwrap_or_default().as_secs_f64()));
+        match by {
+            Some(by) => self.bot.delay_answers(None, by),
+            None => self.bot.answer_at_once(),
+        }
+    }
+
+    /// Kills the waiting processes of a function, and the next one in the middle of its work. `false` if there is no such
+    /// function.
+    pub fn kill(&self, name: &str) -> bool {
+        let Some(function) = self.all_functions().into_iter().find(|function| function.name() == name) else {
+            return false;
+        };
+        self.journal.killed(name);
+        function.recycle();
+        self.faults.set(function.settings().killed_by, When::Next(1));
+        true
     }
 }
 

@@ -49,7 +49,7 @@ use crate::Sandbox;
 use crate::faults::Fault;
 use crate::journal::Entry;
 use crate::server::Server;
-pub use recording::replay;
+pub use recording::{Replayed, replay};
 
 /// Where the page is without `--console-port`.
 pub const DEFAULT_PORT: u16 = 8088;

@@ -52,8 +52,16 @@ const isBad = (hop) => /^[45]\d\d|: [45]\d\d|^no answer|^connection dropped/.tes
 
 const duration = (ms) => (ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`);
 
+function sentence({ kind, outcome }) {
+  if (kind === "kill") return `${outcome} is killed`;
+  if (kind !== "fault") return outcome;
+  // As the command line writes it: bot-500=3, bot-500=20%, bot-500=5s.
+  const [fault, when] = outcome.split("=");
+  return /^0s?$/.test(when) ? `${fault} is switched off` : `${fault} is switched on: ${when}`;
+}
+
 function row(hop) {
-  if (hop.kind === "note") return element("li", { className: "note", textContent: hop.outcome });
+  if (!hop.from) return element("li", { className: "note", textContent: sentence(hop) });
   const cell = (name, text, title = "") => element("span", { className: name, textContent: text, title });
   const took = hop.took_ms === null ? "" : duration(hop.took_ms);
   const button = element(

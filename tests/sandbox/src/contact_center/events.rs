@@ -30,7 +30,7 @@ pub(super) struct Outgoing {
 /// A conversation with an agent.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    contact_center: Arc<ContactCenter>,
+    pub(super) contact_center: Arc<ContactCenter>,
     id: String,
     webhook: String,
 }
@@ -338,7 +338,7 @@ impl Conversation {
         event_id
     }
 
-    fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+    pub(super) fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         change(self.contact_center.state().conversations.get_mut(&self.id).expect("conversations are never forgotten"))
     }
 
@@ -367,6 +367,9 @@ impl Conversation {
 
     /// Chat Gateway v1.0: the payload in `data`.
     fn gateway(&self, event_type: &'static str, data: Option<Value>) {
+        if self.contact_center.follows_recording() {
+            return;
+        }
         let mut event = json!({ "eventType": event_type, "conversationId": self.id, "timestamp": now_millis() as u64 });
         if let Some(data) = data {
             event["data"] = data;
@@ -376,6 +379,9 @@ impl Conversation {
 
     /// Chat API v2.0: the payload beside the rest.
     fn flat(&self, event_type: &'static str, mut event: Value) {
+        if self.contact_center.follows_recording() {
+            return;
+        }
         event["eventType"] = event_type.into();
         event["conversationId"] = self.id.clone().into();
         event["timestamp"] = (now_millis() as u64).into();

@@ -7,10 +7,12 @@ mod conversations_v2;
 mod events;
 mod multipart;
 mod problem;
+mod recorded;
 mod schema;
 pub mod signer;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -118,6 +120,8 @@ pub struct ContactCenter {
     /// The next calls of these methods and resources go wrong.
     failures: Mutex<Vec<PlannedFailure>>,
     list_form: Mutex<ListForm>,
+    /// Whether it sends the events of a recording and no others.
+    follows_recording: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -226,6 +230,7 @@ impl ContactCenter {
             state: Mutex::default(),
             failures: Mutex::default(),
             list_form: Mutex::default(),
+            follows_recording: AtomicBool::new(false),
         });
         let server = Server::start(api::router(Arc::clone(&contact_center))).await;
         let _ = contact_center.origin.set(server.url());

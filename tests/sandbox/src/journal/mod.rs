@@ -212,11 +212,25 @@ impl Journal {
 
     /// A sentence between the hops.
     pub fn say(&self, sentence: &str) {
+        self.note("note", sentence, sentence);
+    }
+
+    /// A fault is switched on or off, as the command line writes it: `bot-500=3`.
+    pub fn switched(&self, fault: &str) {
+        self.note("fault", fault, &format!("fault {fault}"));
+    }
+
+    /// The waiting processes of a function are killed, and the next one in the middle of its work.
+    pub fn killed(&self, function: &str) {
+        self.note("kill", function, &format!("kill {function}"));
+    }
+
+    fn note(&self, kind: &str, outcome: &str, shown: &str) {
         if self.is_shown {
-            println!("{:>9}  — {sentence}", clock(self.started.elapsed()));
+            println!("{:>9}  — {shown}", clock(self.started.elapsed()));
         }
         if let Some(observer) = self.observer.get() {
-            observer.publish(&self.started, Draft::new("", "", "note", sentence));
+            observer.publish(&self.started, Draft::new("", "", kind, outcome));
         }
     }
 
