@@ -1,10 +1,10 @@
 //! register-channel takes over the channel that an Aisera tenant registered itself, and gives it back.
 
+use contact_center::{ContactCenterApi, ContactCenterSettings, FailureKind};
 use sandbox::SandboxSettings;
-use sandbox::contact_center::{ContactCenterApi, ContactCenterSettings, FailureKind};
-use sandbox::deployment::CHANNEL_SECRET;
-use sandbox::faults::{Fault, When};
+use sandbox::deployment::{self, CHANNEL_SECRET};
 use serde_json::{Value, json};
+use simulation::faults::When;
 
 use crate::register_channel::{refused, run};
 use crate::support::{Stack, message};
@@ -202,7 +202,7 @@ async fn a_process_that_is_killed_at_any_time_leaves_what_a_release_gives_back_u
     let tenant = Tenant::start(ContactCenterApi::ChatGatewayV1).await;
     for round in 0..20 {
         for request in [tenant.adopt(), json!({ "operation": "release" })] {
-            tenant.stack.fault(Fault::KillRegister, When::Next(1));
+            tenant.stack.fault(aws::Fault::Kill(deployment::REGISTER_CHANNEL), When::Next(1));
             let _ = tenant.stack.invoke_register(request.clone()).await;
             tenant.stack.faults.clear();
             if round % 2 == 0 && request["operation"] == "adopt" {

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use contact_center::signer::Signer;
 use http::{Request, StatusCode};
 use sandbox::SandboxSettings;
 use sandbox::caller::Login;
-use sandbox::client::Client;
-use sandbox::contact_center::signer::Signer;
-use sandbox::deployment::{CALLER_SECRET, CallbackAuthentication};
-use sandbox::faults::{Fault, When};
+use sandbox::deployment::{self, CALLER_SECRET, CallbackAuthentication};
 use sandbox::soak::{self, Load};
 use serde_json::{Value, json};
+use simulation::client::Client;
+use simulation::faults::When;
 
 use crate::support::{Headers, PATIENCE, Stack, message, received};
 
@@ -191,14 +191,14 @@ async fn a_foreign_tenant_is_refused_by_its_header_too() {
 async fn a_secret_that_is_out_of_reach_is_no_refusal() {
     let stack = stack(CallbackAuthentication::Headers).await;
     let (headers, body) = (callers_headers(&stack).await, message("c"));
-    stack.functions.receive_message.recycle();
-    stack.fault(Fault::SecretsDown, When::Share(1.0));
+    stack.function(deployment::RECEIVE_MESSAGE).recycle();
+    stack.fault(aws::Fault::SecretsDown, When::Share(1.0));
     let headers = joined(&of_8x8(&stack, &body), &headers);
     assert_eq!(post(&stack, &headers, &body).await, StatusCode::SERVICE_UNAVAILABLE);
     stack.faults.clear();
     assert_eq!(post(&stack, &headers, &body).await, StatusCode::OK);
     // From now on it is known, and an outage changes nothing.
-    stack.fault(Fault::SecretsDown, When::Share(1.0));
+    stack.fault(aws::Fault::SecretsDown, When::Share(1.0));
     assert_eq!(post(&stack, &headers, &body).await, StatusCode::OK);
     stack.faults.clear();
     stack.finish().await;
@@ -246,8 +246,8 @@ async fn a_replaced_app_token_and_password_leave_no_gap() {
 
     // A day later.
     stack.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(24 * 3600));
-    stack.functions.receive_message.recycle();
-    stack.functions.issue_token.recycle();
+    stack.function(deployment::RECEIVE_MESSAGE).recycle();
+    stack.function(deployment::ISSUE_TOKEN).recycle();
     assert_eq!(status(&before).await, StatusCode::UNAUTHORIZED);
     assert_eq!(tokens(&stack, &old).await["error"], "invalid_client");
     assert_eq!(status(&headers_of(&new).await).await, StatusCode::OK);
@@ -272,7 +272,7 @@ async fn a_rotation_in_the_middle_of_ten_thousand_requests_refuses_none() {
             }
             stack.rotate_signing_key().await.expect("a rotation");
             stack.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(3600));
-            stack.functions.issue_token.recycle();
+            stack.function(deployment::ISSUE_TOKEN).recycle();
             stack.load_balancer.caller.forget_tokens().await;
         }
     };

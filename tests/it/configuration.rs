@@ -4,62 +4,38 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
+use sandbox::deployment::{FUNCTIONS, FunctionRow};
 use tokio::process::Command;
 
-/// What each function cannot do without, with a value that it takes.
-const REQUIRED: [(&str, &[(&str, &str)]); 7] = [
-    (
-        "receive-message",
-        &[
-            ("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/chat-gateway/v1/"),
-            ("EVENT_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/e.fifo"),
-        ],
-    ),
-    (
-        "deliver-message",
-        &[
-            ("BOT_ENDPOINT", "https://acme.api.aisera.cloud"),
-            ("BOT_SECRET_ID", "bot"),
-            ("BOT_TOKEN_SECRET_ID", "bot-token"),
-            ("EVENT_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/e.fifo"),
-            ("DEAD_LETTER_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/d.fifo"),
-        ],
-    ),
-    (
-        "refresh-tokens",
-        &[
-            ("BOT_ENDPOINT", "https://acme.api.aisera.cloud"),
-            ("BOT_SECRET_ID", "bot"),
-            ("BOT_TOKEN_SECRET_ID", "bot-token"),
-            ("CONTACT_CENTER_AUTHENTICATION", "client-credentials"),
-            ("CONTACT_CENTER_ACCESS_TOKEN_URL", "https://api.8x8.com/oauth/v2/token"),
-            ("CONTACT_CENTER_SECRET_ID", "contact-center"),
-            ("CONTACT_CENTER_TOKEN_SECRET_ID", "contact-center-token"),
-        ],
-    ),
-    (
-        "register-channel",
-        &[
-            ("INTEGRATION_NAME", "acme"),
-            ("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/chat-gateway/v1/"),
-            ("CONTACT_CENTER_SECRET_ID", "contact-center"),
-            ("CALLBACK_URL", "https://callbacks.acme.example/v1/liveAgent/receiveMessage"),
-            ("CHANNEL_SECRET_ID", "channel"),
-        ],
-    ),
-    ("issue-token", &[("INTEGRATION_NAME", "acme"), ("CALLER_SECRET_ID", "caller")]),
-    ("rotate-signing-key", &[("CALLER_SECRET_ID", "caller")]),
-    (
-        "converse",
-        &[
-            ("INTEGRATION_NAME", "acme"),
-            ("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/chat-gateway/v1/"),
-            ("CONTACT_CENTER_SECRET_ID", "contact-center"),
-            ("CALLER_SECRET_ID", "caller"),
-            ("CHANNEL_SECRET_ID", "channel"),
-            ("IDEMPOTENCY_TABLE", "idempotency"),
-        ],
-    ),
+/// A value that is valid, for each variable that a function needs where access tokens are used at 8x8.
+const VALID: [(&str, &str); 17] = [
+    ("BOT_ENDPOINT", "https://acme.api.aisera.cloud"),
+    ("BOT_SECRET_ID", "bot"),
+    ("BOT_TOKEN_SECRET_ID", "bot-token"),
+    ("CALLBACK_URL", "https://callbacks.acme.example/v1/liveAgent/receiveMessage"),
+    ("CALLER_SECRET_ID", "caller"),
+    ("CHANNEL_SECRET_ID", "channel"),
+    ("CONTACT_CENTER_ACCESS_TOKEN_URL", "https://api.8x8.com/oauth/v2/token"),
+    ("CONTACT_CENTER_AUTHENTICATION", "client-credentials"),
+    ("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/chat-gateway/v1/"),
+    ("CONTACT_CENTER_SECRET_ID", "contact-center"),
+    ("CONTACT_CENTER_TOKEN_SECRET_ID", "contact-center-token"),
+    ("DEAD_LETTER_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/d.fifo"),
+    ("EVENT_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/e.fifo"),
+    ("IDEMPOTENCY_TABLE", "idempotency"),
+    ("INTEGRATION_NAME", "acme"),
+    ("CALLBACK_AUTHENTICATION", "signature"),
+    ("REFRESH_TOKEN_DAYS", "30"),
+];
+
+/// Variables that have a default, or mean something by being absent.
+const OPTIONAL: [&str; 5] = [
+    "CALLBACK_AUTHENTICATION",
+    "CONTACT_CENTER_API",
+    // Without it, an API key is used.
+    "CONTACT_CENTER_AUTHENTICATION",
+    "CONTACT_CENTER_TENANT_ID",
+    "REFRESH_TOKEN_DAYS",
 ];
 
 /// Values that no function takes.
@@ -94,23 +70,24 @@ async fn stops_with(function: &str, variables: &BTreeMap<&str, &str>) -> String 
     String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap()
 }
 
-fn variables_of(function: &str) -> BTreeMap<&'static str, &'static str> {
-    let (_, variables) = REQUIRED.iter().find(|(name, _)| *name == function).unwrap();
-    variables.iter().copied().collect()
+fn variables_of(function: &FunctionRow) -> BTreeMap<&'static str, &'static str> {
+    let names: Vec<&str> = function.variables(true, false).collect();
+    VALID.into_iter().filter(|(name, _)| names.contains(name)).collect()
+}
+
+fn row(function: &str) -> &'static FunctionRow {
+    FUNCTIONS.iter().find(|row| row.name == function).unwrap()
 }
 
 #[tokio::test]
 async fn a_missing_variable_is_named() {
-    for (function, variables) in REQUIRED {
-        for (missing, _) in variables {
-            // Without an authentication there is an API key, and no need of the others.
-            if *missing == "CONTACT_CENTER_AUTHENTICATION" {
-                continue;
-            }
+    for function in &FUNCTIONS {
+        for missing in function.variables(true, false).filter(|name| !OPTIONAL.contains(name)) {
             let mut variables = variables_of(function);
-            variables.remove(missing);
-            let said = stops_with(function, &variables).await;
-            assert!(said.contains(&format!("environment variable {missing} is missing")), "{function}: {said}");
+            variables.remove(missing).unwrap_or_else(|| panic!("which value of {missing} is valid?"));
+            let said = stops_with(function.name, &variables).await;
+            let name = function.name;
+            assert!(said.contains(&format!("environment variable {missing} is missing")), "{name}: {said}");
         }
     }
 }
@@ -118,7 +95,7 @@ async fn a_missing_variable_is_named() {
 #[tokio::test]
 async fn callers_are_needed_where_they_are_asked_for() {
     for mode in ["headers", "either", "both"] {
-        let mut variables = variables_of("receive-message");
+        let mut variables = variables_of(row("receive-message"));
         variables.insert("CALLBACK_AUTHENTICATION", mode);
         let said = stops_with("receive-message", &variables).await;
         assert!(said.contains("environment variable INTEGRATION_NAME is missing"), "{mode}: {said}");
@@ -131,7 +108,7 @@ async fn callers_are_needed_where_they_are_asked_for() {
 #[tokio::test]
 async fn a_malformed_variable_is_named_and_its_value_is_not_shown() {
     for (function, name, value) in MALFORMED {
-        let mut variables = variables_of(function);
+        let mut variables = variables_of(row(function));
         variables.insert(name, value);
         let said = stops_with(function, &variables).await;
         assert!(said.contains(&format!("environment variable {name} is malformed")), "{function}: {said}");

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use ::aws::cloud::Cloud;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -16,10 +17,6 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
-use sandbox::cloud::Cloud;
-use sandbox::faults::Faults;
-use sandbox::journal::Journal;
-use sandbox::server::Server;
 use secrecy::SecretString;
 use serde_json::Value;
 use shared::aws;
@@ -27,6 +24,9 @@ use shared::clock::UnixTime;
 use shared::config::ExactUrl;
 use shared::queue::{EventQueue, QueuedEvent};
 use shared::secrets::{Replaced, SecretContent, SecretsManager};
+use simulation::faults::Faults;
+use simulation::journal::Journal;
+use simulation::server::Server;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chromiumoxide::page::ScreenshotParams;
 use http::{Method, Request, StatusCode};
-use sandbox::client::Client;
 use sandbox::console::{self, Console};
 use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::{Value, json};
+use simulation::client::Client;
 
 use crate::browser::Visit;
 use crate::support::{PATIENCE, received};

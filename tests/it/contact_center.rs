@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use contact_center::{Authentication, ContactCenter, ContactCenterApi, ContactCenterSettings, FailureKind};
 use http::{Method, Request, Response, StatusCode};
-use sandbox::client::Client;
-use sandbox::contact_center::{Authentication, ContactCenter, ContactCenterApi, ContactCenterSettings, FailureKind};
-use sandbox::faults::{Fault, Faults, When};
-use sandbox::journal::Journal;
-use sandbox::server::Server;
 use sandbox::{SandboxSettings, handover};
 use serde_json::{Map, Value, json};
+use simulation::client::Client;
+use simulation::faults::{Faults, When};
+use simulation::journal::Journal;
+use simulation::server::Server;
 
 use crate::support::{PATIENCE, Stack};
 
@@ -189,7 +189,7 @@ async fn an_agents_file_can_be_fetched_without_credentials_until_its_url_expires
 /// 8x8 alone, with a conversation, called without a bridge.
 struct Alone {
     contact_center: Arc<ContactCenter>,
-    faults: Arc<Faults>,
+    faults: Arc<Faults<contact_center::Fault>>,
     conversation: String,
     server: Server,
 }
@@ -255,7 +255,7 @@ async fn what_is_not_answered_may_be_done_later() {
         alone.until_said(number + 1).await;
     }
     // As a fault of the whole, in any of those ways or with no answer at all.
-    alone.faults.set(Fault::ContactCenterLate, When::Next(1));
+    alone.faults.set(contact_center::Fault::CarriesOutLate, When::Next(1));
     let answer = tokio::time::timeout(Duration::from_secs(1), alone.say("late")).await;
     assert!(!matches!(answer, Ok(Some(status)) if status.is_success()), "{answer:?}");
     alone.until_said(4).await;
@@ -264,7 +264,7 @@ async fn what_is_not_answered_may_be_done_later() {
 #[tokio::test]
 async fn a_slow_8x8_answers_after_nine_seconds() {
     let alone = Alone::start().await;
-    alone.faults.set(Fault::ContactCenterSlow, When::Next(1));
+    alone.faults.set(contact_center::Fault::AnswersSlowly, When::Next(1));
     let begun = Instant::now();
     assert_eq!(alone.say("slow").await, Some(StatusCode::ACCEPTED));
     assert!(begun.elapsed() >= Duration::from_secs(9));
@@ -276,9 +276,9 @@ async fn a_list_may_lack_the_latest_and_be_in_another_order() {
     alone.say("one").await;
     alone.say("two").await;
     assert_eq!(alone.listed("?sort=createdAt:desc").await, ["two", "one"]);
-    alone.faults.set(Fault::ContactCenterOldestFirst, When::Next(1));
+    alone.faults.set(contact_center::Fault::ListsOldestFirst, When::Next(1));
     assert_eq!(alone.listed("?sort=createdAt:desc").await, ["one", "two"]);
-    alone.faults.set(Fault::ContactCenterShowsLate, When::For(PATIENCE));
+    alone.faults.set(contact_center::Fault::ListsLate, When::For(PATIENCE));
     alone.say("three").await;
     assert!(!alone.listed("").await.contains(&"three".to_owned()));
     let until = Instant::now() + PATIENCE;

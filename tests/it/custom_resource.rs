@@ -3,12 +3,12 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
+use aws::cloud_formation::CloudFormation;
+use contact_center::{Authentication, ContactCenterSettings, FailureKind};
 use sandbox::SandboxSettings;
-use sandbox::cloud_formation::CloudFormation;
-use sandbox::contact_center::{Authentication, ContactCenterSettings, FailureKind};
-use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET};
-use sandbox::faults::{Fault, When};
+use sandbox::deployment::{self, CHANNEL_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET};
 use serde_json::{Value, json};
+use simulation::faults::When;
 
 use crate::support::Stack;
 
@@ -40,7 +40,7 @@ impl Deployment {
     async fn request_with(&self, request_type: &str, physical_id: Option<&str>, mut properties: Value) -> Value {
         properties["ServiceToken"] = "arn".into();
         properties["ServiceTimeout"] = "180".into();
-        let function = &self.stack.functions.register_channel;
+        let function = &self.stack.function(deployment::REGISTER_CHANNEL);
         let answer = self.cloud_formation.request(function, request_type, physical_id, properties).await;
         let answer = answer.expect("CloudFormation gets an answer");
         for field in ["StackId", "RequestId", "LogicalResourceId", "PhysicalResourceId"] {
@@ -88,7 +88,7 @@ async fn a_wrong_api_key_fails_with_8x8s_reason_rolls_back_and_can_be_repeated()
     let deployment = Deployment::start().await;
     let right = deployment.stack.cloud.secrets.current(CONTACT_CENTER_SECRET);
     deployment.stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "wrong" }));
-    deployment.stack.functions.register_channel.recycle();
+    deployment.stack.function(deployment::REGISTER_CHANNEL).recycle();
     let reason = deployment.fails("Create", None, "101").await;
     assert!(reason.contains("status 401: Access Denied") && reason.contains("dacd0dd252723a2"), "{reason}");
     deployment.succeeds("Delete", Some(NAME), "101").await;
@@ -141,7 +141,7 @@ async fn a_registration_that_8x8_does_not_remove_is_not_forgotten() {
 async fn a_request_that_makes_no_sense_is_answered_too() {
     let deployment = Deployment::start().await;
     assert!(deployment.fails("Upgrade", None, "101").await.contains("operation"));
-    let function = &deployment.stack.functions.register_channel;
+    let function = &deployment.stack.function(deployment::REGISTER_CHANNEL);
     let answer = deployment.cloud_formation.request(function, "Create", None, json!({})).await.expect("an answer");
     assert_eq!(answer["Status"], "FAILED");
     assert!(answer["Reason"].as_str().unwrap().contains("queue_id"));
@@ -151,7 +151,7 @@ async fn a_request_that_makes_no_sense_is_answered_too() {
 #[tokio::test]
 async fn secrets_that_are_out_of_reach_are_a_reason() {
     let deployment = Deployment::start().await;
-    deployment.stack.fault(Fault::SecretsDown, When::Share(1.0));
+    deployment.stack.fault(aws::Fault::SecretsDown, When::Share(1.0));
     let reason = deployment.fails("Create", None, "101").await;
     assert_eq!(reason, "secret `channel` is unavailable (InternalServiceError)");
     deployment.stack.faults.clear();
@@ -165,7 +165,7 @@ async fn the_answer_is_put_again_until_it_is_taken() {
     deployment.succeeds("Create", None, "101").await;
     // For good: the invocation is an error then, and Lambda repeats it.
     deployment.cloud_formation.refuse(3);
-    let function = &deployment.stack.functions.register_channel;
+    let function = &deployment.stack.function(deployment::REGISTER_CHANNEL);
     let properties = json!({ "QueueId": "101", "CallbackUrl": deployment.stack.callback_url() });
     assert_eq!(deployment.cloud_formation.request(function, "Update", Some(NAME), properties).await, None);
     assert_eq!(deployment.stack.logged("did not accept the response (status 503)"), 1);
@@ -212,7 +212,7 @@ async fn a_creation_that_is_cancelled_is_removed_by_the_deletion_that_follows() 
     deployment.stack.contact_center.break_next("POST", "channels", FailureKind::Drops, true);
     deployment.stack.contact_center.break_next("GET", "channels", FailureKind::Drops, false);
     deployment.stack.contact_center.break_next("GET", "channels", FailureKind::Drops, false);
-    let function = &deployment.stack.functions.register_channel;
+    let function = &deployment.stack.function(deployment::REGISTER_CHANNEL);
     let request = json!({ "operation": "register", "queue_id": "101" });
     let _ = function.invoke(&request).await;
     let _ = function.invoke(&request).await;
@@ -257,7 +257,7 @@ async fn a_deletion_with_credentials_that_8x8_no_longer_accepts_succeeds_with_a_
         if authentication != Authentication::ApiKey {
             deployment.stack.cloud.secrets.set(CONTACT_CENTER_TOKEN_SECRET, &json!({}));
         }
-        deployment.stack.functions.register_channel.recycle();
+        deployment.stack.function(deployment::REGISTER_CHANNEL).recycle();
         let deleted = deployment.succeeds("Delete", Some(NAME), "101").await;
         let reason = deleted["Reason"].as_str().unwrap();
         assert!(reason.contains("left at 8x8") && reason.contains("status 40"), "{authentication:?}: {reason}");
@@ -302,7 +302,7 @@ async fn an_update_with_the_same_credentials_keeps_the_token() {
 async fn a_token_endpoint_that_fails_for_a_moment_is_asked_again() {
     let deployment = Deployment::with(Authentication::ClientCredentials).await;
     deployment.stack.cloud.secrets.set(CONTACT_CENTER_TOKEN_SECRET, &json!({}));
-    deployment.stack.functions.register_channel.recycle();
+    deployment.stack.function(deployment::REGISTER_CHANNEL).recycle();
     deployment.stack.contact_center.fail_next("POST", "token", false);
     deployment.succeeds("Create", None, "101").await;
     deployment.stack.finish().await;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use sandbox::bot_platform::BotPlatformSettings;
-use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET};
-use sandbox::faults::{Fault, When};
+use bot_platform::BotPlatformSettings;
+use sandbox::deployment::{self, BOT_SECRET, BOT_TOKEN_SECRET};
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::json;
+use simulation::faults::When;
 
 use crate::support::{PATIENCE, Stack, received};
 
@@ -16,7 +16,7 @@ fn hasty() -> SandboxSettings {
 }
 
 /// Three messages of one conversation; gives their event ids.
-fn three_messages(sandbox: &Sandbox, conversation: &sandbox::contact_center::Conversation) -> Vec<String> {
+fn three_messages(sandbox: &Sandbox, conversation: &contact_center::Conversation) -> Vec<String> {
     let _ = sandbox;
     let body = |n: u32| json!({ "eventType": "MESSAGE", "conversationId": conversation.id(), "data": { "text": format!("confidential {n}") } });
     (0..3).map(|n| conversation.event("MESSAGE", body(n).to_string())).collect()
@@ -92,7 +92,7 @@ async fn a_bot_platform_that_refuses_every_token_is_not_stormed() {
         assert!(stack.settle(PATIENCE).await);
         assert_eq!(received(&stack, conversation.id()), sent);
     }
-    let environments = stack.functions.deliver_message.started();
+    let environments = stack.function(deployment::DELIVER_MESSAGE).started();
     assert!(stack.bot.grants("password") <= 1 + environments, "one log-in an environment");
     assert_eq!(stack.cloud.secrets.versions(BOT_TOKEN_SECRET), versions, "what is refused is not stored");
     stack.finish().await;
@@ -135,12 +135,12 @@ async fn before_the_first_refresh_the_first_event_logs_in_itself() {
 #[tokio::test]
 async fn a_short_failure_is_bridged_within_the_call() {
     let stack = Stack::start().await;
-    for fault in [Fault::Bot500, Fault::BotDrops] {
+    for fault in [bot_platform::Fault::Status500, bot_platform::Fault::Drops] {
         let conversation = stack.contact_center.open_conversation(&stack.channel_id);
         stack.fault(fault, When::Next(2));
         let sent = three_messages(&stack, &conversation);
         assert!(stack.settle(PATIENCE).await);
-        assert_eq!(received(&stack, conversation.id()), sent, "{fault}");
+        assert_eq!(received(&stack, conversation.id()), sent, "{fault:?}");
     }
     assert_eq!(stack.logged("tried again"), 0);
     stack.finish().await;
@@ -150,7 +150,7 @@ async fn a_short_failure_is_bridged_within_the_call() {
 async fn retry_after_is_honoured_within_the_call() {
     let stack = Stack::start().await;
     stack.refresh_tokens().await.expect("the first token");
-    stack.fault(Fault::Bot429, When::Next(1));
+    stack.fault(bot_platform::Fault::Status429, When::Next(1));
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     let started = Instant::now();
     three_messages(&stack, &conversation);
@@ -183,7 +183,7 @@ async fn a_lasting_failure_holds_up_its_conversation_and_no_other() {
 async fn a_hung_bot_platform_is_waited_for_and_tried_again() {
     let stack = Stack::with(hasty()).await;
     stack.refresh_tokens().await.expect("the first token");
-    stack.fault(Fault::BotHangs, When::Next(1));
+    stack.fault(bot_platform::Fault::Hangs, When::Next(1));
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     let sent = three_messages(&stack, &conversation);
     assert!(stack.settle(PATIENCE).await);
@@ -292,7 +292,7 @@ async fn an_event_stays_in_the_queue_while_the_dead_letter_queue_fails() {
     three_messages(&stack, &conversation);
     // After the events are in the queue, and before the bot platform is asked for the first time, or later.
     wait_until(|| stack.bot.refused_with(400) > 0).await;
-    stack.fault(Fault::QueueDown, When::For(Duration::from_secs(3)));
+    stack.fault(aws::Fault::QueueDown, When::For(Duration::from_secs(3)));
     assert!(stack.settle(PATIENCE).await);
     assert_eq!(stack.queues.dead_letters.len(), 3);
     stack.finish().await;
@@ -301,7 +301,7 @@ async fn an_event_stays_in_the_queue_while_the_dead_letter_queue_fails() {
 #[tokio::test]
 async fn an_outage_of_secrets_manager_delays_and_loses_nothing() {
     let stack = Stack::with(hasty()).await;
-    stack.fault(Fault::SecretsDown, When::For(Duration::from_secs(2)));
+    stack.fault(aws::Fault::SecretsDown, When::For(Duration::from_secs(2)));
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     let sent = three_messages(&stack, &conversation);
     assert!(stack.settle(PATIENCE).await);

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sandbox::SandboxSettings;
-use sandbox::deployment::CallbackAuthentication;
+use sandbox::deployment::{CallbackAuthentication, FUNCTIONS};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -104,4 +104,23 @@ async fn the_running_set_answers_as_the_openapi_file_says() {
     .await;
     assert!(stack.contact_center.conversation_ids().len() > 10, "it gets beyond the door");
     assert_eq!(stack.leaks(), Vec::<String>::new());
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// So that they are of use to any bot and any bridge.
+#[test]
+fn no_simulator_names_a_function_of_ours() {
+    let files = files(&root().join("tests/simulators"));
+    assert!(files.len() > 40, "{files:?}");
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for function in &FUNCTIONS {
+            assert!(!text.contains(function.name), "{} names {}", file.display(), function.name);
+        }
+    }
 }

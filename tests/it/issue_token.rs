@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use oauth2::basic::BasicClient;
 use oauth2::{AuthType, ClientId, ResourceOwnerPassword, ResourceOwnerUsername, TokenResponse, TokenUrl};
-use sandbox::client::Client;
-use sandbox::deployment::CALLER_SECRET;
-use sandbox::faults::{Fault, When};
+use sandbox::deployment::{self, CALLER_SECRET};
 use serde_json::{Value, json};
+use simulation::client::Client;
+use simulation::faults::When;
 
 use crate::support::Stack;
 
@@ -163,8 +163,8 @@ async fn a_wrong_user_and_a_wrong_password_get_the_same_answer() {
 async fn without_its_secret_it_asks_to_try_again() {
     let stack = Stack::start().await;
     let body = password_grant(&stack);
-    stack.functions.issue_token.recycle();
-    stack.fault(Fault::SecretsDown, When::Share(1.0));
+    stack.function(deployment::ISSUE_TOKEN).recycle();
+    stack.fault(aws::Fault::SecretsDown, When::Share(1.0));
     let answer = post(&stack, FORM, body).await;
     assert_eq!(
         (answer.status(), &answer.headers()["retry-after"]),
@@ -218,7 +218,7 @@ async fn tokens_of_before_a_rotation_stay_good_and_new_ones_are_of_the_new_key()
         stack.rotate_signing_key().await.expect("a rotation");
         // An hour later every function knows the new key, and it signs.
         stack.cloud.secrets.age(CALLER_SECRET, std::time::Duration::from_secs(3600));
-        stack.functions.issue_token.recycle();
+        stack.function(deployment::ISSUE_TOKEN).recycle();
         for token in tokens.clone() {
             tokens.push(refresh(&token).await);
         }
@@ -235,10 +235,10 @@ async fn a_rotation_that_is_killed_or_repeated_is_completed() {
     let token = stack.cloud.secrets.begin_rotation(CALLER_SECRET);
     for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
         let event = json!({ "Step": step, "SecretId": CALLER_SECRET, "ClientRequestToken": token });
-        stack.fault(Fault::KillRotate, When::Next(2));
-        while stack.functions.rotate_signing_key.invoke(&event).await.is_err() {}
+        stack.fault(aws::Fault::Kill(deployment::ROTATE_SIGNING_KEY), When::Next(2));
+        while stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.is_err() {}
         stack.faults.clear();
-        stack.functions.rotate_signing_key.invoke(&event).await.expect("a step may be repeated");
+        stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.expect("a step may be repeated");
     }
     assert_ne!(key(), before);
     assert_eq!(post(&stack, FORM, password_grant(&stack)).await.status(), StatusCode::OK);
@@ -251,11 +251,11 @@ async fn a_rotation_that_secrets_manager_does_not_know_is_refused() {
     for event in
         [json!({}), json!({ "Step": "createSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": "x".repeat(32) })]
     {
-        assert!(stack.functions.rotate_signing_key.invoke(&event).await.is_err());
+        assert!(stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.is_err());
     }
     // Testing what was not made.
     let token = stack.cloud.secrets.begin_rotation(CALLER_SECRET);
     let event = json!({ "Step": "testSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": token });
-    assert!(stack.functions.rotate_signing_key.invoke(&event).await.is_err());
+    assert!(stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.is_err());
     stack.finish().await;
 }

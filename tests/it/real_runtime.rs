@@ -8,16 +8,16 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use aws::cloud_formation::CloudFormation;
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use contact_center::FailureKind;
 use http::Request;
-use sandbox::client::Client;
-use sandbox::cloud_formation::CloudFormation;
-use sandbox::contact_center::FailureKind;
-use sandbox::faults::{Fault, When};
 use serde_json::{Value, json};
+use simulation::client::Client;
+use simulation::faults::When;
 use tokio::process::{Child, Command};
 
 use crate::conformance::{Peer, create_table, sdk_config};
@@ -351,7 +351,7 @@ async fn a_bot_opens_a_conversation_and_speaks_once_under_a_key() {
     assert_eq!(other["statusCode"], 422);
     // What this process has not done another one does.
     deployment.stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
-    deployment.stack.fault(Fault::ContactCenter500, When::For(Duration::from_secs(60)));
+    deployment.stack.fault(contact_center::Fault::Status500, When::For(Duration::from_secs(60)));
     let again = json!({ "authorType": "user", "text": "confidential: again" });
     assert_eq!(converse.invoke(&call(&path, again.clone(), "again")).await["statusCode"], 504);
     deployment.stack.faults.clear();

@@ -1,11 +1,12 @@
 //! receive-message: every row of its table.
 
+use contact_center::signer::{Claims, Signer};
+use contact_center::{ContactCenterApi, ContactCenterSettings};
 use http::StatusCode;
 use sandbox::SandboxSettings;
-use sandbox::contact_center::signer::{Claims, Signer};
-use sandbox::contact_center::{ContactCenterApi, ContactCenterSettings};
-use sandbox::faults::{Fault, When};
+use sandbox::faults::Fault;
 use serde_json::{Value, json};
+use simulation::faults::When;
 use std::time::Duration;
 
 use crate::support::{Headers, PATIENCE, Stack, message, now_millis, received};
@@ -168,14 +169,15 @@ async fn a_failure_of_ours_or_of_8x8_is_never_a_success() {
     let stack = Stack::start().await;
     let body = message("c");
     let headers = stack.signed(body.as_bytes());
-    for fault in [Fault::KeysDown, Fault::QueueDown] {
+    let keys_down = Fault::from(contact_center::Fault::KeysDown);
+    for fault in [keys_down, aws::Fault::QueueDown.into()] {
         stack.fault(fault, When::Share(1.0));
         let answer = stack.post(&headers, body.clone()).await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault}");
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
         assert_eq!(answer.headers()["retry-after"], "5");
         stack.faults.clear();
         assert_eq!(stack.queues.events.sent(), 0);
-        if fault == Fault::KeysDown {
+        if fault == keys_down {
             // The key is fetched, and from now on it is known.
             let verify = r#"{"eventType":"WEB_HOOK_VERIFY"}"#;
             assert_eq!(stack.post_signed(verify).await.status(), StatusCode::OK);
@@ -189,7 +191,7 @@ async fn a_failure_of_ours_or_of_8x8_is_never_a_success() {
 async fn a_key_that_was_fetched_stays_good_while_8x8_cannot_be_asked() {
     let stack = Stack::start().await;
     assert_eq!(stack.post_signed(message("c")).await.status(), StatusCode::OK);
-    stack.fault(Fault::KeysDown, When::Share(1.0));
+    stack.fault(contact_center::Fault::KeysDown, When::Share(1.0));
     let unknown = Signer::new().headers(message("c").as_bytes(), &stack.claims());
     assert_eq!(stack.post(&unknown, message("c")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(stack.post_signed(message("c")).await.status(), StatusCode::OK);
@@ -268,7 +270,7 @@ async fn a_body_that_api_gateway_encodes_is_the_same_body() {
 #[tokio::test]
 async fn other_paths_and_methods_do_not_exist() {
     let stack = Stack::start().await;
-    let client = sandbox::client::Client::new();
+    let client = simulation::client::Client::new();
     for (method, path) in
         [("GET", "/v1/liveAgent/receiveMessage"), ("POST", "/"), ("POST", "/v1/liveAgent/receiveMessage/x")]
     {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use contact_center::{ContactCenterApi, ContactCenterSettings};
 use http::{Method, StatusCode};
 use sandbox::console::{self, Replayed};
-use sandbox::contact_center::{ContactCenterApi, ContactCenterSettings};
-use sandbox::faults::{Fault, When};
 use sandbox::{Sandbox, SandboxSettings, handover};
 use serde_json::{Value, json};
+use simulation::faults::When;
 
 use crate::console::Stage;
 use crate::support::PATIENCE;
@@ -72,7 +72,7 @@ async fn a_recorded_hand_over_with_an_outage_is_played_again_from_both_sides() {
     press("api/faults", json!({ "name": "bot-slow", "on": true })).await;
     press("api/faults", json!({ "name": "bot-slow", "on": false })).await;
     press("api/kill", json!({ "function": "deliver-message" })).await;
-    sandbox.fault(Fault::Bot500, When::Next(2));
+    sandbox.fault(bot_platform::Fault::Status500, When::Next(2));
     press(&agent, json!({ "action": "write", "agent": "agent-ben", "text": "confidential: during the outage" })).await;
     press(&agent, json!({ "action": "end", "agent": "agent-ben" })).await;
     stage.check().await;
@@ -84,9 +84,13 @@ async fn a_recorded_hand_over_with_an_outage_is_played_again_from_both_sides() {
     assert_eq!(lines(&again.sandbox), lines(sandbox));
     // 500: one of the hand-over, two of the outage.
     assert_eq!((again.sandbox.bot.refused_with(500), sandbox.bot.refused_with(500)), (3, 3));
-    for fault in [Fault::Duplicate, Fault::Forged, Fault::KillDeliver] {
-        let struck = again.sandbox.faults.struck();
-        assert!(struck.contains(&(fault, 1)), "{fault}: {struck:?}");
+    let struck = again.sandbox.faults.struck();
+    for fault in [
+        contact_center::Fault::Duplicate.into(),
+        contact_center::Fault::Forged.into(),
+        aws::Fault::Kill("deliver-message").into(),
+    ] {
+        assert!(struck.contains(&(fault, 1)), "{fault:?}: {struck:?}");
     }
     assert!(!again.sandbox.bot.is_slow());
 
@@ -129,8 +133,8 @@ async fn a_recording_holds_no_secret_and_events_without_a_call_are_played_again_
     let file = Recording::new("recording");
     let stage = Stage::start(Some(&file.0)).await;
     let conversation = stage.sandbox.contact_center.open_conversation(&stage.channel_id);
-    stage.sandbox.fault(Fault::Forged, When::Next(1));
-    stage.sandbox.fault(Fault::Late, When::Next(1));
+    stage.sandbox.fault(contact_center::Fault::Forged, When::Next(1));
+    stage.sandbox.fault(contact_center::Fault::Late, When::Next(1));
     conversation.joined("agent");
     conversation.writes("agent", "confidential: Grüezi \u{2028} 👋");
     stage.check().await;

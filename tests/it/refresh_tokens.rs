@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use aws::lambda::InvokeError;
+use bot_platform::BotPlatformSettings;
+use contact_center::{Authentication, ContactCenterSettings};
 use sandbox::SandboxSettings;
-use sandbox::bot_platform::BotPlatformSettings;
-use sandbox::contact_center::{Authentication, ContactCenterSettings};
 use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET};
-use sandbox::faults::{Fault, When};
-use sandbox::lambda::InvokeError;
 use serde_json::{Value, json};
 use shared::bot_platform::BotPlatform;
 use shared::clock::UnixTime;
 use shared::config::Endpoint;
 use shared::secrets::SecretsManager;
 use shared::token::{KeptToken, Refresh};
+use simulation::faults::When;
 
 use crate::conformance::sdk_config;
 use crate::support::Stack;
@@ -160,7 +160,7 @@ async fn a_refreshed_token_is_stored_hard() {
         while stack.bot.grants("refresh_token") == 0 {
             tokio::task::yield_now().await;
         }
-        stack.fault(Fault::SecretsDown, When::Next(4));
+        stack.fault(aws::Fault::SecretsDown, When::Next(4));
     };
     let (answer, ()) = tokio::join!(refresh, outage);
     assert_eq!(answer.unwrap(), report(&["bot"], &[]));

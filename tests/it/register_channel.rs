@@ -1,9 +1,9 @@
 //! register-channel: find or create, review, update, deregister, in both dialects and with all three authentications.
 
+use aws::lambda::InvokeError;
+use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, ListForm};
 use sandbox::SandboxSettings;
-use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, ListForm};
 use sandbox::deployment::CHANNEL_SECRET;
-use sandbox::lambda::InvokeError;
 use serde_json::{Value, json};
 
 use crate::support::Stack;

@@ -5,19 +5,23 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use contact_center::captured::CapturedRequest;
+use contact_center::explain::{PublicKey, Verdict, explain};
+use contact_center::signer::{Claims, Signer};
+use contact_center::{ContactCenter, ContactCenterSettings};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
-use sandbox::contact_center::signer::{Claims, Signer};
-use sandbox::contact_center::{ContactCenter, ContactCenterSettings};
-use sandbox::faults::Faults;
-use sandbox::journal::Journal;
-use sandbox::server::Server;
 use serde_json::Value;
 use shared::clock::UnixTime;
 use shared::config::Endpoint;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature::{SignatureError, verify};
+use simulation::faults::Faults;
+use simulation::journal::Journal;
+use simulation::server::Server;
 use tokio::runtime::Runtime;
+
+use crate::support::{Headers, Stack, message, now_millis};
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
@@ -189,4 +193,120 @@ async fn the_documented_signature_is_good_for_its_body_and_no_other() {
     assert_eq!(verify(&keys, &headers, body, now).await, Ok(()));
     let changed = [body, b"\n"].concat();
     assert_eq!(verify(&keys, &headers, &changed, now).await, Err(SignatureError::Forged));
+}
+
+/// One half is the bridge as it runs; the other knows 8x8's wire from its documentation, and shares no code with the bridge.
+#[tokio::test]
+async fn the_bridge_and_an_independent_verification_agree_on_every_request() {
+    let stack = Stack::start().await;
+    let signer = stack.contact_center.signer();
+    let body = message("c");
+    let signed = |change: &dyn Fn(&mut Claims)| {
+        let mut claims = stack.claims();
+        change(&mut claims);
+        signer.headers(body.as_bytes(), &claims)
+    };
+    let genuine = signed(&|_| {});
+    let with = |name: &'static str, value: &str| -> Headers {
+        let replace = |(own, before): &(&'static str, String)| {
+            (*own, if *own == name { value.to_owned() } else { before.clone() })
+        };
+        genuine.iter().map(replace).collect()
+    };
+    let jws = |header: &str| {
+        let claims = stack.claims();
+        let mut headers = signer.headers(body.as_bytes(), &claims);
+        headers.last_mut().expect("the signature is the last header").1 = signer.sign(header, body.as_bytes(), &claims);
+        headers
+    };
+    let kid = signer.key_id();
+    let header = |members: &str| jws(&format!(r#"{{"kid":"{kid}",{members}}}"#));
+    let now = now_millis();
+
+    let mut accepted: Vec<(&str, Headers, String)> = vec![
+        ("genuine", genuine.clone(), body.clone()),
+        ("a retry", signed(&|claims| claims.retry = 7), body.clone()),
+        ("200 s old", signed(&|claims| claims.transmission_time = now - 200_000), body.clone()),
+        ("30 s ahead", signed(&|claims| claims.transmission_time = now + 30_000), body.clone()),
+        ("a quotation mark in a header", signed(&|claims| claims.customer_id = r#"a"b\c"#.to_owned()), body.clone()),
+        (
+            "members of the JWS header in another order",
+            header(r#""alg":"RS256","crit":["b64"],"b64":false"#),
+            body.clone(),
+        ),
+        (
+            "an unknown member of the JWS header",
+            header(r#""alg":"RS256","crit":["b64"],"b64":false,"typ":"x""#),
+            body.clone(),
+        ),
+    ];
+    let spaced = body.replace(':', ": ");
+    accepted.push(("white space", stack.signed(spaced.as_bytes()), spaced));
+
+    let mut rejected: Vec<(&str, Headers, String)> = vec![
+        ("a newline at the end", genuine.clone(), format!("{body}\n")),
+        ("another order", genuine.clone(), message("c").replacen('{', "{ ", 1)),
+        ("an empty body", genuine.clone(), String::new()),
+        ("250 s old", signed(&|claims| claims.transmission_time = now - 250_000), body.clone()),
+        ("90 s ahead", signed(&|claims| claims.transmission_time = now + 90_000), body.clone()),
+        ("another tenant", signed(&|claims| claims.tenant_id = "another".to_owned()), body.clone()),
+        ("a header that is not ASCII", signed(&|claims| claims.customer_id = "Zürich".to_owned()), body.clone()),
+    ];
+    for name in ["tenant-id", "customer-id", "event-id", "retry", "transmission-time", "signature"] {
+        let index =
+            genuine.iter().position(|(own, _)| own.strip_prefix("x-8x8-") == Some(name)).expect("a signed header");
+        let (name, value) = genuine[index].clone();
+        let mut missing = genuine.clone();
+        missing.remove(index);
+        let twice = [genuine.clone(), vec![(name, value.clone())]].concat();
+        for headers in
+            [missing, twice, with(name, ""), with(name, &format!("0{value}")), with(name, &format!("{value}1"))]
+        {
+            rejected.push((name, headers, body.clone()));
+        }
+    }
+    for retry in ["1", "+0", "00", "-0", "0.0", "0x0", "a"] {
+        rejected.push(("x-8x8-retry", with("x-8x8-retry", retry), body.clone()));
+    }
+    for jose in [
+        r#""alg":"RS512","b64":false,"crit":["b64"]"#,
+        r#""alg":"none","b64":false,"crit":["b64"]"#,
+        r#""alg":"rs256","b64":false,"crit":["b64"]"#,
+        r#""b64":false,"crit":["b64"]"#,
+        r#""alg":"RS256","b64":true,"crit":["b64"]"#,
+        r#""alg":"RS256","b64":"false","crit":["b64"]"#,
+        r#""alg":"RS256","crit":["b64"]"#,
+        r#""alg":"RS256","b64":false"#,
+        r#""alg":"RS256","b64":false,"crit":[]"#,
+        r#""alg":"RS256","b64":false,"crit":["b64","b64"]"#,
+        r#""alg":"RS256","b64":false,"crit":["b64"],"jku":"http://127.0.0.1:1""#,
+        r#""alg":"RS256","b64":false,"crit":["b64"],"x5u":"http://127.0.0.1:1""#,
+        r#""alg":"RS256","b64":false,"crit":["b64"],"jwk":{}"#,
+        r#""alg":"RS256","b64":false,"crit":["b64"],"x5c":[]"#,
+        r#""alg":"none","alg":"RS256","b64":false,"crit":["b64"]"#,
+    ] {
+        rejected.push((jose, header(jose), body.clone()));
+    }
+    rejected.push((
+        "a kid that is a path",
+        jws(r#"{"kid":"../k","alg":"RS256","b64":false,"crit":["b64"]}"#),
+        body.clone(),
+    ));
+    rejected.push(("not an object", jws("[]"), body.clone()));
+    for signature in ["..", "a..b", "a.b.c", "Bearer x"] {
+        rejected.push((signature, with("x-8x8-signature", signature), body.clone()));
+    }
+
+    let key = PublicKey::parse(signer.jwk().to_string().as_bytes()).expect("8x8's key");
+    let tenant_id = stack.contact_center.settings().tenant_id.clone();
+    let rows = accepted.into_iter().map(|row| (row, StatusCode::OK, Verdict::Genuine));
+    let rows = rows.chain(rejected.into_iter().map(|row| (row, StatusCode::UNAUTHORIZED, Verdict::NotGenuine)));
+    for ((what, headers, body), status, verdict) in rows {
+        let request =
+            CapturedRequest::new(headers.iter().map(|(name, value)| (*name, value.as_str())), body.as_bytes());
+        let report = explain(&request, Some(&key), Some(&tenant_id), u64::try_from(now_millis()).expect("a time"));
+        assert_eq!(report.verdict(), verdict, "{what}: {report}");
+        assert_eq!(stack.post(&headers, body).await.status(), status, "{what}: {report}");
+    }
+    stack.finish().await;
 }

@@ -4,11 +4,11 @@ use std::ops::Deref;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use contact_center::signer::Claims;
 use http::{Request, Response};
-use sandbox::client::Client;
-use sandbox::contact_center::signer::Claims;
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::json;
+use simulation::client::Client;
 
 /// Far more than anything here takes; a test that needs it all is broken.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use aws::cloud::Call;
+use bot_platform::BotPlatformSettings;
+use contact_center::{Authentication, ContactCenterSettings, FailureKind};
 use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
-use sandbox::bot_platform::BotPlatformSettings;
-use sandbox::cloud::Call;
-use sandbox::contact_center::{Authentication, ContactCenterSettings, FailureKind};
-use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET, CallbackAuthentication};
+use sandbox::deployment::{self, BOT_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET, CallbackAuthentication};
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 
@@ -142,7 +142,7 @@ async fn every_variable_that_a_function_reads_is_set_for_it_and_no_other() {
         let contact_center = ContactCenterSettings { authentication, ..ContactCenterSettings::default() };
         let settings = SandboxSettings { contact_center, callback_authentication, ..SandboxSettings::default() };
         let stack = Stack::with(settings).await;
-        for function in stack.all_functions() {
+        for function in &stack.functions {
             let logical_id = resources("AWS::Lambda::Function").find(|(id, _)| folder_of(id) == function.name());
             let (logical_id, _) = logical_id.expect("the sandbox has the template's functions");
             let mut set = names_set(logical_id, conditions);
@@ -163,14 +163,14 @@ async fn every_variable_that_a_function_reads_is_set_for_it_and_no_other() {
 #[tokio::test]
 async fn the_sandbox_deploys_with_the_templates_numbers() {
     let stack = Stack::start().await;
-    for function in stack.all_functions() {
+    for function in &stack.functions {
         let (id, _) = resources("AWS::Lambda::Function").find(|(id, _)| folder_of(id) == function.name()).unwrap();
         assert_eq!(*property(id, "/Timeout"), function.settings().timeout.as_secs(), "{id}");
     }
     let queue = stack.queues.events.settings();
     assert_eq!(*property("EventQueue", "/VisibilityTimeout"), queue.visibility_timeout.as_secs());
     assert_eq!(*property("EventQueue", "/RedrivePolicy/maxReceiveCount"), queue.redrive.as_ref().unwrap().0);
-    assert_eq!(*property("DeliverMessageFunctionEventQueue", "/BatchSize"), sandbox::event_source::BATCH_SIZE);
+    assert_eq!(*property("DeliverMessageFunctionEventQueue", "/BatchSize"), aws::event_source::BATCH_SIZE);
     assert_eq!(
         *property("DeliverMessageFunctionEventQueue", "/FunctionResponseTypes"),
         json!(["ReportBatchItemFailures"])
@@ -242,7 +242,7 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
         stack.cloud.secrets.set(token, &json!({}));
     }
     stack.refresh_tokens().await.expect("a refresh");
-    stack.functions.register_channel.recycle();
+    stack.function(deployment::REGISTER_CHANNEL).recycle();
     stack.bot.revoke_access_tokens();
     stack.contact_center.revoke_tokens();
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use sandbox::contact_center::{ContactCenterApi, ContactCenterSettings};
-use sandbox::deployment::BOT_TOKEN_SECRET;
-use sandbox::faults::{Fault, When};
+use contact_center::{ContactCenterApi, ContactCenterSettings};
+use sandbox::deployment::{self, BOT_TOKEN_SECRET};
 use sandbox::soak::{self, Load};
 use sandbox::{Sandbox, SandboxSettings, handover};
 use serde_json::{Value, json};
 use shared::clock::UnixTime;
+use simulation::faults::When;
 
 use crate::support::{PATIENCE, Stack, received};
 
@@ -29,8 +29,8 @@ async fn a_hand_over_reaches_the_bot_platform_in_both_dialects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_nothing_is_lost() {
     let stack = Stack::with(SandboxSettings { haste: 600, ..SandboxSettings::default() }).await;
-    stack.fault(Fault::KillReceive, When::Share(0.3));
-    stack.fault(Fault::KillDeliver, When::Share(0.3));
+    stack.fault(aws::Fault::Kill(deployment::RECEIVE_MESSAGE), When::Share(0.3));
+    stack.fault(aws::Fault::Kill(deployment::DELIVER_MESSAGE), When::Share(0.3));
     let load = Load { conversations: 10, events: 10, patience: PATIENCE, rate: None };
     let verdict = soak::play(&stack, &stack.channel_id, load).await;
     assert!(verdict.is_good(), "{verdict}");
@@ -45,7 +45,7 @@ async fn a_refresh_that_is_killed_is_made_good_by_the_next_run() {
     for _ in 0..20 {
         stack.bot.revoke_access_tokens();
         stack.cloud.secrets.set(BOT_TOKEN_SECRET, &aged(stack.cloud.secrets.current(BOT_TOKEN_SECRET)));
-        stack.fault(Fault::KillRefresh, When::Next(1));
+        stack.fault(aws::Fault::Kill(deployment::REFRESH_TOKENS), When::Next(1));
         killed += u32::from(stack.refresh_tokens().await.is_err());
         stack.faults.clear();
         stack.refresh_tokens().await.expect("the next run");
@@ -76,7 +76,7 @@ async fn a_registration_that_is_killed_is_completed_by_the_next_one() {
     let mut killed = 0;
     for _ in 0..20 {
         stack.invoke_register(json!({ "operation": "deregister" })).await.expect("it can be removed");
-        stack.fault(Fault::KillRegister, When::Next(1));
+        stack.fault(aws::Fault::Kill(deployment::REGISTER_CHANNEL), When::Next(1));
         killed += u32::from(stack.register("101").await.is_err());
         stack.faults.clear();
         let channel_id = stack.register("101").await.expect("the next one");
@@ -102,8 +102,8 @@ async fn with_everything_going_wrong_each_accepted_event_is_delivered_once_and_i
 #[tokio::test]
 async fn an_event_that_8x8_sends_late_or_before_its_predecessor_arrives_as_it_was_accepted() {
     let stack = Stack::start().await;
-    stack.fault(Fault::Late, When::Next(1));
-    stack.fault(Fault::Reorder, When::Next(1));
+    stack.fault(contact_center::Fault::Late, When::Next(1));
+    stack.fault(contact_center::Fault::Reorder, When::Next(1));
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     for number in 0..4 {
         conversation.writes("agent", &format!("confidential {number}"));

@@ -51,10 +51,11 @@ class Peers:
             "BotEndpoint": self.addresses["bot_endpoint"],
         }
 
-    def call(self, method, path, body=None):
+    def call(self, peer, method, path, body=None):
+        """A call to a control API: that of the `contact_center`, or that of the `bot`."""
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.addresses["control"] + path, data, {"content-type": "application/json"}, method=method)
+            self.addresses[f"{peer}_control"] + path, data, {"content-type": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=CALL_LIMIT) as response:
             content = response.read()
         return json.loads(content) if content else None
@@ -62,7 +63,7 @@ class Peers:
     # ---- 8x8
 
     def registered(self):
-        return self.call("GET", "/registered")
+        return self.call("contact_center", "GET", "/registered")
 
     def webhook(self, webhook_id):
         return next((each for each in self.registered()["webhooks"] if each["id"] == webhook_id), None)
@@ -71,46 +72,49 @@ class Peers:
         return next((each for each in self.registered()["channels"] if each["id"] == channel_id), None)
 
     def add_foreign(self, name, uri):
-        created = self.call("POST", "/foreign", {"name": name, "uri": uri})
+        created = self.call("contact_center", "POST", "/foreign", {"name": name, "uri": uri})
         return created["webhook_id"], created["channel_id"]
 
     def remove(self, identity):
-        self.call("POST", "/remove", {"id": identity})
+        self.call("contact_center", "POST", "/remove", {"id": identity})
 
     def fail_next(self, method, path, status=400, times=1):
-        self.call("POST", "/fail", {"method": method, "path": path, "status": status, "times": times})
+        failure = {"method": method, "path": path, "status": status, "times": times}
+        self.call("contact_center", "POST", "/fail", failure)
 
     def sign(self, body):
-        return self.call("POST", "/sign", body)["headers"]
+        return self.call("contact_center", "POST", "/sign", body)["headers"]
 
     def open_conversation(self, channel_id):
-        return self.call("POST", "/conversations", {"channel_id": channel_id})["conversation_id"]
+        return self.call("contact_center", "POST", "/conversations", {"channel_id": channel_id})["conversation"]
 
     def send_event(self, conversation_id, event_type, body):
-        return self.call("POST", f"/conversations/{conversation_id}/events?type={event_type}", body)
+        return self.call("contact_center", "POST", f"/conversations/{conversation_id}/events?type={event_type}", body)
 
     def said(self, conversation_id):
-        return self.call("GET", f"/said/{conversation_id}")
+        """Author and text of each message."""
+        conversation = self.call("contact_center", "GET", f"/conversations/{conversation_id}")
+        return [[message["author"]["type"], message["text"]] for message in conversation["messages"]]
 
     # ---- the bot platform
 
     def receipts(self, conversation_id):
         """The bodies that the bot platform accepted, in order."""
-        receipts = self.call("GET", "/receipts").get(conversation_id, [])
+        receipts = self.call("bot", "GET", "/receipts").get(conversation_id, [])
         return [base64.b64decode(receipt["body"]) for receipt in receipts]
 
     def refuse(self, conversation_id, status):
-        self.call("POST", "/refuse", {"conversation_id": conversation_id, "status": status})
+        self.call("bot", "POST", "/refusals", {"conversation_id": conversation_id, "status": status})
 
     def accept_again(self, conversation_id):
-        self.call("POST", "/take", {"conversation_id": conversation_id})
+        self.call("bot", "DELETE", f"/refusals/{conversation_id}")
 
     def refused(self, status):
         """How many events the bot platform answered with that status."""
-        return self.call("GET", f"/refused/{status}")
+        return self.call("bot", "GET", "/refusals").get(str(status), 0)
 
     def violations(self):
-        return self.call("GET", "/violations")
+        return self.call("bot", "GET", "/violations") + self.call("contact_center", "GET", "/violations")
 
     def close(self):
         # It ends with its standard input.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use sandbox::lambda::FunctionSettings;
+use aws::lambda::FunctionSettings;
+use sandbox::deployment;
 use sandbox::{Sandbox, SandboxSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,13 +54,13 @@ pub async fn measure(binaries: &Path, folder: &Path) -> Vec<Cold> {
     sandbox.register("101").await.expect("the channel can be registered");
     sandbox.refresh_tokens().await.expect("the bot platform gives a token");
     let events = Events::new(&sandbox).await;
-    let functions = sandbox.all_functions();
+    let functions = &sandbox.functions;
     let settings = functions.iter().map(|function| function.settings().clone());
     let hello_world = FunctionSettings {
         name: HELLO_WORLD,
         binary: binaries.join(HELLO_WORLD),
         variables: BTreeMap::new(),
-        ..sandbox.functions.receive_message.settings().clone()
+        ..sandbox.function(deployment::RECEIVE_MESSAGE).settings().clone()
     };
     let settings: Vec<_> = std::iter::once(hello_world).chain(settings).collect();
 

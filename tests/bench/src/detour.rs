@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
-use sandbox::client::Client;
 use sandbox::{Sandbox, SandboxSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use simulation::client::Client;
 
 use crate::statistics::percentile;
 

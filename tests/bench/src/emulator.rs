@@ -7,11 +7,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use aws::lambda::FunctionSettings;
 use bytes::Bytes;
 use http::Request;
-use sandbox::client::Client;
-use sandbox::lambda::FunctionSettings;
 use serde_json::Value;
+use simulation::client::Client;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;

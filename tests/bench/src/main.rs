@@ -11,6 +11,7 @@ use bench::report::{self, Results};
 use bench::stuck;
 use bench::whole_path;
 use clap::{Parser, ValueEnum};
+use sandbox::deployment;
 use sandbox::{Sandbox, SandboxSettings};
 
 /// Measures what the functions cost.
@@ -61,7 +62,9 @@ async fn main() {
             sandbox.register("101").await.expect("the channel can be registered");
             sandbox.refresh_tokens().await.expect("the bot platform gives a token");
             let events = Events::new(&sandbox).await;
-            for function in [&sandbox.functions.receive_message, &sandbox.functions.deliver_message] {
+            for function in
+                [&sandbox.function(deployment::RECEIVE_MESSAGE), &sandbox.function(deployment::DELIVER_MESSAGE)]
+            {
                 let settings = function.settings();
                 let event = async || events.next(settings.name);
                 results.instructions.push(callgrind::function(settings, folder, event).await);

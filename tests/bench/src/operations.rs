@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use aws::cloud::Cloud;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
@@ -12,8 +13,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use sandbox::cloud::Cloud;
-use sandbox::server::Server;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::json;
@@ -25,6 +24,7 @@ use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature;
 use shared::queue::QueuedEvent;
 use shared::secrets::SecretsManager;
+use simulation::server::Server;
 
 /// One of every type that 8x8 documents: Chat Gateway v1.0 and `WEB_HOOK_VERIFY`, then Chat API v2.0.
 const EVENTS: [(&str, &str); 10] = [
@@ -149,7 +149,7 @@ impl Subjects {
         let keys = PublicKeys::new(client, Endpoint::parse(&key_server.url()).expect("loopback"));
 
         let (cloud, cloud_server) =
-            Cloud::start(Default::default(), sandbox::journal::Journal::new(false).into()).await;
+            Cloud::start(Default::default(), simulation::journal::Journal::new(false).into()).await;
         let login =
             json!({ "app_token": "app-token", "username": "user", "password": "password", "signing_key": "key" });
         cloud.secrets.set("caller", &login);

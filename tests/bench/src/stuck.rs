@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use sandbox::contact_center::Conversation;
+use contact_center::Conversation;
 use serde::{Deserialize, Serialize};
 
 use crate::statistics::percentile;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sandbox::contact_center::Conversation;
-use sandbox::faults::{Fault, When};
-use sandbox::journal::Journey;
+use contact_center::Conversation;
 use sandbox::{Sandbox, SandboxSettings};
 use serde::{Deserialize, Serialize};
+use simulation::faults::When;
+use simulation::journal::Journey;
 
 use crate::process;
 use crate::statistics::percentile;
@@ -118,7 +118,7 @@ pub async fn measure() -> WholePath {
     calm.sandbox.bot.delay_answers(None, SLOW);
     bots.push(calm.play("a slow bot: 200 ms", &opened, SLOWLY_EVENTS, SLOWLY).await);
     calm.sandbox.bot.delay_answers(None, Duration::ZERO);
-    calm.sandbox.fault(Fault::Bot500, When::Share(FAILING));
+    calm.sandbox.fault(bot_platform::Fault::Status500, When::Share(FAILING));
     bots.push(calm.play("a bot that fails a tenth of the time", &opened, SLOWLY_EVENTS, SLOWLY).await);
     calm.sandbox.faults.clear();
     drop(calm);

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use contact_center::{Authentication, ContactCenterSettings};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
 use sandbox::caller::Login;
-use sandbox::contact_center::{Authentication, ContactCenterSettings};
-use sandbox::deployment::CONTACT_CENTER_SECRET;
-use sandbox::faults::{Fault, When};
+use sandbox::deployment::{self, CONTACT_CENTER_SECRET};
 use serde_json::json;
+use simulation::faults::When;
 
 use super::{code_of, json_of, opened, send, texts};
 use crate::support::Stack;
@@ -34,7 +34,7 @@ async fn a_key_that_8x8_refuses_is_a_failure_of_the_bridge_and_not_of_its_caller
     let conversation = opened(&stack).await;
     let right = stack.cloud.secrets.current(CONTACT_CENTER_SECRET);
     stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "revoked" }));
-    stack.functions.converse.recycle();
+    stack.function(deployment::CONVERSE).recycle();
     let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::BAD_GATEWAY, "contact_center_credentials"));
     assert!(answer["message"].as_str().unwrap().contains("Access Denied"), "{answer}");
@@ -47,9 +47,9 @@ async fn a_key_that_8x8_refuses_is_a_failure_of_the_bridge_and_not_of_its_caller
 #[tokio::test]
 async fn secrets_that_cannot_be_read_are_a_503_and_nothing_is_sent() {
     let stack = Stack::start().await;
-    stack.functions.converse.recycle();
+    stack.function(deployment::CONVERSE).recycle();
     stack.chatbot.caller.credentials().await;
-    stack.fault(Fault::SecretsDown, When::For(Duration::from_secs(60)));
+    stack.fault(aws::Fault::SecretsDown, When::For(Duration::from_secs(60)));
     let answer = stack.chatbot.call(Method::POST, "", &[(CONTENT_TYPE, "application/json")], r#"{"user":{}}"#).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(code_of(&json_of(&answer)), "unavailable");

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use contact_center::FailureKind;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, StatusCode};
-use sandbox::contact_center::FailureKind;
-use sandbox::deployment::IDEMPOTENCY_TABLE;
-use sandbox::faults::{Fault, When};
+use sandbox::deployment::{self, IDEMPOTENCY_TABLE};
 use serde_json::json;
+use simulation::faults::When;
 
 use super::{KEY, code_of, json_of, opened, send, texts};
 use crate::support::Stack;
@@ -20,7 +20,7 @@ async fn a_repeat_gets_the_first_answer_and_changes_nothing() {
     let first = stack.chatbot.call(Method::POST, "", &headers, body).await;
     assert!(!first.headers().contains_key("idempotent-replayed"));
     // Another process has the answer too.
-    stack.functions.converse.recycle();
+    stack.function(deployment::CONVERSE).recycle();
     let again = stack.chatbot.call(Method::POST, "", &headers, body).await;
     assert_eq!((again.status(), again.body()), (first.status(), first.body()));
     assert_eq!(again.headers()[CONTENT_TYPE], first.headers()[CONTENT_TYPE]);
@@ -119,11 +119,11 @@ async fn after_an_unknown_outcome_the_same_key_finds_out() {
     for is_carried_out in [true, false] {
         let key = format!("key-{is_carried_out}");
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
-        stack.fault(Fault::ContactCenter500, When::For(Duration::from_secs(60)));
+        stack.fault(contact_center::Fault::Status500, When::For(Duration::from_secs(60)));
         let answer = stack.chatbot.say(&conversation, "user", &key, &key).await;
         assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
         stack.faults.clear();
-        stack.functions.converse.recycle();
+        stack.function(deployment::CONVERSE).recycle();
         let answer = stack.chatbot.say(&conversation, "user", &key, &key).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
     }
@@ -136,13 +136,13 @@ async fn a_doubt_outlives_a_repeat_that_cannot_settle_it() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
-    stack.fault(Fault::ContactCenter500, When::For(Duration::from_secs(60)));
+    stack.fault(contact_center::Fault::Status500, When::For(Duration::from_secs(60)));
     let say = async || stack.chatbot.say(&conversation, "user", "confidential", "key").await.status();
     assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
     stack.faults.clear();
     // The next one cannot look either, and began seconds after the line was said: the one after that has to look further
     // back than to it.
-    stack.fault(Fault::ContactCenter429, When::For(Duration::from_secs(60)));
+    stack.fault(contact_center::Fault::Status429, When::For(Duration::from_secs(60)));
     assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
     stack.faults.clear();
     assert_eq!(say().await, StatusCode::ACCEPTED);
@@ -157,7 +157,7 @@ async fn whatever_becomes_of_the_process_the_same_key_says_a_line_once() {
     let mut said = Vec::new();
     for number in 0..40_u32 {
         let text = format!("confidential: {number}");
-        stack.fault(Fault::KillConverse, When::Next(1 + number % 3));
+        stack.fault(aws::Fault::Kill(deployment::CONVERSE), When::Next(1 + number % 3));
         loop {
             let answer = stack.chatbot.say(&conversation, "user", &text, &text.replace(' ', "")).await;
             match answer.status() {
@@ -181,7 +181,7 @@ async fn whatever_becomes_of_the_process_the_same_key_says_a_line_once() {
 async fn without_the_table_a_key_is_not_promised_and_nothing_is_sent() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
-    stack.fault(Fault::TableDown, When::For(Duration::from_secs(60)));
+    stack.fault(aws::Fault::TableDown, When::For(Duration::from_secs(60)));
     let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(texts(&stack, &conversation), Vec::<String>::new());

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use contact_center::ContactCenterSettings;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
-use sandbox::contact_center::ContactCenterSettings;
-use sandbox::faults::{Fault, When};
 use serde_json::{Value, json};
+use simulation::faults::When;
 use tokio::sync::Semaphore;
 
 use super::{KEY, json_of, texts};
@@ -29,8 +29,8 @@ async fn with_every_third_call_unanswered_nothing_is_lost_and_nothing_said_twice
     let settings = SandboxSettings { concurrency: PROCESSES, contact_center, ..SandboxSettings::default() };
     let stack = Stack::with(settings).await;
     stack.chatbot.caller.credentials().await;
-    stack.fault(Fault::ContactCenterDrops, When::Share(0.33));
-    stack.fault(Fault::ContactCenterHangs, When::Share(0.003));
+    stack.fault(contact_center::Fault::Drops, When::Share(0.33));
+    stack.fault(contact_center::Fault::Hangs, When::Share(0.003));
     let stack = Arc::new(stack);
     let places = Arc::new(Semaphore::new(PROCESSES));
     let mut bots = tokio::task::JoinSet::new();

@@ -10,8 +10,8 @@ mod outcome;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method, Request, Response, StatusCode};
-use sandbox::client::Client;
 use serde_json::{Value, json};
+use simulation::client::Client;
 
 use crate::support::Stack;
 

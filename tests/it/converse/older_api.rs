@@ -1,9 +1,9 @@
 //! The same calls in the words of Chat API v2.
 
+use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, FailureKind};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
-use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, FailureKind};
 use serde_json::json;
 
 use super::operations::OPERATIONS;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_DISPOSITION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{Method, Request, StatusCode};
 use sandbox::SandboxSettings;
-use sandbox::client::Client;
 use sandbox::deployment::CHANNEL_SECRET;
 use serde_json::{Value, json};
+use simulation::client::Client;
 
 use super::{code_of, directly, json_of, opened};
 use crate::support::Stack;

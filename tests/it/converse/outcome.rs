@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use contact_center::FailureKind;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, StatusCode};
-use sandbox::contact_center::FailureKind;
-use sandbox::faults::{Fault, When};
 use serde_json::json;
+use simulation::faults::When;
 
 use super::{KEY, code_of, json_of, opened, send, texts};
 use crate::support::Stack;
@@ -121,7 +121,7 @@ async fn while_8x8_is_down_nothing_is_a_success() {
         stack.contact_center.break_next("POST", "messages", FailureKind::Status500, false);
     }
     assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::INTERNAL_SERVER_ERROR);
-    stack.fault(Fault::ContactCenterDrops, When::For(Duration::from_secs(60)));
+    stack.fault(contact_center::Fault::Drops, When::For(Duration::from_secs(60)));
     let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
     assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "no_answer"));
     let body = json!({ "authorType": "user", "text": "confidential" });
@@ -144,7 +144,7 @@ async fn while_8x8_hangs_the_answer_comes_before_api_gateway_gives_up() {
         while stack.logged("8x8 has not done it") < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        stack.fault(Fault::ContactCenterHangs, When::For(Duration::from_secs(60)));
+        stack.fault(contact_center::Fault::Hangs, When::For(Duration::from_secs(60)));
     };
     let (answer, ()) = tokio::join!(answer, gone);
     assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
@@ -160,7 +160,7 @@ async fn when_8x8_is_busy_the_bridge_waits_as_long_as_it_is_told_and_then_says_s
     let conversation = opened(&stack).await;
     stack.contact_center.break_next("POST", "messages", FailureKind::Status429, false);
     assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
-    stack.fault(Fault::ContactCenter429, When::For(Duration::from_secs(60)));
+    stack.fault(contact_center::Fault::Status429, When::For(Duration::from_secs(60)));
     let path = format!("/{conversation}/messages");
     let headers = [(CONTENT_TYPE, "application/json")];
     let answer = stack.chatbot.call(Method::POST, &path, &headers, r#"{"authorType":"user","text":"x"}"#).await;

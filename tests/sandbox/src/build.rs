@@ -4,15 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-const FUNCTIONS: [&str; 7] = [
-    "receive-message",
-    "deliver-message",
-    "refresh-tokens",
-    "register-channel",
-    "issue-token",
-    "rotate-signing-key",
-    "converse",
-];
+use crate::deployment::FUNCTIONS;
 
 /// Builds what is not up to date, once a process, and gives the folder of the binaries.
 ///
@@ -44,7 +36,7 @@ fn build() -> PathBuf {
     // that no dependency is built a second time.
     cargo.args(["--package", "sandbox"]);
     for function in FUNCTIONS {
-        cargo.args(["--package", function]);
+        cargo.args(["--package", function.name]);
     }
     let status = cargo.status().expect("cargo can be started");
     assert!(status.success(), "the functions cannot be built");

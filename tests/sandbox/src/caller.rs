@@ -9,8 +9,9 @@ use axum::http::header::CONTENT_TYPE;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::client::Client;
-use crate::journal::Journal;
+use crate::deployment::ISSUE_TOKEN;
+use simulation::client::Client;
+use simulation::journal::Journal;
 
 /// What is left of a token's life when it is refreshed.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -96,7 +97,7 @@ impl Caller {
         let request = Request::post(&self.token_url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         let answer = self.client.send(request.body(Bytes::from(form)).ok()?).await?;
         let grant = fields.first().map_or("", |(_, grant)| grant);
-        self.journal.hop(self.name, "issue-token", &format!("POST token ({grant})"), answer.status().as_str(), None);
+        self.journal.hop(self.name, ISSUE_TOKEN, &format!("POST token ({grant})"), answer.status().as_str(), None);
         let tokens: Value = serde_json::from_slice(answer.body()).ok()?;
         let life = Duration::from_secs(tokens["expires_in"].as_u64()?);
         Some(Tokens {

@@ -9,8 +9,9 @@ use axum::http::{HeaderName, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
-use crate::client::Client;
-use crate::journal::{Exchange, Journal, Reply};
+use crate::deployment::CONVERSE;
+use simulation::client::Client;
+use simulation::journal::{Exchange, Journal, Reply};
 
 const BOUNDARY: &str = "sandbox-boundary";
 
@@ -60,7 +61,7 @@ impl Chatbot {
         let what = path.split('?').next().unwrap_or_default().rsplit('/').next().filter(|segment| segment.len() < 22);
         let what = format!("{method} {}", what.filter(|what| !what.is_empty()).unwrap_or("conversation"));
         let outcome = answer.status();
-        self.journal.exchange("chatbot", "converse", &what, outcome.as_str(), Some(started.elapsed()), || {
+        self.journal.exchange("chatbot", CONVERSE, &what, outcome.as_str(), Some(started.elapsed()), || {
             let reply = Reply::new(outcome.as_u16(), answer.headers(), answer.body());
             let path = format!("{}{path}", crate::CONVERSATIONS);
             let conversation = conversation_id(&path, answer.body());

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws::cloud::Cloud;
+use aws::cloud::fifo::{FifoQueue, QueueSettings};
+use aws::lambda::{Function, FunctionSettings, LogLine};
+use bot_platform::BotPlatformSettings;
+use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
 use serde_json::json;
+use simulation::faults::Faults;
 use tokio::sync::mpsc;
 
 use crate::SandboxSettings;
-use crate::bot_platform::BotPlatformSettings;
-use crate::cloud::Cloud;
-use crate::cloud::fifo::{FifoQueue, QueueSettings};
-use crate::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
-use crate::faults::{Fault, Faults};
-use crate::lambda::{Function, FunctionSettings, LogLine};
 
 const EVENT_QUEUE: &str = "events.fifo";
 const DEAD_LETTER_QUEUE: &str = "dead-letters.fifo";
@@ -78,24 +78,148 @@ pub struct Queues {
     pub dead_letters: Arc<FifoQueue>,
 }
 
-/// The functions of the set.
+/// The receiver of 8x8's events: `POST /v1/liveAgent/receiveMessage`.
+pub const RECEIVE_MESSAGE: &str = "receive-message";
+/// The queue's consumer.
+pub const DELIVER_MESSAGE: &str = "deliver-message";
+/// Refreshes our tokens, every five minutes.
+pub const REFRESH_TOKENS: &str = "refresh-tokens";
+/// Registers webhook and channel; direct invokes.
+pub const REGISTER_CHANNEL: &str = "register-channel";
+/// `POST /tenant-users/oauth2/token`.
+pub const ISSUE_TOKEN: &str = "issue-token";
+/// Secrets Manager's rotation.
+pub const ROTATE_SIGNING_KEY: &str = "rotate-signing-key";
+/// `/v1/liveAgent/conversations…`.
+pub const CONVERSE: &str = "converse";
+
+/// A function as the template deploys it.
 #[derive(Debug)]
-pub struct Functions {
-    /// `POST /v1/liveAgent/receiveMessage`.
-    pub receive_message: Arc<Function>,
-    /// The queue's consumer.
-    pub deliver_message: Arc<Function>,
-    /// Every five minutes.
-    pub refresh_tokens: Arc<Function>,
-    /// Direct invokes.
-    pub register_channel: Arc<Function>,
-    /// `POST /tenant-users/oauth2/token`.
-    pub issue_token: Arc<Function>,
-    /// Secrets Manager's rotation.
-    pub rotate_signing_key: Arc<Function>,
-    /// `/v1/liveAgent/conversations…`.
-    pub converse: Arc<Function>,
+pub struct FunctionRow {
+    /// Folder, package, binary.
+    pub name: &'static str,
+    /// Its time-out in seconds.
+    timeout: u64,
+    /// How many processes it may have.
+    concurrency: Concurrency,
+    /// The fault that kills its processes, on the command line.
+    pub killed_by: &'static str,
+    /// The variables that it gets.
+    variables: &'static [Variables],
 }
+
+#[derive(Debug)]
+enum Concurrency {
+    One,
+    /// [`SandboxSettings::concurrency`]
+    Many,
+}
+
+/// Variables, and when a function gets them.
+#[derive(Debug)]
+enum Variables {
+    Always(&'static [&'static str]),
+    /// Where access tokens are used at 8x8.
+    WithToken(&'static [&'static str]),
+    /// Where callbacks bring the headers of a caller.
+    WithCallers(&'static [&'static str]),
+}
+
+impl FunctionRow {
+    /// The names of its variables, those that every function gets left out: where access tokens are used at 8x8, and where
+    /// callbacks bring the headers of a caller.
+    pub fn variables(&self, has_token: bool, has_callers: bool) -> impl Iterator<Item = &'static str> {
+        let names = self.variables.iter().map(move |variables| match variables {
+            Variables::Always(names) => *names,
+            Variables::WithToken(names) if has_token => *names,
+            Variables::WithCallers(names) if has_callers => *names,
+            Variables::WithToken(_) | Variables::WithCallers(_) => &[],
+        });
+        names.flatten().copied()
+    }
+}
+
+const CONTACT_CENTER: Variables =
+    Variables::Always(&["CONTACT_CENTER_ENDPOINT", "CONTACT_CENTER_API", "CONTACT_CENTER_TENANT_ID"]);
+const CREDENTIALS: Variables = Variables::Always(&["CONTACT_CENTER_AUTHENTICATION", "CONTACT_CENTER_SECRET_ID"]);
+const TOKEN: Variables = Variables::WithToken(&["CONTACT_CENTER_ACCESS_TOKEN_URL", "CONTACT_CENTER_TOKEN_SECRET_ID"]);
+const BOT: Variables = Variables::Always(&["BOT_ENDPOINT", "BOT_SECRET_ID", "BOT_TOKEN_SECRET_ID"]);
+const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
+/// Every function gets these.
+const ALL: &[&str] = &["AWS_ENDPOINT_URL", "GLIBC_TUNABLES"];
+
+/// Every function: the only list of them in the sandbox. A test holds it against the template.
+pub const FUNCTIONS: [FunctionRow; 7] = [
+    FunctionRow {
+        name: RECEIVE_MESSAGE,
+        timeout: 15,
+        concurrency: Concurrency::Many,
+        killed_by: "kill-receive",
+        variables: &[
+            CONTACT_CENTER,
+            Variables::Always(&["CALLBACK_AUTHENTICATION", "EVENT_QUEUE_URL"]),
+            Variables::WithCallers(CALLERS),
+        ],
+    },
+    FunctionRow {
+        name: DELIVER_MESSAGE,
+        timeout: 30,
+        concurrency: Concurrency::Many,
+        killed_by: "kill-deliver",
+        variables: &[BOT, Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"])],
+    },
+    FunctionRow {
+        name: REFRESH_TOKENS,
+        timeout: 90,
+        concurrency: Concurrency::One,
+        killed_by: "kill-refresh",
+        variables: &[
+            BOT,
+            Variables::Always(&["CONTACT_CENTER_AUTHENTICATION"]),
+            TOKEN,
+            Variables::WithToken(&["CONTACT_CENTER_SECRET_ID"]),
+        ],
+    },
+    FunctionRow {
+        name: REGISTER_CHANNEL,
+        timeout: 120,
+        concurrency: Concurrency::One,
+        killed_by: "kill-register",
+        variables: &[
+            CONTACT_CENTER,
+            CREDENTIALS,
+            TOKEN,
+            Variables::Always(&["INTEGRATION_NAME", "CALLBACK_URL", "CHANNEL_SECRET_ID"]),
+        ],
+    },
+    FunctionRow {
+        name: ISSUE_TOKEN,
+        timeout: 15,
+        concurrency: Concurrency::Many,
+        killed_by: "kill-issue",
+        variables: &[Variables::Always(CALLERS), Variables::Always(&["REFRESH_TOKEN_DAYS"])],
+    },
+    FunctionRow {
+        name: ROTATE_SIGNING_KEY,
+        timeout: 60,
+        concurrency: Concurrency::One,
+        killed_by: "kill-rotate",
+        variables: &[Variables::Always(&["CALLER_SECRET_ID", "REFRESH_TOKEN_DAYS"])],
+    },
+    FunctionRow {
+        name: CONVERSE,
+        timeout: 29,
+        concurrency: Concurrency::Many,
+        killed_by: "kill-converse",
+        variables: &[
+            CONTACT_CENTER,
+            CREDENTIALS,
+            TOKEN,
+            Variables::Always(CALLERS),
+            Variables::Always(&["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE"]),
+        ],
+    },
+];
 
 /// Where the parts of the set find what is around them.
 #[derive(Debug)]
@@ -138,7 +262,7 @@ pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot
     let bot = json!({ "app_token": bot.app_token, "username": bot.username, "password": bot.password });
     cloud.secrets.set(BOT_SECRET, &bot);
     // As the template generates it: the first rotation fills in the rest.
-    cloud.secrets.set(CALLER_SECRET, &json!({ "username": "sandbox-caller", "signing_key": crate::id::base64() }));
+    cloud.secrets.set(CALLER_SECRET, &json!({ "username": "sandbox-caller", "signing_key": simulation::id::base64() }));
     for name in [CONTACT_CENTER_TOKEN_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET] {
         cloud.secrets.set(name, &json!({}));
     }
@@ -155,9 +279,9 @@ pub fn deploy(
     around: &Surroundings<'_>,
     cloud: &Cloud,
     binaries: &Path,
-    faults: &Arc<Faults>,
+    faults: &Arc<Faults<aws::Fault>>,
     logs: &mpsc::UnboundedSender<LogLine>,
-) -> Functions {
+) -> Vec<Arc<Function>> {
     let contact_center = &settings.contact_center;
     let api = match contact_center.api {
         ContactCenterApi::ChatGatewayV1 => "chat-gateway-v1",
@@ -191,83 +315,21 @@ pub fn deploy(
         ("AWS_ENDPOINT_URL", around.cloud_url.to_owned()),
         ("GLIBC_TUNABLES", GLIBC_TUNABLES.to_owned()),
     ]);
-    let function = |name, seconds, concurrency, killed_by, groups: &[&[&str]]| {
-        let names = groups.iter().copied().flatten().chain(&["AWS_ENDPOINT_URL", "GLIBC_TUNABLES"]);
-        let variables = names.map(|name| ((*name).to_owned(), values[name].clone())).collect();
-        let timeout = Duration::from_secs(seconds);
-        let settings =
-            FunctionSettings { name, binary: binaries.join(name), variables, timeout, concurrency, killed_by };
+    let has_token = contact_center.authentication != Authentication::ApiKey;
+    let has_callers = settings.callback_authentication != CallbackAuthentication::Signature;
+    let deploy = |function: &FunctionRow| {
+        let names = function.variables(has_token, has_callers).chain(ALL.iter().copied());
+        let settings = FunctionSettings {
+            name: function.name,
+            binary: binaries.join(function.name),
+            variables: names.map(|name| (name.to_owned(), values[name].clone())).collect(),
+            timeout: Duration::from_secs(function.timeout),
+            concurrency: match function.concurrency {
+                Concurrency::One => 1,
+                Concurrency::Many => settings.concurrency,
+            },
+        };
         Function::new(settings, Arc::clone(faults), logs.clone())
     };
-    let has_token = contact_center.authentication != Authentication::ApiKey;
-    let if_token = |names: &'static [&'static str]| if has_token { names } else { &[] };
-
-    let the_contact_center: &[_] = &["CONTACT_CENTER_ENDPOINT", "CONTACT_CENTER_API", "CONTACT_CENTER_TENANT_ID"];
-    let the_bot: &[_] = &["BOT_ENDPOINT", "BOT_SECRET_ID", "BOT_TOKEN_SECRET_ID"];
-    let the_callers: &[_] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
-    let callers_if_asked =
-        if settings.callback_authentication == CallbackAuthentication::Signature { &[] } else { the_callers };
-    let token = if_token(&["CONTACT_CENTER_ACCESS_TOKEN_URL", "CONTACT_CENTER_TOKEN_SECRET_ID"]);
-    Functions {
-        receive_message: function(
-            "receive-message",
-            15,
-            settings.concurrency,
-            Fault::KillReceive,
-            &[the_contact_center, &["CALLBACK_AUTHENTICATION", "EVENT_QUEUE_URL"], callers_if_asked],
-        ),
-        deliver_message: function(
-            "deliver-message",
-            30,
-            settings.concurrency,
-            Fault::KillDeliver,
-            &[the_bot, &["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"]],
-        ),
-        refresh_tokens: function(
-            "refresh-tokens",
-            90,
-            1,
-            Fault::KillRefresh,
-            &[the_bot, &["CONTACT_CENTER_AUTHENTICATION"], token, if_token(&["CONTACT_CENTER_SECRET_ID"])],
-        ),
-        register_channel: function(
-            "register-channel",
-            120,
-            1,
-            Fault::KillRegister,
-            &[
-                the_contact_center,
-                &["CONTACT_CENTER_AUTHENTICATION", "CONTACT_CENTER_SECRET_ID"],
-                token,
-                &["INTEGRATION_NAME", "CALLBACK_URL", "CHANNEL_SECRET_ID"],
-            ],
-        ),
-        issue_token: function(
-            "issue-token",
-            15,
-            settings.concurrency,
-            Fault::KillIssue,
-            &[the_callers, &["REFRESH_TOKEN_DAYS"]],
-        ),
-        rotate_signing_key: function(
-            "rotate-signing-key",
-            60,
-            1,
-            Fault::KillRotate,
-            &[&["CALLER_SECRET_ID", "REFRESH_TOKEN_DAYS"]],
-        ),
-        converse: function(
-            "converse",
-            29,
-            settings.concurrency,
-            Fault::KillConverse,
-            &[
-                the_contact_center,
-                &["CONTACT_CENTER_AUTHENTICATION", "CONTACT_CENTER_SECRET_ID"],
-                token,
-                the_callers,
-                &["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE"],
-            ],
-        ),
-    }
+    FUNCTIONS.iter().map(deploy).collect()
 }

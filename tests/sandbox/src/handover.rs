@@ -7,10 +7,10 @@ use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::Sandbox;
-use crate::contact_center::{Conversation, FailureKind};
 use crate::deployment::BOT_TOKEN_SECRET;
-use crate::faults::{Fault, When};
 use crate::verdict::Verdict;
+use contact_center::{Conversation, FailureKind};
+use simulation::faults::When;
 
 /// Longer than any of the events here needs, faults and all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     sandbox.refresh_tokens().await.map_err(|error| error.to_string())?;
 
     journal.say("the agent writes while the bot platform fails once");
-    sandbox.fault(Fault::Bot500, When::Next(1));
+    sandbox.fault(bot_platform::Fault::Status500, When::Next(1));
     conversation.writes(anna, "confidential: I am looking at your order \u{2028} now");
     sandbox.settle(PATIENCE).await;
 
@@ -57,8 +57,8 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     script.answer_card(&conversation, anna).await?;
 
     journal.say("8x8 sends the next event twice, and someone forges one");
-    sandbox.fault(Fault::Duplicate, When::Next(1));
-    sandbox.fault(Fault::Forged, When::Next(1));
+    sandbox.fault(contact_center::Fault::Duplicate, When::Next(1));
+    sandbox.fault(contact_center::Fault::Forged, When::Next(1));
     conversation.writes(anna, "confidential: my colleague knows more, I hand you over");
     sandbox.settle(PATIENCE).await;
 
@@ -106,7 +106,7 @@ impl Script<'_> {
     }
 
     async fn say(&mut self, conversation: &Conversation, author_type: &str, text: &str) -> Result<(), String> {
-        let key = crate::id::uuid();
+        let key = simulation::id::uuid();
         let answer = self.sandbox.chatbot.say(conversation.id(), author_type, text, &key).await;
         expect("a message", answer.status(), StatusCode::ACCEPTED, &Value::Null)?;
         self.expected.push((author_type.to_owned(), text.to_owned()));

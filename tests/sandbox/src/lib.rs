@@ -1,49 +1,30 @@
 //! The function set on one machine: no account, no container, no network.
 //!
-//! The functions are their real binaries, each a process of its own. Everything around them is played here, on loopback
-//! ports and on the real wire protocols:
+//! The functions are their real binaries, each a process of its own. Everything around them is simulated, on loopback ports
+//! and on the real wire protocols, by crates of their own: `contact_center` (8x8), `bot_platform` (an Aisera tenant, as events
+//! reach it) and `aws`. This crate joins them:
 //!
-//! | module | plays |
+//! | module | what it is |
 //! |---|---|
-//! | [`lambda`] | AWS Lambda: processes and their runtime API |
-//! | [`http_api`] | API Gateway |
-//! | [`event_source`], [`scheduler`] | what invokes deliver-message and refresh-tokens |
-//! | [`cloud`] | Secrets Manager, SQS and DynamoDB |
-//! | [`cloud_formation`] | CloudFormation's protocol for a custom resource |
-//! | [`contact_center`] | 8x8 |
+//! | [`deployment`] | the template: which function gets what |
+//! | [`build`] | the functions' binaries |
 //! | [`load_balancer`] | what 8x8's administrators put in front of us, where they do |
-//! | [`bot_platform`] | an Aisera tenant, as events reach it |
 //! | [`chatbot`] | a bot that talks to 8x8 through us |
 //! | [`caller`] | how load balancer and chatbot log in at us |
-//! | [`deployment`] | the template: which function gets what |
-//! | [`faults`] | what goes wrong |
-//! | [`journal`] | what is seen of it all |
-//! | [`console`] | the page that shows it, with buttons |
+//! | [`faults`] | what goes wrong, in all simulators |
+//! | [`console`] | the page that shows every hop, with buttons |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
-//! | [`build`], [`server`], [`client`] | the functions' binaries; a server and a client on loopback |
 
-pub mod bot_platform;
 pub mod build;
 pub mod caller;
 pub mod chatbot;
-pub mod client;
-pub mod cloud;
-pub mod cloud_formation;
 pub mod console;
-pub mod contact_center;
 pub mod deployment;
-pub mod event_source;
 pub mod faults;
 pub mod handover;
-pub mod http_api;
-mod id;
-pub mod journal;
-pub mod lambda;
 pub mod load_balancer;
 pub mod peers;
-pub mod scheduler;
-pub mod server;
 pub mod soak;
 pub mod verdict;
 
@@ -51,23 +32,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aws::cloud::Cloud;
+use aws::http_api::{self, EventHeaders, Route};
+use aws::lambda::{Function, InvokeError, LogLine};
+use aws::{event_source, scheduler};
 use axum::http::Method;
+use bot_platform::{BotPlatform, BotPlatformSettings};
+use contact_center::{ContactCenter, ContactCenterSettings};
 use serde_json::{Value, json};
+use simulation::faults::{PlannedFault, When};
+use simulation::journal::Journal;
+use simulation::server::Server;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use bot_platform::{BotPlatform, BotPlatformSettings};
 use caller::Login;
 use chatbot::Chatbot;
-use cloud::Cloud;
-use contact_center::{ContactCenter, ContactCenterSettings};
-use deployment::{CALLER_SECRET, CallbackAuthentication, Functions, Queues, Surroundings};
-use faults::{Fault, Faults, PlannedFault, When};
-use http_api::Route;
-use journal::Journal;
-use lambda::{Function, InvokeError, LogLine};
+use deployment::{CALLER_SECRET, CallbackAuthentication, Queues, Surroundings};
+use faults::{Fault, SandboxFaults};
 use load_balancer::LoadBalancer;
-use server::Server;
 
 /// The path of our public route.
 pub const RECEIVE_MESSAGE: &str = "/v1/liveAgent/receiveMessage";
@@ -125,7 +108,7 @@ impl Default for SandboxSettings {
 #[derive(Debug)]
 pub struct Sandbox {
     /// What goes wrong.
-    pub faults: Arc<Faults>,
+    pub faults: SandboxFaults,
     /// What is seen.
     pub journal: Arc<Journal>,
     /// AWS.
@@ -136,8 +119,8 @@ pub struct Sandbox {
     pub contact_center: Arc<ContactCenter>,
     /// The bot platform.
     pub bot: Arc<BotPlatform>,
-    /// The functions.
-    pub functions: Functions,
+    /// The functions, as [`deployment::FUNCTIONS`] has them.
+    pub functions: Vec<Arc<Function>>,
     /// The load balancer in front of us, which adds the caller's headers.
     pub load_balancer: Arc<LoadBalancer>,
     /// A bot that talks to 8x8 through us.
@@ -156,13 +139,20 @@ impl Sandbox {
     /// Builds the functions if they are not up to date and starts everything.
     pub async fn start(settings: SandboxSettings) -> Self {
         let binaries = build::functions();
-        let faults = Arc::new(Faults::default());
+        let faults = SandboxFaults::default();
         let journal = Arc::new(Journal::new(settings.is_shown));
-        let (cloud, cloud_server) = Cloud::start(Arc::clone(&faults), Arc::clone(&journal)).await;
+        let (cloud, cloud_server) = Cloud::start(Arc::clone(&faults.aws), Arc::clone(&journal)).await;
+        let clients = contact_center::Clients {
+            webhook: deployment::RECEIVE_MESSAGE,
+            conversations: deployment::CONVERSE,
+            registrar: deployment::REGISTER_CHANNEL,
+        };
+        let contact_center = ContactCenterSettings { clients, ..settings.contact_center.clone() };
         let (contact_center, contact_center_server) =
-            ContactCenter::start(settings.contact_center.clone(), Arc::clone(&faults), Arc::clone(&journal)).await;
-        let (bot, bot_server) =
-            BotPlatform::start(settings.bot.clone(), Arc::clone(&faults), Arc::clone(&journal)).await;
+            ContactCenter::start(contact_center, Arc::clone(&faults.contact_center), Arc::clone(&journal)).await;
+        let callers = bot_platform::Callers { logs_in: "the functions", delivers: deployment::DELIVER_MESSAGE };
+        let bot = BotPlatformSettings { callers, ..settings.bot.clone() };
+        let (bot, bot_server) = BotPlatform::start(bot, Arc::clone(&faults.bot_platform), Arc::clone(&journal)).await;
         let queues = deployment::create_queues(&cloud, settings.haste);
         deployment::create_tables(&cloud);
         deployment::create_secrets(&cloud, &settings.contact_center, &settings.bot);
@@ -196,25 +186,27 @@ impl Sandbox {
         contact_center.aim_forgers_at(format!("{api_url}{RECEIVE_MESSAGE}"));
         let logs = Arc::new(Mutex::new(Vec::new()));
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
-        let functions = deployment::deploy(&settings, &around, &cloud, &binaries, &faults, &log_sender);
+        let functions = deployment::deploy(&settings, &around, &cloud, &binaries, &faults.aws, &log_sender);
 
-        let route = |method, path, function| Route { method, path, function: Arc::clone(function) };
+        let function = |name| Arc::clone(named(&functions, name));
+        let route = |method, path, name, events| Route { method, path, function: function(name), events };
+        let events = EventHeaders { sender: "8x8", id: "x-8x8-event-id", retry: "x-8x8-retry" };
         let routes = vec![
-            route(Some(Method::POST), RECEIVE_MESSAGE, &functions.receive_message),
-            route(Some(Method::POST), TOKEN, &functions.issue_token),
-            route(None, CONVERSATIONS, &functions.converse),
-            route(None, "/v1/liveAgent/conversations/{proxy+}", &functions.converse),
+            route(Some(Method::POST), RECEIVE_MESSAGE, deployment::RECEIVE_MESSAGE, Some(events)),
+            route(Some(Method::POST), TOKEN, deployment::ISSUE_TOKEN, None),
+            route(None, CONVERSATIONS, deployment::CONVERSE, None),
+            route(None, "/v1/liveAgent/conversations/{proxy+}", deployment::CONVERSE, None),
         ];
         let api = http_api::start(api_listener, routes, Arc::clone(&journal));
         let tasks = vec![
             log_task,
             event_source::start(
                 Arc::clone(&queues.events),
-                Arc::clone(&functions.deliver_message),
+                function(deployment::DELIVER_MESSAGE),
                 settings.concurrency,
                 Arc::clone(&journal),
             ),
-            scheduler::start(Arc::clone(&functions.refresh_tokens), Duration::from_secs(300)),
+            scheduler::start(function(deployment::REFRESH_TOKENS), Duration::from_secs(300)),
         ];
         let chatbot = Chatbot::new(&api_url, Arc::clone(&journal));
         let addresses = vec![
@@ -260,7 +252,7 @@ impl Sandbox {
         let token = self.cloud.secrets.begin_rotation(CALLER_SECRET);
         for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
             let event = json!({ "Step": step, "SecretId": CALLER_SECRET, "ClientRequestToken": token });
-            self.functions.rotate_signing_key.invoke(&event).await?;
+            self.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await?;
         }
         Ok(())
     }
@@ -300,29 +292,23 @@ impl Sandbox {
         self.invoke_register(json!({ "operation": "release" })).await
     }
 
-    /// The functions, all of them.
-    pub fn all_functions(&self) -> [&Arc<Function>; 7] {
-        let Functions {
-            receive_message,
-            deliver_message,
-            refresh_tokens,
-            register_channel,
-            issue_token,
-            rotate_signing_key,
-            converse,
-        } = &self.functions;
-        [receive_message, deliver_message, refresh_tokens, register_channel, issue_token, rotate_signing_key, converse]
+    /// The function of that name.
+    ///
+    /// # Panics
+    /// If [`deployment::FUNCTIONS`] has none.
+    pub fn function(&self, name: &str) -> &Arc<Function> {
+        named(&self.functions, name)
     }
 
     /// Invokes register-channel.
     pub async fn invoke_register(&self, request: Value) -> Result<Value, InvokeError> {
-        let answer = self.functions.register_channel.invoke(&request).await?;
+        let answer = self.function(deployment::REGISTER_CHANNEL).invoke(&request).await?;
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 
     /// Invokes refresh-tokens, as the schedule does.
     pub async fn refresh_tokens(&self) -> Result<Value, InvokeError> {
-        let answer = self.functions.refresh_tokens.invoke(&json!({ "source": "aws.scheduler" })).await?;
+        let answer = self.function(deployment::REFRESH_TOKENS).invoke(&json!({ "source": "aws.scheduler" })).await?;
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 
@@ -368,7 +354,8 @@ impl Sandbox {
     }
 
     /// Switches a fault on, or off with [`When::Next`] of 0.
-    pub fn fault(&self, fault: Fault, when: When) {
+    pub fn fault(&self, fault: impl Into<Fault>, when: When) {
+        let fault = fault.into();
         self.journal.switched(&PlannedFault { fault, when }.to_string());
         self.faults.set(fault, when);
     }
@@ -385,12 +372,12 @@ impl Sandbox {
     /// Kills the waiting processes of a function, and the next one in the middle of its work. `false` if there is no such
     /// function.
     pub fn kill(&self, name: &str) -> bool {
-        let Some(function) = self.all_functions().into_iter().find(|function| function.name() == name) else {
+        let Some(function) = self.functions.iter().find(|function| function.name() == name) else {
             return false;
         };
         self.journal.killed(name);
         function.recycle();
-        self.faults.set(function.settings().killed_by, When::Next(1));
+        self.faults.set(aws::Fault::Kill(function.name()), When::Next(1));
         true
     }
 }
@@ -401,6 +388,10 @@ impl Drop for Sandbox {
             task.abort();
         }
     }
+}
+
+fn named<'f>(functions: &'f [Arc<Function>], name: &str) -> &'f Arc<Function> {
+    functions.iter().find(|function| function.name() == name).expect("the table has every function")
 }
 
 fn collect_logs(

@@ -11,9 +11,9 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::caller::Caller;
-use crate::client::Client;
-use crate::journal::Journal;
-use crate::server::Server;
+use simulation::client::Client;
+use simulation::journal::Journal;
+use simulation::server::Server;
 
 /// The load balancer.
 #[derive(Debug)]

@@ -5,17 +5,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws::lambda::InvokeError;
+use bot_platform::BotPlatformSettings;
 use clap::{Parser, Subcommand};
-use sandbox::bot_platform::BotPlatformSettings;
+use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Credentials};
 use sandbox::console::{self, Console, Replayed};
-use sandbox::contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Credentials};
 use sandbox::deployment::CallbackAuthentication;
-use sandbox::faults::PlannedFault;
-use sandbox::lambda::InvokeError;
+use sandbox::faults::Fault;
 use sandbox::peers::Peers;
 use sandbox::soak::{self, Load};
 use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings, handover};
+use simulation::faults::{self, PlannedFault};
 
 /// Runs the whole function set on this machine: the real binaries, with 8x8, a bot platform and AWS played around them.
 ///
@@ -76,13 +77,8 @@ struct Options {
     #[command(flatten)]
     secrets: Secrets,
 
-    /// Let something go wrong: bot-500, bot-429, bot-401, bot-hangs, bot-drops, duplicate, late, reorder, forged,
-    /// keys-down, token-revoked, secrets-down, queue-down, table-down, 8x8-drops, 8x8-hangs, 8x8-500, 8x8-429,
-    /// 8x8-late, 8x8-slow, 8x8-shows-late, 8x8-oldest-first, kill-receive, kill-deliver, kill-refresh, kill-register,
-    /// kill-issue, kill-rotate, kill-converse. As FAULT=3 the next three times, as FAULT=20% at that share of all
-    /// occasions, as FAULT=5s for that time. Can be given several times.
-    #[arg(long, value_name = "FAULT[=WHEN]")]
-    fault: Vec<PlannedFault>,
+    #[arg(long, value_name = "FAULT[=WHEN]", help = faults::help::<Fault>())]
+    fault: Vec<PlannedFault<Fault>>,
 
     /// Write the functions' log lines to this file.
     #[arg(long, value_name = "FILE", default_value = "target/sandbox.log")]
@@ -140,7 +136,7 @@ enum Command {
         rate: Option<u32>,
     },
     /// Start 8x8 and the bot platform alone, for functions that are deployed elsewhere. Prints one line of JSON with their
-    /// URLs and that of the control API, and ends with its standard input.
+    /// URLs, and ends with its standard input.
     Peers,
 }
 

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use crate::Sandbox;
-use crate::contact_center::Conversation;
-use crate::faults::{Fault, When};
+use contact_center::Conversation;
+use simulation::faults::When;
+
+use crate::deployment::{DELIVER_MESSAGE, RECEIVE_MESSAGE};
+use crate::faults::Fault;
 use crate::verdict::Verdict;
 
 /// What is played.
@@ -20,23 +23,23 @@ pub struct Load {
     pub rate: Option<u32>,
 }
 
-/// All faults, each often enough to strike at ten thousand events and seldom enough to get on.
+/// All faults that a soak has, each often enough to strike at ten thousand events and seldom enough to get on.
 pub const ALL_FAULTS: [(Fault, f64); 15] = [
-    (Fault::Bot500, 0.02),
-    (Fault::Bot429, 0.01),
-    (Fault::Bot401, 0.005),
-    (Fault::BotHangs, 0.001),
-    (Fault::BotDrops, 0.01),
-    (Fault::Duplicate, 0.02),
-    (Fault::Late, 0.01),
-    (Fault::Reorder, 0.02),
-    (Fault::Forged, 0.002),
-    (Fault::KeysDown, 0.3),
-    (Fault::TokenRevoked, 0.002),
-    (Fault::SecretsDown, 0.05),
-    (Fault::QueueDown, 0.02),
-    (Fault::KillReceive, 0.005),
-    (Fault::KillDeliver, 0.005),
+    (Fault::BotPlatform(bot_platform::Fault::Status500), 0.02),
+    (Fault::BotPlatform(bot_platform::Fault::Status429), 0.01),
+    (Fault::BotPlatform(bot_platform::Fault::Status401), 0.005),
+    (Fault::BotPlatform(bot_platform::Fault::Hangs), 0.001),
+    (Fault::BotPlatform(bot_platform::Fault::Drops), 0.01),
+    (Fault::BotPlatform(bot_platform::Fault::TokenRevoked), 0.002),
+    (Fault::ContactCenter(contact_center::Fault::Duplicate), 0.02),
+    (Fault::ContactCenter(contact_center::Fault::Late), 0.01),
+    (Fault::ContactCenter(contact_center::Fault::Reorder), 0.02),
+    (Fault::ContactCenter(contact_center::Fault::Forged), 0.002),
+    (Fault::ContactCenter(contact_center::Fault::KeysDown), 0.3),
+    (Fault::Aws(aws::Fault::SecretsDown), 0.05),
+    (Fault::Aws(aws::Fault::QueueDown), 0.02),
+    (Fault::Aws(aws::Fault::Kill(RECEIVE_MESSAGE)), 0.005),
+    (Fault::Aws(aws::Fault::Kill(DELIVER_MESSAGE)), 0.005),
 ];
 
 /// Plays the load with the faults that are switched on, and waits until all of it is delivered.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Sandbox;
 use crate::faults::Fault;
-use crate::journal::percentile;
+use simulation::journal::percentile;
 
 /// The counts of a run, and what is wrong with them.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Verdict {
             dead_letters,
             struck: sandbox.faults.struck(),
             latencies: sandbox.journal.latencies(),
-            processes: sandbox.all_functions().iter().map(|function| function.started()).sum(),
+            processes: sandbox.functions.iter().map(|function| function.started()).sum(),
             failures,
         }
     }
@@ -102,7 +102,7 @@ impl fmt::Display for Verdict {
         }
         row("dead letters", self.dead_letters.to_string())?;
         for (fault, times) in self.struck.iter().filter(|(_, times)| *times > 0) {
-            row(&format!("fault {fault}"), format!("{times} ×"))?;
+            row(&format!("fault {}", simulation::faults::Fault::name(*fault)), format!("{times} ×"))?;
         }
         row("processes started", self.processes.to_string())?;
         let ms = |share| format!("{:.1} ms", percentile(&self.latencies, share).as_secs_f64() * 1000.0);

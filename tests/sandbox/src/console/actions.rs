@@ -14,24 +14,20 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use contact_center::Resend;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use simulation::faults::When;
 
-use super::{Desk, Shared, unix_millis};
-use crate::RECEIVE_MESSAGE;
-use crate::client::Client;
-use crate::contact_center::signer::{Claims, Signer};
-use crate::faults::{Fault, When};
-use crate::journal::Entry;
+use crate::faults::Fault;
+
+use super::Shared;
 
 /// What a slow bot platform takes: less than deliver-message waits.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// An outage that someone ends.
 const UNTIL_SWITCHED_OFF: Duration = Duration::from_secs(24 * 3600);
-
-/// Older than receive-message allows.
-const LATE: u128 = 300_000;
 
 #[derive(Deserialize)]
 pub(super) struct Opening {
@@ -40,11 +36,12 @@ pub(super) struct Opening {
 }
 
 pub(super) async fn open(State(desk): Shared, Json(opening): Json<Opening>) -> Response {
-    let mut body = json!({ "user": { "name": "Console Customer", "userId": crate::id::base64(), "language": "en" } });
+    let mut body =
+        json!({ "user": { "name": "Console Customer", "userId": simulation::id::base64(), "language": "en" } });
     if !opening.messages.is_empty() {
         body["history"] = json!({ "messages": opening.messages });
     }
-    let (status, created) = desk.sandbox.chatbot.open(&body, &crate::id::uuid()).await;
+    let (status, created) = desk.sandbox.chatbot.open(&body, &simulation::id::uuid()).await;
     match created["conversationId"].as_str() {
         Some(id) if status.is_success() => Json(json!({ "conversation_id": id })).into_response(),
         _ => refused("the conversation", status, &created),
@@ -68,7 +65,7 @@ pub(super) async fn customer(
     let chatbot = &desk.sandbox.chatbot;
     let (status, answer) = match request.action.as_str() {
         "say" => {
-            let answer = chatbot.say(&id, "user", &request.text, &crate::id::uuid()).await;
+            let answer = chatbot.say(&id, "user", &request.text, &simulation::id::uuid()).await;
             (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
         }
         "choose" => {
@@ -132,15 +129,15 @@ pub(super) struct Switch {
 
 pub(super) async fn fault(State(desk): Shared, Json(switch): Json<Switch>) -> Response {
     let sandbox = &desk.sandbox;
-    let set = |fault, when| sandbox.fault(fault, if switch.on { when } else { When::Next(0) });
+    let set = |fault: Fault, when| sandbox.fault(fault, if switch.on { when } else { When::Next(0) });
     let outage = When::For(UNTIL_SWITCHED_OFF);
     match (switch.name.as_str(), switch.on) {
-        ("bot-down", _) => set(Fault::Bot500, outage),
-        ("bot-401", _) => set(Fault::Bot401, outage),
+        ("bot-down", _) => set(bot_platform::Fault::Status500.into(), outage),
+        ("bot-401", _) => set(bot_platform::Fault::Status401.into(), outage),
         ("bot-slow", is_on) => sandbox.slow_bot(is_on.then_some(SLOW)),
-        ("duplicate", _) => set(Fault::Duplicate, When::Next(1)),
-        ("late", _) => set(Fault::Late, When::Next(1)),
-        ("forged", _) => set(Fault::Forged, When::Next(1)),
+        ("duplicate", _) => set(contact_center::Fault::Duplicate.into(), When::Next(1)),
+        ("late", _) => set(contact_center::Fault::Late.into(), When::Next(1)),
+        ("forged", _) => set(contact_center::Fault::Forged.into(), When::Next(1)),
         (name, _) => return unknown("fault", name),
     }
     done()
@@ -165,53 +162,15 @@ pub(super) async fn send(State(desk): Shared, Path(number): Path<u64>, Json(send
     let Some(entry) = desk.sandbox.journal.entry(number) else {
         return (StatusCode::NOT_FOUND, "this hop is not kept any more").into_response();
     };
-    let Some(body) = desk.body_of(&entry) else {
-        return (StatusCode::CONFLICT, "this hop is no event of 8x8, or its body is not kept").into_response();
-    };
-    let contact_center = &desk.sandbox.contact_center;
-    let claims = |late| Claims {
-        tenant_id: contact_center.settings().tenant_id.clone(),
-        customer_id: "sandbox-customer".to_owned(),
-        event_id: entry.event_id.clone(),
-        retry: 1,
-        transmission_time: unix_millis() - late,
-    };
-    let (from, target, headers) = match sending.how.as_str() {
-        "again" => (
-            "8x8",
-            desk.sandbox.callback_url().to_owned(),
-            contact_center.signer().headers(body.as_bytes(), &claims(0)),
-        ),
-        "late" => {
-            let headers = contact_center.signer().headers(body.as_bytes(), &claims(LATE));
-            ("8x8", desk.sandbox.callback_url().to_owned(), headers)
-        }
-        // Past a load balancer, which would vouch for anyone, with a key of the forger's own.
-        "forged" => {
-            ("a forger", desk.sandbox.api_url(RECEIVE_MESSAGE), Signer::new().headers(body.as_bytes(), &claims(0)))
-        }
+    let how = match sending.how.as_str() {
+        "again" => Resend::Again,
+        "late" => Resend::Late,
+        "forged" => Resend::Forged,
         how => return unknown("way to send an event", how),
     };
-    let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
-    let status = Client::new().post(&target, headers, body).await;
-    let outcome = status.map_or("no answer".to_owned(), |status| status.as_u16().to_string());
-    desk.sandbox.journal.event_hop(&entry.event_id, from, "receive-message", &format!("{}: {outcome}", sending.how));
-    Json(json!({ "status": status.map(|status| status.as_u16()) })).into_response()
-}
-
-impl Desk {
-    /// The body of an event as 8x8 sent it.
-    fn body_of(&self, entry: &Entry) -> Option<String> {
-        if entry.event_id.is_empty() {
-            return None;
-        }
-        let entries = self.sandbox.journal.entries_after(0);
-        let mut requests = entries
-            .iter()
-            .filter(|other| other.event_id == entry.event_id && other.to == "receive-message")
-            .filter_map(|other| other.exchange.as_ref());
-        let genuine = requests.find(|request| request.is_successful())?;
-        String::from_utf8(genuine.body.to_vec()).ok()
+    match desk.sandbox.contact_center.resend(&entry.event_id, how).await {
+        Some(status) => Json(json!({ "status": status.map(|status| status.as_u16()) })).into_response(),
+        None => (StatusCode::CONFLICT, "this hop is no event of 8x8").into_response(),
     }
 }
 

@@ -46,10 +46,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::Sandbox;
-use crate::faults::Fault;
-use crate::journal::Entry;
-use crate::server::Server;
 pub use recording::{Replayed, replay};
+use simulation::journal::Entry;
+use simulation::server::Server;
 
 /// Where the page is without `--console-port`.
 pub const DEFAULT_PORT: u16 = 8088;
@@ -116,7 +115,7 @@ impl Console {
         let address = listener.local_addr()?;
         let desk = Arc::new(Desk {
             sandbox,
-            run: crate::id::base64(),
+            run: simulation::id::base64(),
             hosts: [format!("127.0.0.1:{}", address.port()), format!("localhost:{}", address.port())],
             samples: Mutex::default(),
         });
@@ -227,9 +226,10 @@ impl Desk {
     /// What holds now.
     fn state(&self) -> Value {
         let sandbox = &self.sandbox;
-        let is_on = |fault| sandbox.faults.is_on(fault);
+        let eight_by_eight = |fault: contact_center::Fault| sandbox.faults.is_on(fault);
+        let bot = |fault: bot_platform::Fault| sandbox.faults.is_on(fault);
         let violations = [sandbox.contact_center.violations(), sandbox.bot.violations()].concat();
-        let functions: Vec<&str> = sandbox.all_functions().iter().map(|function| function.name()).collect();
+        let functions: Vec<&str> = sandbox.functions.iter().map(|function| function.name()).collect();
         json!({
             "sent": sandbox.contact_center.accepted().values().map(Vec::len).sum::<usize>(),
             "unanswered": sandbox.contact_center.unanswered(),
@@ -240,12 +240,12 @@ impl Desk {
             "violations": violations,
             "functions": functions,
             "faults": {
-                "bot-down": is_on(Fault::Bot500),
+                "bot-down": bot(bot_platform::Fault::Status500),
                 "bot-slow": sandbox.bot.is_slow(),
-                "bot-401": is_on(Fault::Bot401),
-                "duplicate": is_on(Fault::Duplicate),
-                "late": is_on(Fault::Late),
-                "forged": is_on(Fault::Forged),
+                "bot-401": bot(bot_platform::Fault::Status401),
+                "duplicate": eight_by_eight(contact_center::Fault::Duplicate),
+                "late": eight_by_eight(contact_center::Fault::Late),
+                "forged": eight_by_eight(contact_center::Fault::Forged),
             },
             "samples": *self.samples.lock().expect("no holder panics"),
         })

@@ -25,7 +25,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::faults::PlannedFault;
+use simulation::faults::PlannedFault;
+
+use crate::faults::Fault;
 use crate::{CONVERSATIONS, Sandbox};
 
 /// A pause of the recording is cut to this.
@@ -215,7 +217,7 @@ impl Player<'_> {
         let mut headers = call.headers.clone();
         for (_, value) in headers.iter_mut().filter(|(name, _)| name == "idempotency-key") {
             // Of its own, so that a recording can be played twice; a repeat stays one.
-            *value = self.ids.entry(value.clone()).or_insert_with(crate::id::uuid).clone();
+            *value = self.ids.entry(value.clone()).or_insert_with(simulation::id::uuid).clone();
         }
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.clone(), value.as_str())).collect();
         let answer = self.sandbox.chatbot.call(call.method.clone(), &path, &headers, body).await;
@@ -251,7 +253,7 @@ impl Player<'_> {
             self.sandbox.slow_bot((!by.is_zero()).then_some(by));
             return Ok(());
         }
-        let planned: PlannedFault = fault.parse()?;
+        let planned: PlannedFault<Fault> = fault.parse()?;
         self.sandbox.fault(planned.fault, planned.when);
         Ok(())
     }

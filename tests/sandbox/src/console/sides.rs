@@ -7,7 +7,7 @@ use axum::http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::journal::{Entry, Exchange};
+use simulation::journal::{Entry, Exchange};
 
 /// A line of the customer's chat or of the agent's desk.
 #[derive(Debug, Serialize)]

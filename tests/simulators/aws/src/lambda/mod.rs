@@ -1,0 +1,146 @@
+//! AWS Lambda: a function is a pool of execution environments, each a process of the real binary that takes one
+//! invocation at a time.
+
+mod environment;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use serde_json::Value;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::Fault;
+use environment::ExecutionEnvironment;
+use simulation::faults::Faults;
+
+/// How a function is deployed.
+#[derive(Debug, Clone)]
+pub struct FunctionSettings {
+    /// Folder, package, binary.
+    pub name: &'static str,
+    /// The binary.
+    pub binary: PathBuf,
+    /// The variables that its configuration sets.
+    pub variables: BTreeMap<String, String>,
+    /// After that long an invocation is ended, and its environment with it.
+    pub timeout: Duration,
+    /// At most so many environments.
+    pub concurrency: usize,
+}
+
+/// Why an invocation has no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InvokeError {
+    /// The function answered with an error: `{"errorMessage","errorType"}`.
+    #[error("{0}")]
+    Function(Value),
+    /// The process ended before it answered.
+    #[error("the process ended")]
+    Exited,
+    /// The time-out came first.
+    #[error("timed out")]
+    TimedOut,
+    /// The process did not start.
+    #[error("the function does not start")]
+    DidNotStart,
+}
+
+/// A line that a function wrote.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    /// The function.
+    pub function: &'static str,
+    /// What it wrote, without the line feed.
+    pub text: String,
+}
+
+/// A deployed function.
+#[derive(Debug)]
+pub struct Function {
+    settings: FunctionSettings,
+    faults: Arc<Faults<Fault>>,
+    logs: mpsc::UnboundedSender<LogLine>,
+    /// Those that wait for work; the one that worked last is on top, as on Lambda.
+    idle: Mutex<Vec<ExecutionEnvironment>>,
+    busy: Arc<Semaphore>,
+    started: AtomicUsize,
+}
+
+impl Function {
+    /// Deploys a function; the first invocation starts its first process.
+    pub fn new(
+        settings: FunctionSettings,
+        faults: Arc<Faults<Fault>>,
+        logs: mpsc::UnboundedSender<LogLine>,
+    ) -> Arc<Self> {
+        let busy = Arc::new(Semaphore::new(settings.concurrency));
+        Arc::new(Self { settings, faults, logs, idle: Mutex::default(), busy, started: AtomicUsize::new(0) })
+    }
+
+    /// The function's name.
+    pub fn name(&self) -> &'static str {
+        self.settings.name
+    }
+
+    /// How it is deployed.
+    pub fn settings(&self) -> &FunctionSettings {
+        &self.settings
+    }
+
+    /// How many processes have been started.
+    pub fn started(&self) -> usize {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// Invokes the function and waits for its answer; if all environments are busy, until one is free.
+    pub async fn invoke(&self, event: &Value) -> Result<Bytes, InvokeError> {
+        self.invoke_bytes(event.to_string().into()).await
+    }
+
+    pub(crate) async fn invoke_bytes(&self, event: Bytes) -> Result<Bytes, InvokeError> {
+        let _permit = self.busy.acquire().await.expect("the semaphore is never closed");
+        let mut environment = match self.take_idle() {
+            Some(environment) => environment,
+            None => {
+                self.started.fetch_add(1, Ordering::Relaxed);
+                ExecutionEnvironment::start(&self.settings, self.logs.clone()).await.ok_or(InvokeError::DidNotStart)?
+            }
+        };
+        let kill = self.faults.strikes(Fault::Kill(self.settings.name));
+        let answer = environment.invoke(event, self.settings.timeout, kill).await;
+        match &answer {
+            Ok(_) | Err(InvokeError::Function(_)) => self.idle().push(environment),
+            // Dropped, and with it the process.
+            Err(InvokeError::Exited | InvokeError::TimedOut | InvokeError::DidNotStart) => {}
+        }
+        answer
+    }
+
+    /// Kills every process that waits for work. The next invocations start new ones.
+    pub fn recycle(&self) {
+        self.idle().clear();
+    }
+
+    /// The ids of the processes that wait for work.
+    pub fn processes(&self) -> Vec<u32> {
+        self.idle().iter().filter_map(ExecutionEnvironment::process).collect()
+    }
+
+    fn take_idle(&self) -> Option<ExecutionEnvironment> {
+        let mut idle = self.idle();
+        while let Some(mut environment) = idle.pop() {
+            if environment.is_alive() {
+                return Some(environment);
+            }
+        }
+        None
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<ExecutionEnvironment>> {
+        self.idle.lock().expect("no holder panics")
+    }
+}

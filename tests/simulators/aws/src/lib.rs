@@ -1,0 +1,32 @@
+//! AWS around functions that run on this machine as their real binaries: no account, no container, no network.
+//!
+//! | module | simulates |
+//! |---|---|
+//! | [`lambda`] | Lambda: processes and their runtime API |
+//! | [`http_api`] | API Gateway's HTTP API |
+//! | [`event_source`], [`scheduler`] | what invokes functions: an SQS queue, a schedule |
+//! | [`cloud`] | Secrets Manager, SQS and DynamoDB |
+//! | [`cloud_formation`] | CloudFormation's protocol for a custom resource |
+//!
+//! It is a library only: without functions to run, a program would have nothing to do. Which functions there are, their names
+//! and their variables come from the caller.
+
+pub mod cloud;
+pub mod cloud_formation;
+pub mod event_source;
+pub mod http_api;
+pub mod lambda;
+pub mod scheduler;
+
+/// What can go wrong at AWS. The names on a command line come from the caller, as those of the functions do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Secrets Manager answers 500.
+    SecretsDown,
+    /// SQS answers 500.
+    QueueDown,
+    /// DynamoDB answers 500.
+    TableDown,
+    /// The process of the function with this name is killed in the middle of an invocation.
+    Kill(&'static str),
+}

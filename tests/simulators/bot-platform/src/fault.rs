@@ -1,0 +1,31 @@
+//! What can go wrong at the bot platform.
+
+/// A fault of the bot platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// It answers an event with 500.
+    Status500,
+    /// It answers an event with 429 and `Retry-After: 1`.
+    Status429,
+    /// It rejects the access token of an event.
+    Status401,
+    /// It takes the event and never answers.
+    Hangs,
+    /// It takes the event and drops the connection.
+    Drops,
+    /// It revokes all access tokens.
+    TokenRevoked,
+}
+
+impl simulation::faults::Fault for Fault {
+    fn all() -> Vec<(Self, &'static str)> {
+        vec![
+            (Self::Status500, "bot-500"),
+            (Self::Status429, "bot-429"),
+            (Self::Status401, "bot-401"),
+            (Self::Hangs, "bot-hangs"),
+            (Self::Drops, "bot-drops"),
+            (Self::TokenRevoked, "token-revoked"),
+        ]
+    }
+}

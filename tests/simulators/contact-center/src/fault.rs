@@ -1,0 +1,53 @@
+//! What can go wrong at 8x8.
+
+/// A fault of the contact center.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// It sends an event twice.
+    Duplicate,
+    /// An event arrives five minutes after it was signed.
+    Late,
+    /// It sends an event before the one that it follows.
+    Reorder,
+    /// Beside an event, someone sends one that 8x8 has not signed.
+    Forged,
+    /// The key endpoint answers 500.
+    KeysDown,
+    /// It carries out a call about conversations, or does not, and then drops the connection instead of answering.
+    Drops,
+    /// It carries out a call about conversations, or does not, and then does not answer.
+    Hangs,
+    /// It carries out a call about conversations, or does not, and then answers 500.
+    Status500,
+    /// It answers a call about conversations with 429 and `Retry-After: 1`.
+    Status429,
+    /// It drops the connection, does not answer or answers 500 or 504 when something is to be added to a conversation, and
+    /// adds it one to four seconds later.
+    CarriesOutLate,
+    /// It carries out a POST at once, and answers it nine seconds later.
+    AnswersSlowly,
+    /// It lists a message three seconds after it has accepted it.
+    ListsLate,
+    /// It lists messages oldest first, whatever is asked for.
+    ListsOldestFirst,
+}
+
+impl simulation::faults::Fault for Fault {
+    fn all() -> Vec<(Self, &'static str)> {
+        vec![
+            (Self::Duplicate, "duplicate"),
+            (Self::Late, "late"),
+            (Self::Reorder, "reorder"),
+            (Self::Forged, "forged"),
+            (Self::KeysDown, "keys-down"),
+            (Self::Drops, "8x8-drops"),
+            (Self::Hangs, "8x8-hangs"),
+            (Self::Status500, "8x8-500"),
+            (Self::Status429, "8x8-429"),
+            (Self::CarriesOutLate, "8x8-late"),
+            (Self::AnswersSlowly, "8x8-slow"),
+            (Self::ListsLate, "8x8-shows-late"),
+            (Self::ListsOldestFirst, "8x8-oldest-first"),
+        ]
+    }
+}

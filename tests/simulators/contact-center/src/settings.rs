@@ -1,0 +1,104 @@
+//! How the simulated contact center is set up.
+
+use std::time::Duration;
+
+/// Which of 8x8's APIs is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ContactCenterApi {
+    /// Chat Gateway v1.
+    #[default]
+    ChatGatewayV1,
+    /// Chat API v2.
+    ChatApiV2,
+}
+
+/// How callers have to log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Authentication {
+    /// `x-api-key`.
+    #[default]
+    ApiKey,
+    /// A bearer token for API key and secret.
+    ClientCredentials,
+    /// A bearer token for user and password, and `x-api-key`.
+    Password,
+}
+
+/// How the simulated contact center is set up.
+#[derive(Debug, Clone)]
+pub struct ContactCenterSettings {
+    /// Its API.
+    pub api: ContactCenterApi,
+    /// Its authentication.
+    pub authentication: Authentication,
+    /// Its tenant.
+    pub tenant_id: String,
+    /// What callers are known by.
+    pub credentials: Credentials,
+    /// How long its access tokens live.
+    pub token_life: Duration,
+    /// How long the URL of an agent's file works.
+    pub file_url_life: Duration,
+    /// Whether what is said through the API comes back as an echo.
+    pub echoes: bool,
+    /// Who plays the agents.
+    pub agents: Agents,
+    /// What the journal calls those on the other side.
+    pub clients: Clients,
+}
+
+/// Who plays the agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Agents {
+    /// Whoever calls the control API.
+    #[default]
+    Manual,
+    /// An agent who joins each conversation and answers each message.
+    Auto,
+}
+
+/// What the journal calls those on the other side.
+#[derive(Debug, Clone, Copy)]
+pub struct Clients {
+    /// Who receives events, and fetches the keys that they are signed with.
+    pub webhook: &'static str,
+    /// Who calls the API about conversations.
+    pub conversations: &'static str,
+    /// Who calls the API about webhooks and channels.
+    pub registrar: &'static str,
+}
+
+/// What callers of 8x8 are known by.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The API key.
+    pub api_key: String,
+    /// The secret of the API key.
+    pub api_secret: String,
+    /// A user.
+    pub username: String,
+    /// The user's password.
+    pub password: String,
+}
+
+impl Default for ContactCenterSettings {
+    fn default() -> Self {
+        Self {
+            api: ContactCenterApi::default(),
+            authentication: Authentication::default(),
+            tenant_id: "sandboxtenant".to_owned(),
+            credentials: Credentials {
+                api_key: "sandbox-api-key".to_owned(),
+                api_secret: "sandbox-api-secret".to_owned(),
+                username: "sandbox-8x8-user".to_owned(),
+                password: "sandbox-8x8-password".to_owned(),
+            },
+            token_life: Duration::from_secs(1799),
+            // 8x8 does not document it; storage that signs URLs gives them some minutes.
+            file_url_life: Duration::from_secs(300),
+            echoes: true,
+            agents: Agents::default(),
+            clients: Clients { webhook: "webhook", conversations: "client", registrar: "client" },
+        }
+    }
+}
