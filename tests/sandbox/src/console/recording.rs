@@ -10,8 +10,11 @@
 //! Conversations, files, webhook and channel get new ids. An id of the recording is replaced by the new one wherever a later
 //! path or body names it.
 //!
-//! The bot's calls are made one after another. A fault that was switched off during a call is switched off after it. Failures
-//! of single calls at 8x8, as the scripted hand-over plans one, are not repeated.
+//! The bot's calls are made one after another. A fault that was switched off during a call is switched off after it.
+//!
+//! Not recorded, and so not repeated: failures that are planned for a single call at 8x8 (`ContactCenter::break_next`), as the
+//! scripted hand-over plans one; faults that are switched on over a simulator's control API; and events that are sent once more
+//! by hand.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -55,12 +58,12 @@ pub struct Replayed {
 /// Fails if the file cannot be read, or has a line that is not one of a recording.
 pub async fn replay(sandbox: &Sandbox, channel_id: &str, file: &Path) -> Result<Replayed, String> {
     let file = File::open(file).map_err(|error| error.to_string())?;
-    let Recorded { steps, registered } = Recorded::read(BufReader::new(file))?;
+    let Recorded { steps, registered, files } = Recorded::read(BufReader::new(file))?;
     let (_, channels) = sandbox.contact_center.registered();
     let own = channels.iter().find(|channel| channel["id"] == channel_id).ok_or("the channel does not exist")?;
     let own = |resource: &str| own[if resource == "POST webhooks" { "webHookId" } else { "id" }].as_str();
     let ids = registered.into_iter().filter_map(|(resource, id)| Some((id, own(&resource)?.to_owned()))).collect();
-    let mut player = Player { sandbox, channel_id, ids, replayed: Replayed::default() };
+    let mut player = Player { sandbox, channel_id, files, ids, replayed: Replayed::default() };
     sandbox.contact_center.follow_recording(true);
     let played = player.play(&steps).await;
     sandbox.contact_center.follow_recording(false);
@@ -96,11 +99,13 @@ struct Recorded {
     steps: Vec<Step>,
     /// `POST webhooks` or `POST channels`, and the id that 8x8 gave.
     registered: Vec<(String, String)>,
+    /// The content of agents' files, by id.
+    files: HashMap<String, Bytes>,
 }
 
 impl Recorded {
     fn read(file: impl BufRead) -> Result<Self, String> {
-        let (mut steps, mut registered) = (Vec::new(), Vec::new());
+        let (mut steps, mut registered, mut files) = (Vec::new(), Vec::new(), HashMap::new());
         let (mut arrivals, mut accepted) = (HashMap::<String, f64>::new(), HashSet::new());
         let mut started = f64::INFINITY;
         for (index, line) in file.lines().enumerate() {
@@ -115,7 +120,9 @@ impl Recorded {
             match (&*text("from"), &*text("to"), &*text("kind")) {
                 ("", "", "fault") => steps.push(Step { at: time, action: Action::Fault(text("outcome")) }),
                 ("", "", "kill") => steps.push(Step { at: time, action: Action::Kill(text("outcome")) }),
-                ("chatbot", "converse", _) | ("8x8", "receive-message", _) if request["is_cut"] == true => {
+                ("chatbot", "converse", _) | ("8x8", "receive-message", _) | ("an agent", "8x8", _)
+                    if request["is_cut"] == true =>
+                {
                     return Err(wrong("this request is so long that the recording holds only its beginning"));
                 }
                 ("chatbot", "converse", kind) if request.is_object() => {
@@ -136,6 +143,10 @@ impl Recorded {
                         steps.push(Step { at: *arrival, action: Action::Event { kind, conversation, body } });
                     }
                 }
+                ("an agent", "8x8", "POST attachments") => {
+                    let id = parsed(&request["response"]["body"])["id"].as_str().map(str::to_owned);
+                    files.extend(id.zip(content(request)));
+                }
                 ("register-channel", "8x8", "POST webhooks" | "POST channels") if status / 100 == 2 => {
                     let id = parsed(&request["response"]["body"])["id"].as_str().map(str::to_owned);
                     registered.extend(id.map(|id| (text("kind"), id)));
@@ -153,16 +164,12 @@ impl Recorded {
             }
         }
         steps.sort_by(|one, other| one.at.total_cmp(&other.at));
-        Ok(Self { steps, registered })
+        Ok(Self { steps, registered, files })
     }
 }
 
 impl Call {
     fn from(request: &Value) -> Option<Self> {
-        let body = match request["body_base64"].as_str() {
-            Some(base64) => STANDARD.decode(base64).ok()?,
-            None => request["body"].as_str()?.as_bytes().to_vec(),
-        };
         // The bot has credentials of its own.
         let is_credential = |name: &HeaderName| ["x-app-token", "authorization"].contains(&name.as_str());
         let header = |header: &Value| Some((header[0].as_str()?.parse().ok()?, header[1].as_str()?.to_owned()));
@@ -171,7 +178,7 @@ impl Call {
             method: request["method"].as_str()?.parse().ok()?,
             path: request["path"].as_str()?.strip_prefix(CONVERSATIONS)?.to_owned(),
             headers: headers.filter(|(name, _)| !is_credential(name)).collect(),
-            body: body.into(),
+            body: content(request)?,
             status: request["response"]["status"].as_u64()?,
             response: parsed(&request["response"]["body"]),
         })
@@ -181,6 +188,7 @@ impl Call {
 struct Player<'s> {
     sandbox: &'s Sandbox,
     channel_id: &'s str,
+    files: HashMap<String, Bytes>,
     /// Ids of the recording, and what they are here.
     ids: HashMap<String, String>,
     replayed: Replayed,
@@ -240,7 +248,7 @@ impl Player<'_> {
             None => contact_center.open_conversation(self.channel_id),
         };
         self.ids.insert(conversation.to_owned(), own.id().to_owned());
-        own.send_recorded(kind, self.here(body));
+        own.send_recorded(kind, self.here(body), &self.files);
         self.replayed.events += 1;
         Ok(())
     }
@@ -287,6 +295,14 @@ impl Player<'_> {
     /// A path or body with the ids of this sandbox.
     fn here(&self, text: &str) -> String {
         self.ids.iter().fold(text.to_owned(), |text, (recorded, own)| text.replace(recorded, own))
+    }
+}
+
+/// The bytes of a recorded request's body.
+fn content(request: &Value) -> Option<Bytes> {
+    match request["body_base64"].as_str() {
+        Some(base64) => Some(STANDARD.decode(base64).ok()?.into()),
+        None => Some(request["body"].as_str()?.to_owned().into()),
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method};
 use serde_json::{Value, json};
+use simulation::journal::{Exchange, Reply};
 
 use crate::record::Record;
 use crate::{ContactCenter, ContactCenterApi, QUEUES};
@@ -171,9 +174,21 @@ impl Conversation {
             record.say(agent, "agent", json!({ "attachments": [{ "id": id }] }));
             id
         });
+        self.uploaded(&id, bytes);
         let sender = json!({ "id": agent, "type": "agent" });
         let attachments: Vec<Value> = self.attachment(&id).into_iter().collect();
         self.gateway("MESSAGE", Some(json!({ "isEcho": false, "sender": sender, "attachments": attachments })));
+    }
+
+    /// An observer sees the content of an agent's file, which is not in the event. A replay needs it.
+    fn uploaded(&self, id: &str, bytes: &[u8]) {
+        self.contact_center.journal.exchange("an agent", "8x8", "POST attachments", "200", None, || {
+            let path = format!("/conversations/{}/attachments", self.id);
+            let content = Bytes::copy_from_slice(bytes);
+            let response = json!({ "id": id }).to_string().into();
+            let exchange = Exchange::new(&Method::POST, &path, &HeaderMap::new(), &content);
+            (self.id.clone(), Some(exchange.with(Reply::new(200, &HeaderMap::new(), &response))))
+        });
     }
 
     /// An attachment as an event shows it, with a URL that needs no credentials and expires.

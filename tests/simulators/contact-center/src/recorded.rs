@@ -1,14 +1,16 @@
 //! Events of a recording. While a recording is played, 8x8 sends these and no others: an event that follows from a call, such
 //! as an echo, is in the recording, and would be sent twice.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
+use axum::body::Bytes;
 use serde_json::{Value, json};
 
 use crate::record::Record;
 use crate::{ContactCenter, Conversation};
 
-/// A recording holds the names of an agent's files, but not their content.
+/// In place of an agent's file that was sent at another contact center: then only its name is in the recording.
 const UNKNOWN_CONTENT: &[u8] = b"The recording does not hold the content of this file.\n";
 
 impl ContactCenter {
@@ -24,8 +26,8 @@ impl ContactCenter {
 
 impl Conversation {
     /// Sends a recorded event of this conversation. What it says is kept as if it had happened here, and files are found
-    /// under URLs of this contact center.
-    pub fn send_recorded(&self, event_type: &str, mut body: String) {
+    /// under URLs of this contact center. `files` holds the content of agents' files by id.
+    pub fn send_recorded(&self, event_type: &str, mut body: String, files: &HashMap<String, Bytes>) {
         let event: Value = serde_json::from_str(&body).unwrap_or_default();
         let data = event.get("data").unwrap_or(&event);
         for attachment in data["attachments"].as_array().into_iter().flatten() {
@@ -33,7 +35,8 @@ impl Conversation {
             let (id, url) = (text("id"), text("preSignedUrl"));
             self.record(|record| {
                 if record.file(id).is_none() {
-                    record.attach_as(id, text("fileName"), UNKNOWN_CONTENT);
+                    let content = files.get(id).map_or(UNKNOWN_CONTENT, |content| content);
+                    record.attach_as(id, text("fileName"), content);
                 }
             });
             if !url.is_empty() {
