@@ -28,7 +28,7 @@ impl Stage {
     }
 
     pub async fn with(settings: SandboxSettings, record: Option<&Path>) -> Self {
-        let settings = SandboxSettings { haste: 20, ..settings };
+        let settings = SandboxSettings { time_scale: 20, ..settings };
         let sandbox = Arc::new(Sandbox::start(settings).await);
         sandbox.journal.observe(record).expect("the recording can be written");
         let channel_id = sandbox.register("101").await.expect("the channel can be registered");

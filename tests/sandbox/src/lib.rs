@@ -48,7 +48,7 @@ use tokio::task::JoinHandle;
 
 use caller::Login;
 use chatbot::Chatbot;
-use deployment::{CALLER_SECRET, CallbackAuthentication, Queues, Surroundings};
+use deployment::{CALLER_SECRET, CallbackAuthentication, Endpoints, Queues};
 use faults::{Fault, SandboxFaults};
 use load_balancer::LoadBalancer;
 
@@ -81,7 +81,7 @@ pub struct SandboxSettings {
     /// At most so many processes of receive-message and of deliver-message.
     pub concurrency: usize,
     /// How many times faster than in life a message that was given back comes again.
-    pub haste: u32,
+    pub time_scale: u32,
     /// Where the functions' log lines are written to as well.
     pub logs: Option<PathBuf>,
 }
@@ -98,7 +98,7 @@ impl Default for SandboxSettings {
             callback_authentication: CallbackAuthentication::default(),
             is_shown: false,
             concurrency: 8,
-            haste: 1,
+            time_scale: 1,
             logs: None,
         }
     }
@@ -153,7 +153,7 @@ impl Sandbox {
         let callers = bot_platform::Callers { logs_in: "the functions", delivers: deployment::DELIVER_MESSAGE };
         let bot = BotPlatformSettings { callers, ..settings.bot.clone() };
         let (bot, bot_server) = BotPlatform::start(bot, Arc::clone(&faults.bot_platform), Arc::clone(&journal)).await;
-        let queues = deployment::create_queues(&cloud, settings.haste);
+        let queues = deployment::create_queues(&cloud, settings.time_scale);
         deployment::create_tables(&cloud);
         deployment::create_secrets(&cloud, &settings.contact_center, &settings.bot);
 
@@ -176,7 +176,7 @@ impl Sandbox {
             }
         };
         let callback_url = or(&settings.callback_url, own_callback_url);
-        let around = Surroundings {
+        let endpoints = Endpoints {
             contact_center_endpoint: &contact_center_endpoint,
             access_token_url: &access_token_url,
             bot_endpoint: &bot_endpoint,
@@ -186,7 +186,7 @@ impl Sandbox {
         contact_center.aim_forgers_at(format!("{api_url}{RECEIVE_MESSAGE}"));
         let logs = Arc::new(Mutex::new(Vec::new()));
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
-        let functions = deployment::deploy(&settings, &around, &cloud, &binaries, &faults.aws, &log_sender);
+        let functions = deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, &log_sender);
 
         let function = |name| Arc::clone(named(&functions, name));
         let route = |method, path, name, events| Route { method, path, function: function(name), events };

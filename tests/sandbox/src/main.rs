@@ -281,7 +281,7 @@ async fn release(sandbox: &Sandbox) -> Result<(), String> {
 async fn soak(load: Load, is_calm: bool, logs: PathBuf) -> ExitCode {
     let settings = SandboxSettings {
         concurrency: if is_calm { 4 } else { 16 },
-        haste: 60,
+        time_scale: 60,
         logs: Some(logs),
         ..SandboxSettings::default()
     };
