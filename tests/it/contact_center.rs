@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use contact_center::{Authentication, ContactCenter, ContactCenterApi, ContactCenterSettings, FailureKind};
+use http::header::CONTENT_DISPOSITION;
 use http::{Method, Request, Response, StatusCode};
 use sandbox::{SandboxSettings, handover};
 use serde_json::{Map, Value, json};
@@ -165,22 +166,25 @@ async fn every_event_of_the_older_api_has_the_shape_that_8x8_documents() {
 
 #[tokio::test]
 async fn an_agents_file_can_be_fetched_without_credentials_until_its_url_expires() {
+    const NAME: &str = "Rechnung \"für\" \\ März\n.pdf";
     for (life, expected) in [(Duration::from_secs(60), StatusCode::OK), (Duration::ZERO, StatusCode::FORBIDDEN)] {
         let contact_center = ContactCenterSettings { file_url_life: life, ..ContactCenterSettings::default() };
         let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
         let conversation = stack.contact_center.open_conversation(&stack.channel_id);
-        conversation.sends_file("anna", "Rechnung für März.pdf", b"\x00\xff not text");
+        conversation.sends_file("anna", NAME, b"\x00\xff not text");
         assert!(stack.settle(PATIENCE).await);
         let receipts = stack.bot.receipts();
         let event: Value = serde_json::from_slice(&receipts[conversation.id()][0].body).expect("JSON");
         let attachment = &event["data"]["attachments"][0];
-        assert_eq!(attachment["fileName"], "Rechnung für März.pdf");
+        assert_eq!(attachment["fileName"], NAME);
         let url = attachment["preSignedUrl"].as_str().expect("a URL");
         let request = Request::builder().method(Method::GET).uri(url).body(Bytes::new()).expect("a request");
         let file = Client::new().send(request).await.expect("an answer");
         assert_eq!(file.status(), expected);
         if expected == StatusCode::OK {
             assert_eq!(&file.body()[..], b"\x00\xff not text");
+            let expected = r#"attachment; filename="Rechnung \"für\" \\ März_.pdf""#;
+            assert_eq!(file.headers()[CONTENT_DISPOSITION].as_bytes(), expected.as_bytes());
         }
         stack.finish().await;
     }

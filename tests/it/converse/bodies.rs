@@ -1,5 +1,6 @@
 //! Every valid request is completed, and every byte arrives, in both directions.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use contact_center::Authentication;
@@ -10,6 +11,7 @@ use sandbox::SandboxSettings;
 use sandbox::chatbot::Chatbot;
 use sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET;
 use serde_json::json;
+use shared::clock::UnixTime;
 
 use super::stand_in::{Delay, StandIn, response};
 use super::{KEY, code_of, json_of};
@@ -273,14 +275,16 @@ async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twic
         let mut listed = listed;
         listed["id"] = "m".into();
         listed["author"] = json!({ "id": "1", "type": "bot" });
+        let created_at = OnceLock::new();
         let stand_in = StandIn::start(ChatGatewayV1, move |parts, _| {
             if parts.method == Method::POST {
                 POSTS.fetch_add(1, Ordering::SeqCst);
+                let _ = created_at.set(UnixTime::now().to_iso8601());
                 return response(StatusCode::GATEWAY_TIMEOUT, &[], "");
             }
-            let mut message = listed.clone();
-            message["createdAt"] = now().into();
-            let list = json!({ "_embedded": { "messages": [message] }, "page": { "totalPages": 1 } });
+            let mut listed = listed.clone();
+            listed["createdAt"] = json!(created_at.get());
+            let list = json!({ "_embedded": { "messages": [listed] }, "page": { "totalPages": 1 } });
             response(StatusCode::OK, &[JSON], list.to_string())
         })
         .await;
@@ -299,11 +303,6 @@ async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twic
         }
         assert_eq!(POSTS.load(Ordering::SeqCst), 1, "{sent}");
     }
-}
-
-fn now() -> String {
-    let now = shared::clock::UnixTime::now() - Duration::from_secs(1);
-    now.to_iso8601().unwrap_or_default()
 }
 
 /// 8x8 rejects a token after 11 s, a log-in takes 7 s, and then 8x8 takes its time again.

@@ -12,7 +12,7 @@ use sandbox::deployment::CHANNEL_SECRET;
 use serde_json::{Value, json};
 use simulation::client::Client;
 
-use super::{code_of, directly, json_of, opened};
+use super::{KEY, code_of, directly, json_of, opened};
 use crate::support::Stack;
 
 /// Every operation on conversations in 8x8's reference of the Chat Gateway, by its operation id: method, path below
@@ -219,6 +219,29 @@ async fn without_a_registered_channel_a_creation_says_so_until_there_is_one() {
     assert_eq!((status, code_of(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "channel_not_registered"));
     stack.cloud.secrets.set(CHANNEL_SECRET, &registered);
     opened(&stack).await;
+    stack.finish().await;
+}
+
+/// Functions keep what is registered for five minutes.
+#[tokio::test]
+async fn a_new_channel_is_used_at_once_and_its_absence_is_not_remembered_for_a_day() {
+    let stack = Stack::start().await;
+    opened(&stack).await;
+    stack.contact_center.remove(&stack.channel_id);
+    let create = async || {
+        let headers = [(CONTENT_TYPE, "application/json"), (KEY, "creation")];
+        stack.chatbot.call(Method::POST, "", &headers, r#"{"user":{"name":"Sandbox Customer"}}"#).await
+    };
+    let rejected = create().await;
+    assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "8x8's own error");
+    assert_eq!(create().await.status(), StatusCode::BAD_REQUEST);
+    let channel_id = stack.register("102").await.unwrap();
+    assert_ne!(channel_id, stack.channel_id);
+    let created = create().await;
+    assert_eq!(created.status(), StatusCode::ACCEPTED, "{created:?}");
+    let kept = stack.contact_center.kept(json_of(&created)["conversationId"].as_str().unwrap());
+    assert_eq!((&kept["channelId"], &kept["assignment"]["id"]), (&json!(channel_id), &json!("102")));
+    assert_eq!(stack.function(sandbox::deployment::CONVERSE).started(), 1, "the function is warm");
     stack.finish().await;
 }
 

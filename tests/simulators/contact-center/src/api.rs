@@ -71,7 +71,7 @@ async fn answer(
     match answer {
         Ok((status, Body::Empty)) => status.into_response(),
         Ok((status, Body::File { name, bytes })) => {
-            let disposition = format!("attachment; filename=\"{name}\"");
+            let disposition = disposition(&name);
             let headers = [("content-type", "application/octet-stream"), ("content-disposition", &disposition)];
             (status, headers, bytes).into_response()
         }
@@ -84,6 +84,13 @@ async fn answer(
         }
         Err(problem) => problem.into_response(),
     }
+}
+
+/// `Content-Disposition` with a file's name as a quoted string (RFC 6266, section 4.1). 8x8 does not document what it does
+/// with a name outside ASCII; it is sent as UTF-8. A header cannot hold control characters: a client gets `_` for each.
+fn disposition(name: &str) -> String {
+    let quoted = name.replace(|character: char| character.is_control(), "_").replace('\\', r"\\").replace('"', r#"\""#);
+    format!("attachment; filename=\"{quoted}\"")
 }
 
 /// What the caller gets of a call that goes wrong.
