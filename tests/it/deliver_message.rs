@@ -1,13 +1,17 @@
 //! deliver-message: every row of its table.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bot_platform::BotPlatformSettings;
+use http::StatusCode;
 use sandbox::deployment::{self, BOT_SECRET, BOT_TOKEN_SECRET};
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::json;
 use simulation::faults::When;
 
+use crate::stand_in::{StandIn, delayed, response};
 use crate::support::{PATIENCE, Stack, received};
 
 /// A message that was given back comes again 60 times sooner than in life.
@@ -52,6 +56,43 @@ async fn a_revoked_token_is_replaced_by_a_new_log_in_and_stored() {
     assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (2, 0));
     assert_eq!(stack.logged("tried again"), 0, "no event had to wait");
     stack.finish().await;
+}
+
+/// A bot platform that takes seven seconds to refuse a token and to issue one: a second try would not end in time.
+#[tokio::test]
+async fn a_try_that_would_not_end_in_time_is_left_to_the_next_invocation() {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let bot = {
+        let is_well = Arc::clone(&is_well);
+        StandIn::start(move |parts, _| {
+            let is_log_in = parts.uri.path().ends_with("/token");
+            let token = r#"{"access_token":"bot-access-new","token_type":"bearer","expires_in":3600}"#;
+            let answer = match (is_log_in, is_well.load(Ordering::SeqCst)) {
+                (true, _) => response(StatusCode::OK, &[("content-type", b"application/json")], token),
+                (false, true) => response(StatusCode::OK, &[], ""),
+                (false, false) => response(StatusCode::UNAUTHORIZED, &[], ""),
+            };
+            let wait = if is_well.load(Ordering::SeqCst) { 0 } else { 7 };
+            delayed(answer, Duration::from_secs(wait))
+        })
+        .await
+    };
+    let stack = Stack::with(SandboxSettings { bot_endpoint: Some(bot.url()), ..hasty() }).await;
+    let token = json!({ "access_token": "bot-access-old", "token_type": "bearer", "issued_at": 1, "expires_at": 4_000_000_000_u64 });
+    stack.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    let body =
+        json!({ "eventType": "MESSAGE", "conversationId": conversation.id(), "data": { "text": "confidential" } });
+    conversation.event("MESSAGE", body.to_string());
+    while stack.logged("no time left for another try") == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    is_well.store(true, Ordering::SeqCst);
+    assert!(stack.settle(PATIENCE).await);
+    assert_eq!(stack.logged(r#""EventsDelivered":1"#), 1);
+    assert_eq!(stack.function(deployment::DELIVER_MESSAGE).started(), 1, "no invocation has timed out");
+    // The first try, the log-in, and the try of the next invocation, with the token that was issued in time.
+    assert_eq!(bot.take().len(), 3);
 }
 
 #[tokio::test]

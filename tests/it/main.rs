@@ -19,6 +19,7 @@ mod recording;
 mod refresh_tokens;
 mod register_channel;
 mod signature;
+mod stand_in;
 mod support;
 mod template;
 mod whole_path;

@@ -122,13 +122,24 @@ impl DeliverMessage {
         }
     }
 
-    /// Tries a few times, as long as a whole try fits in before `deadline`.
+    /// Tries a few times, as long as a whole try fits in before `deadline`. A try after a log-in is one of them: where a bot
+    /// platform takes its time to refuse a token, and again to issue one, the event waits for the next invocation.
     async fn post(&self, event: &QueuedEvent, deadline: UnixTime) -> Result<Answer, TokenError> {
+        let no_time = |what: &str| Answer::TryAgain { reason: format!("no time left for {what}"), retry_after: None };
         let mut pauses = PAUSES.into_iter();
         loop {
             let now = UnixTime::now();
-            let send = |token: std::sync::Arc<_>| async move { self.bot.issuer().deliver(event, &token, now).await };
-            let answer = self.bot.authorize(now, send, |answer| *answer == Answer::Unauthorized).await;
+            let send = |token: std::sync::Arc<_>| async move {
+                match UnixTime::now() + DELIVERY_TIMEOUT > deadline {
+                    true => no_time("another try"),
+                    false => self.bot.issuer().deliver(event, &token, now).await,
+                }
+            };
+            let authorized = self.bot.authorize(now, send, |answer| *answer == Answer::Unauthorized);
+            let answer = match tokio::time::timeout(deadline.since(now), authorized).await {
+                Ok(answer) => answer,
+                Err(_) => return Ok(no_time("a log-in")),
+            };
             let asked = match &answer {
                 Ok(Answer::TryAgain { retry_after, .. }) => *retry_after,
                 Err(_) => None,

@@ -3,22 +3,67 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use contact_center::Authentication;
-use contact_center::ContactCenterApi::{ChatApiV2, ChatGatewayV1};
+use contact_center::ContactCenterApi::{self, ChatApiV2, ChatGatewayV1};
 use http::header::{ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use sandbox::SandboxSettings;
 use sandbox::chatbot::Chatbot;
-use sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET;
+use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_TOKEN_SECRET};
+use sandbox::{Sandbox, SandboxSettings};
 use serde_json::json;
 use shared::clock::UnixTime;
 
-use super::stand_in::{Delay, StandIn, response};
 use super::{KEY, code_of, json_of};
+use crate::stand_in::{StandIn, delayed, response};
 
 const JSON: (&str, &[u8]) = ("content-type", b"application/hal+json");
 
-async fn create(chatbot: &Chatbot, body: &[u8]) -> Response<bytes::Bytes> {
+/// A set whose 8x8 is a stand-in, and in which a channel is registered.
+struct Set {
+    sandbox: Sandbox,
+    stand_in: StandIn,
+}
+
+impl Set {
+    async fn start(
+        api: ContactCenterApi,
+        respond: impl Fn(&Parts, &Bytes) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        let mut settings = SandboxSettings::default();
+        settings.contact_center.api = api;
+        Self::with(settings, respond).await
+    }
+
+    async fn with(
+        settings: SandboxSettings,
+        respond: impl Fn(&Parts, &Bytes) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        let stand_in = StandIn::start(respond).await;
+        let path = match settings.contact_center.api {
+            ChatGatewayV1 => "chat-gateway/v1/",
+            ChatApiV2 => "vcc/us/chat/v2/tenant/sandboxtenant/",
+        };
+        let settings = SandboxSettings {
+            contact_center_endpoint: Some(format!("{}/{path}", stand_in.url())),
+            access_token_url: Some(format!("{}/oauth/v2/token", stand_in.url())),
+            ..settings
+        };
+        let sandbox = Sandbox::start(settings).await;
+        let registered = json!({
+            "channel_id": "25",
+            "webhook_id": "12",
+            "queue_id": "101",
+            "callback_url": sandbox.callback_url(),
+            "registered_at": 1,
+        });
+        sandbox.cloud.secrets.set(CHANNEL_SECRET, &registered);
+        Self { sandbox, stand_in }
+    }
+}
+
+async fn create(chatbot: &Chatbot, body: &[u8]) -> Response<Bytes> {
     let headers = [(CONTENT_TYPE, "application/json")];
     chatbot.call(Method::POST, "", &headers, body.to_vec()).await
 }
@@ -26,8 +71,8 @@ async fn create(chatbot: &Chatbot, body: &[u8]) -> Response<bytes::Bytes> {
 #[tokio::test]
 async fn a_creation_is_completed_and_the_rest_of_it_stays_byte_for_byte() {
     let created = br#"{"conversationId":"c","createdAt":"2021-01-30T08:30:00Z"}"#;
-    let stand_in = StandIn::start(ChatGatewayV1, |_, _| response(StatusCode::ACCEPTED, &[JSON], &created[..])).await;
-    let chatbot = &stand_in.sandbox.chatbot;
+    let set = Set::start(ChatGatewayV1, |_, _| response(StatusCode::ACCEPTED, &[JSON], &created[..])).await;
+    let chatbot = &set.sandbox.chatbot;
     for (body, kept) in [
         (
             r#"{"user":{"name":"A"},"history":{"messages":[{"authorType":"user","text":"thanks \ud83d"}]}}"#,
@@ -46,7 +91,7 @@ async fn a_creation_is_completed_and_the_rest_of_it_stays_byte_for_byte() {
         ),
     ] {
         assert_eq!(create(chatbot, body.as_bytes()).await.status(), StatusCode::ACCEPTED, "{body}");
-        let requests = stand_in.take();
+        let requests = set.stand_in.take();
         let [(_, sent)] = requests.as_slice() else { panic!("one request: {requests:?}") };
         let sent = std::str::from_utf8(sent).unwrap();
         for part in kept.iter().copied().chain([r#""channelId":"25""#, r#""key":"liveAgentBridgeId""#, r#""id":"101""#])
@@ -59,21 +104,21 @@ async fn a_creation_is_completed_and_the_rest_of_it_stays_byte_for_byte() {
         let answer = create(chatbot, body).await;
         assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::BAD_REQUEST, "invalid_json_object"));
     }
-    assert!(stand_in.take().is_empty(), "nothing was sent");
+    assert!(set.stand_in.take().is_empty(), "nothing was sent");
 }
 
 #[tokio::test]
 async fn a_message_reaches_8x8_as_the_bot_wrote_it() {
-    let stand_in = StandIn::start(ChatGatewayV1, |_, _| response(StatusCode::ACCEPTED, &[], "")).await;
+    let set = Set::start(ChatGatewayV1, |_, _| response(StatusCode::ACCEPTED, &[], "")).await;
     for body in [
         &br#"{"authorType":"bot" , "text":"half \ud83d","n":1e400, "order":12345678901234567890}"#[..],
         b"\xef\xbb\xbf{\"authorType\":\"bot\",\"text\":\"x\"}",
         b"not JSON at all \xff",
     ] {
         let headers = [(CONTENT_TYPE, "application/json"), (KEY, &*format!("key-{}", body.len()))];
-        let answer = stand_in.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body.to_vec()).await;
+        let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body.to_vec()).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
-        let requests = stand_in.take();
+        let requests = set.stand_in.take();
         assert_eq!(requests.len(), 1);
         assert_eq!(&requests[0].1[..], body);
         assert_eq!(requests[0].0.headers[ACCEPT_ENCODING], "identity");
@@ -83,10 +128,10 @@ async fn a_message_reaches_8x8_as_the_bot_wrote_it() {
 #[tokio::test]
 async fn the_older_api_gets_every_digit_and_a_name_of_the_request() {
     let created = br#"{"conversationId":"c","timestamp":1611995400000}"#;
-    let stand_in = StandIn::start(ChatApiV2, |_, _| response(StatusCode::ACCEPTED, &[JSON], &created[..])).await;
+    let set = Set::start(ChatApiV2, |_, _| response(StatusCode::ACCEPTED, &[JSON], &created[..])).await;
     let body = br#"{"user":{"name":"A","order":12345678901234567890123},"history":{"messages":[{"authorType":"bot","text":"a \ud83d"}]}}"#;
-    assert_eq!(create(&stand_in.sandbox.chatbot, body).await.status(), StatusCode::ACCEPTED);
-    let requests = stand_in.take();
+    assert_eq!(create(&set.sandbox.chatbot, body).await.status(), StatusCode::ACCEPTED);
+    let requests = set.stand_in.take();
     let sent = std::str::from_utf8(&requests[0].1).unwrap();
     for part in ["\"order\":12345678901234567890123", r#"{"type":"bot","text":"a \ud83d"}"#, "\"channelId\":\"25\""] {
         assert!(sent.contains(part), "{part} in {sent}");
@@ -97,15 +142,15 @@ async fn the_older_api_gets_every_digit_and_a_name_of_the_request() {
 
 #[tokio::test]
 async fn a_conversation_without_messages_has_an_empty_list_in_the_older_api() {
-    let stand_in = StandIn::start(ChatApiV2, |parts, _| match parts.uri.path().rsplit('/').next() {
+    let set = Set::start(ChatApiV2, |parts, _| match parts.uri.path().rsplit('/').next() {
         Some("messages") => response(StatusCode::NOT_FOUND, &[JSON], r#"{"message":"Not found"}"#),
         Some("there") => response(StatusCode::OK, &[JSON], r#"{"id":"there"}"#),
         _ => response(StatusCode::NOT_FOUND, &[JSON], r#"{"message":"Not found"}"#),
     })
     .await;
-    let (status, list) = stand_in.sandbox.chatbot.get("/there/messages").await;
+    let (status, list) = set.sandbox.chatbot.get("/there/messages").await;
     assert_eq!((status, &list["page"]["totalElements"]), (StatusCode::OK, &json!(0)));
-    assert_eq!(stand_in.sandbox.chatbot.get("/gone/messages").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(set.sandbox.chatbot.get("/gone/messages").await.0, StatusCode::NOT_FOUND);
 }
 
 /// A file as 8x8 sends it, and the name that a person should see.
@@ -174,7 +219,7 @@ fn shown_name(disposition: &str) -> String {
 
 #[tokio::test]
 async fn three_hundred_files_of_agents_arrive_with_their_bytes_and_names() {
-    let stand_in = StandIn::start(ChatGatewayV1, |parts, _| {
+    let set = Set::start(ChatGatewayV1, |parts, _| {
         let number: usize = parts.uri.path().split('/').nth_back(1).unwrap().parse().unwrap();
         let file = &files()[number];
         let mut headers = vec![("content-disposition", &*file.disposition)];
@@ -186,7 +231,7 @@ async fn three_hundred_files_of_agents_arrive_with_their_bytes_and_names() {
     assert_eq!(files.len(), 300);
     for (number, file) in files.iter().enumerate() {
         let path = format!("/c/attachments/{number}/content");
-        let answer = stand_in.sandbox.chatbot.call(Method::GET, &path, &[], "").await;
+        let answer = set.sandbox.chatbot.call(Method::GET, &path, &[], "").await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert!(answer.body() == &file.content, "{number}: other bytes");
         let disposition = answer.headers()[CONTENT_DISPOSITION].to_str().expect("ASCII");
@@ -194,13 +239,13 @@ async fn three_hundred_files_of_agents_arrive_with_their_bytes_and_names() {
         let content_type = answer.headers().get(CONTENT_TYPE).map(|value| value.to_str().expect("ASCII"));
         assert_eq!(content_type.is_some(), file.content_type.is_some(), "{number}");
     }
-    assert_eq!(stand_in.sandbox.function(sandbox::deployment::CONVERSE).started(), 1, "no process has ended");
+    assert_eq!(set.sandbox.function(sandbox::deployment::CONVERSE).started(), 1, "no process has ended");
 }
 
 #[tokio::test]
 async fn a_file_up_to_the_limit_arrives_whatever_its_characters_are_and_a_larger_one_is_an_error_that_says_so() {
     const LIMIT: usize = 4 * 1024 * 1024;
-    let stand_in = StandIn::start(ChatGatewayV1, |parts, _| {
+    let set = Set::start(ChatGatewayV1, |parts, _| {
         let csv = "\"a\"\r\n".repeat(LIMIT / 5);
         let body = match parts.uri.path().split('/').nth_back(1).unwrap() {
             "csv" => csv.into_bytes(),
@@ -212,7 +257,7 @@ async fn a_file_up_to_the_limit_arrives_whatever_its_characters_are_and_a_larger
     })
     .await;
     let get = async |file: &str| {
-        stand_in.sandbox.chatbot.call(Method::GET, &format!("/c/attachments/{file}/content"), &[], "").await
+        set.sandbox.chatbot.call(Method::GET, &format!("/c/attachments/{file}/content"), &[], "").await
     };
     for (file, length) in [("csv", LIMIT / 5 * 5), ("control", LIMIT), ("binary", LIMIT)] {
         let answer = get(file).await;
@@ -227,29 +272,29 @@ async fn a_file_up_to_the_limit_arrives_whatever_its_characters_are_and_a_larger
 #[tokio::test]
 async fn what_8x8_packs_unasked_is_unpacked() {
     let packed = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcbH\xcd\xc9\xc9\x07\0\x86\xa6\x106\x05\0\0\0";
-    let stand_in = StandIn::start(ChatGatewayV1, |_, _| {
+    let set = Set::start(ChatGatewayV1, |_, _| {
         response(StatusCode::OK, &[("content-type", b"text/plain"), ("content-encoding", b"gzip")], &packed[..])
     })
     .await;
-    let answer = stand_in.sandbox.chatbot.call(Method::GET, "/c/attachments/a/content", &[], "").await;
+    let answer = set.sandbox.chatbot.call(Method::GET, "/c/attachments/a/content", &[], "").await;
     assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, &b"hello"[..]));
     assert!(!answer.headers().contains_key("content-encoding"));
 }
 
 #[tokio::test]
 async fn a_wait_without_end_is_passed_on_and_harms_nothing() {
-    let stand_in = StandIn::start(ChatGatewayV1, |_, _| {
+    let set = Set::start(ChatGatewayV1, |_, _| {
         response(StatusCode::TOO_MANY_REQUESTS, &[("retry-after", b"18446744073709551615")], "")
     })
     .await;
     for _ in 0..2 {
         let body = json!({ "authorType": "bot", "text": "x" }).to_string();
         let headers = [(CONTENT_TYPE, "application/json")];
-        let answer = stand_in.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
+        let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
         assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(answer.headers()[RETRY_AFTER], "18446744073709551615");
     }
-    assert_eq!(stand_in.sandbox.function(sandbox::deployment::CONVERSE).started(), 1, "no process has ended");
+    assert_eq!(set.sandbox.function(sandbox::deployment::CONVERSE).started(), 1, "no process has ended");
 }
 
 /// 8x8 shows what it was sent in another form, after the connection was lost.
@@ -276,7 +321,7 @@ async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twic
         listed["id"] = "m".into();
         listed["author"] = json!({ "id": "1", "type": "bot" });
         let created_at = OnceLock::new();
-        let stand_in = StandIn::start(ChatGatewayV1, move |parts, _| {
+        let set = Set::start(ChatGatewayV1, move |parts, _| {
             if parts.method == Method::POST {
                 POSTS.fetch_add(1, Ordering::SeqCst);
                 let _ = created_at.set(UnixTime::now().to_iso8601());
@@ -291,13 +336,13 @@ async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twic
         let mut body = sent.clone();
         body["authorType"] = "bot".into();
         let headers = [(CONTENT_TYPE, "application/json"), (KEY, "key")];
-        let chatbot = &stand_in.sandbox.chatbot;
+        let chatbot = &set.sandbox.chatbot;
         let answer = chatbot.call(Method::POST, "/c/messages", &headers, body.to_string()).await;
         if is_recognised {
             assert_eq!(answer.status(), StatusCode::ACCEPTED, "{sent}");
         } else {
             assert_eq!(code_of(&json_of(&answer)), "unknown", "{sent}");
-            stand_in.sandbox.cloud.dynamo_db.advance(sandbox::deployment::IDEMPOTENCY_TABLE, "ended_at", -30_000);
+            set.sandbox.cloud.dynamo_db.advance(sandbox::deployment::IDEMPOTENCY_TABLE, "ended_at", -30_000);
             let again = chatbot.call(Method::POST, "/c/messages", &headers, body.to_string()).await;
             assert_eq!(code_of(&json_of(&again)), "unknown", "{sent}");
         }
@@ -310,23 +355,21 @@ async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twic
 async fn a_slow_rejection_and_a_slow_log_in_end_before_api_gateway_gives_up() {
     let mut settings = SandboxSettings::default();
     settings.contact_center.authentication = Authentication::ClientCredentials;
-    let stand_in = StandIn::with(settings, |parts, _| {
+    let set = Set::with(settings, |parts, _| {
         let is_log_in = parts.uri.path().ends_with("/token");
         let token = r#"{"access_token":"8x8-access-new","expires_in":"1799","token_type":"BearerToken"}"#;
-        let mut response = match is_log_in {
-            true => response(StatusCode::OK, &[JSON], token),
-            false => response(StatusCode::UNAUTHORIZED, &[], ""),
-        };
-        response.extensions_mut().insert(Delay(Duration::from_secs(if is_log_in { 7 } else { 11 })));
-        response
+        match is_log_in {
+            true => delayed(response(StatusCode::OK, &[JSON], token), Duration::from_secs(7)),
+            false => delayed(response(StatusCode::UNAUTHORIZED, &[], ""), Duration::from_secs(11)),
+        }
     })
     .await;
     let token = json!({ "access_token": "8x8-access-old", "token_type": "bearer", "issued_at": 1, "expires_at": 4_000_000_000_u64 });
-    stand_in.sandbox.cloud.secrets.set(CONTACT_CENTER_TOKEN_SECRET, &token);
+    set.sandbox.cloud.secrets.set(CONTACT_CENTER_TOKEN_SECRET, &token);
     let started = Instant::now();
     let body = json!({ "authorType": "bot", "text": "x" }).to_string();
     let headers = [(CONTENT_TYPE, "application/json"), (KEY, "key")];
-    let answer = stand_in.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
+    let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
     assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
     assert!(started.elapsed() < Duration::from_secs(29), "{:?}", started.elapsed());
 }

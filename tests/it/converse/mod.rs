@@ -7,7 +7,6 @@ mod load;
 mod older_api;
 mod operations;
 mod outcome;
-mod stand_in;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

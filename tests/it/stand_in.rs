@@ -1,0 +1,68 @@
+//! A stand-in for a peer that responds with whatever a test wants, byte for byte, and keeps what it gets as it came.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use simulation::server::Server;
+
+/// A running stand-in.
+pub struct StandIn {
+    requests: Arc<Mutex<Vec<(Parts, Bytes)>>>,
+    server: Server,
+}
+
+/// An extension of a response that is sent so much later.
+#[derive(Debug, Clone, Copy)]
+pub struct Delay(pub Duration);
+
+impl StandIn {
+    /// Starts it on a free port; `respond` makes the responses.
+    pub async fn start(respond: impl Fn(&Parts, &Bytes) -> Response<Bytes> + Send + Sync + 'static) -> Self {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (kept, respond) = (Arc::clone(&requests), Arc::new(respond));
+        let handler = move |request: Request| {
+            let (kept, respond) = (Arc::clone(&kept), Arc::clone(&respond));
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, usize::MAX).await.expect("the bridge sends a whole body");
+                let response = respond(&parts, &body);
+                kept.lock().expect("no holder panics").push((parts, body));
+                if let Some(Delay(time)) = response.extensions().get() {
+                    tokio::time::sleep(*time).await;
+                }
+                response.map(Body::from)
+            }
+        };
+        Self { requests, server: Server::start(Router::new().fallback(handler)).await }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// What it got so far, which it forgets.
+    pub fn take(&self) -> Vec<(Parts, Bytes)> {
+        std::mem::take(&mut self.requests.lock().expect("no holder panics"))
+    }
+}
+
+/// A response with that status, headers and body.
+pub fn response(status: StatusCode, headers: &[(&str, &[u8])], body: impl Into<Bytes>) -> Response<Bytes> {
+    let builder = headers.iter().fold(Response::builder().status(status), |builder, (name, value)| {
+        builder.header(*name, HeaderValue::from_bytes(value).expect("a header's value"))
+    });
+    builder.body(body.into()).expect("a response")
+}
+
+/// The same response, so much later.
+pub fn delayed(mut response: Response<Bytes>, time: Duration) -> Response<Bytes> {
+    response.extensions_mut().insert(Delay(time));
+    response
+}
