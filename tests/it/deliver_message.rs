@@ -77,7 +77,8 @@ async fn a_try_that_would_not_end_in_time_is_left_to_the_next_invocation() {
         })
         .await
     };
-    let stack = Stack::with(SandboxSettings { bot_endpoint: Some(bot.url()), ..hasty() }).await;
+    let settings = SandboxSettings { bot_endpoint: Some(bot.url()), concurrency: 1, ..SandboxSettings::default() };
+    let stack = Stack::with(settings).await;
     let token = json!({ "access_token": "bot-access-old", "token_type": "bearer", "issued_at": 1, "expires_at": 4_000_000_000_u64 });
     stack.cloud.secrets.set(BOT_TOKEN_SECRET, &token);
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);

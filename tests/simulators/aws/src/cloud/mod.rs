@@ -171,6 +171,14 @@ impl Cloud {
     }
 
     fn record(&self, function: &str, service: &str, operation: &str, input: &Value) {
+        // A transaction needs the rights of what is in it:
+        // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+        if operation == "TransactWriteItems" {
+            for item in input["TransactItems"].as_array().into_iter().flatten() {
+                self.record(function, service, "UpdateItem", &item["Update"]);
+            }
+            return;
+        }
         let name = ["SecretId", "QueueUrl", "TableName"]
             .iter()
             .find_map(|field| input.get(field)?.as_str())
