@@ -18,4 +18,5 @@ mod register_channel;
 mod signature;
 mod support;
 mod template;
+mod two_stacks;
 mod whole_path;

@@ -158,6 +158,11 @@ impl ContactCenter {
         (contact_center, server)
     }
 
+    /// A second server of the same contact center, without a control API: for clients that another network separates from it.
+    pub async fn second_server(self: &Arc<Self>) -> Server {
+        Server::start(api::router(Arc::clone(self))).await
+    }
+
     /// The base URL of its API, for a server at `origin`.
     pub fn endpoint(settings: &ContactCenterSettings, origin: &str) -> String {
         match settings.api {
