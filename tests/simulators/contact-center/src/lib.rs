@@ -14,6 +14,7 @@ mod delivery;
 mod events;
 pub mod explain;
 mod fault;
+mod files;
 mod lists;
 mod multipart;
 mod problem;
@@ -38,7 +39,8 @@ use tokio::net::TcpListener;
 
 pub use delivery::{Attempt, LoggedEvent, Resend};
 pub use events::Conversation;
-pub use fault::Fault;
+pub use fault::{Fault, LATEST};
+pub use files::{FileHeaders, NameEncoding};
 pub use lists::ListForm;
 pub use settings::{Agents, Authentication, Clients, ContactCenterApi, ContactCenterSettings, Credentials};
 
