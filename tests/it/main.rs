@@ -10,6 +10,7 @@ mod converse;
 mod custom_resource;
 mod deliver_message;
 mod documentation;
+mod edits_at_8x8;
 mod issue_token;
 mod real_runtime;
 mod receive_message;
