@@ -1,36 +1,34 @@
 //! The console page of `make run`, in a real browser; and who may talk to it.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use chromiumoxide::browser::{Browser, BrowserConfig};
-use chromiumoxide::cdp::browser_protocol::emulation::SetDeviceMetricsOverrideParams;
-use chromiumoxide::cdp::browser_protocol::input::InsertTextParams;
-use chromiumoxide::cdp::browser_protocol::network::EventRequestWillBeSent;
 use chromiumoxide::page::ScreenshotParams;
-use chromiumoxide::{Element, Page};
-use futures_util::StreamExt;
 use http::{Method, Request, StatusCode};
 use sandbox::console::{self, Console};
 use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::{Value, json};
 use simulation::client::Client;
-use tokio::task::JoinHandle;
 
+use crate::browser::Visit;
 use crate::support::{PATIENCE, received};
 
 /// A sandbox with a registered channel, a token and a console.
-struct Stage {
-    sandbox: Arc<Sandbox>,
-    channel_id: String,
+pub struct Stage {
+    pub sandbox: Arc<Sandbox>,
+    pub channel_id: String,
     console: Console,
 }
 
 impl Stage {
-    async fn start(record: Option<&Path>) -> Self {
-        let settings = SandboxSettings { haste: 20, ..SandboxSettings::default() };
+    pub async fn start(record: Option<&Path>) -> Self {
+        Self::with(SandboxSettings::default(), record).await
+    }
+
+    pub async fn with(settings: SandboxSettings, record: Option<&Path>) -> Self {
+        let settings = SandboxSettings { time_scale: 20, ..settings };
         let sandbox = Arc::new(Sandbox::start(settings).await);
         sandbox.journal.observe(record).expect("the recording can be written");
         let channel_id = sandbox.register("101").await.expect("the channel can be registered");
@@ -41,180 +39,24 @@ impl Stage {
     }
 
     /// The only conversation that there is.
-    fn conversation(&self) -> String {
+    pub fn conversation(&self) -> String {
         let mut ids = self.sandbox.contact_center.conversation_ids();
         assert_eq!(ids.len(), 1, "{ids:?}");
         ids.remove(0)
     }
 
-    async fn check(&self) {
+    /// Sends a request as the page does, and gives status and response.
+    pub async fn request(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Bytes) {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.console.url()));
+        let request = request.header("content-type", "application/json").body(Bytes::from(body.to_string()));
+        let response = Client::new().send(request.expect("a request")).await.expect("the console responds");
+        (response.status(), response.into_body())
+    }
+
+    pub async fn check(&self) {
         assert!(self.sandbox.settle(PATIENCE).await, "events are stuck");
         let verdict = Verdict::on(&self.sandbox);
         assert!(verdict.failures.is_empty(), "{verdict}");
-    }
-}
-
-/// A browser with one page and a profile of its own.
-struct Visit {
-    browser: Browser,
-    page: Page,
-    requests: Arc<Mutex<Vec<String>>>,
-    profile: PathBuf,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Visit {
-    async fn start(url: &str, test: &str) -> Self {
-        let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("console-{test}-{}", std::process::id()));
-        let config = BrowserConfig::builder()
-            .chrome_executable(env!("CHROMIUM"))
-            .user_data_dir(&profile)
-            .new_headless_mode()
-            // For root, as in a container. The page is our own.
-            .no_sandbox()
-            .args(["disable-gpu", "disable-component-update", "no-default-browser-check"])
-            .viewport(None)
-            .launch_timeout(PATIENCE)
-            .request_timeout(PATIENCE);
-        let (browser, mut handler) =
-            Browser::launch(config.build().expect("a configuration")).await.expect("the browser starts");
-        // Messages that the crate does not know are no end.
-        let mut tasks = vec![tokio::spawn(async move { while handler.next().await.is_some() {} })];
-        let page = browser.new_page("about:blank").await.expect("a page");
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let mut sent = page.event_listener::<EventRequestWillBeSent>().await.expect("events of the network");
-        let seen = Arc::clone(&requests);
-        tasks.push(tokio::spawn(async move {
-            while let Some(event) = sent.next().await {
-                seen.lock().expect("no holder panics").push(event.request.url.clone());
-            }
-        }));
-        let visit = Self { browser, page, requests, profile, tasks };
-        visit.resize(1280).await;
-        visit.page.goto(url).await.expect("the page loads");
-        visit.until("document.querySelector('#connection').textContent === 'connected'").await;
-        visit
-    }
-
-    async fn resize(&self, width: i64) {
-        let size = SetDeviceMetricsOverrideParams::new(width, 900, 1.0, false);
-        self.page.execute(size).await.expect("the page can be resized");
-        self.until(format!("innerWidth === {width}")).await;
-    }
-
-    /// Waits, in the page, until that holds.
-    #[track_caller]
-    fn until(&self, condition: impl Into<String>) -> impl Future<Output = ()> {
-        let condition = condition.into();
-        let caller = std::panic::Location::caller();
-        let script = format!(
-            "new Promise((resolve) => {{ const look = () => ({condition}) ? resolve(true) : setTimeout(look, 10); look(); }})"
-        );
-        async move {
-            let held = tokio::time::timeout(PATIENCE, self.evaluate(&script)).await;
-            if held.is_err() {
-                let text = self.evaluate("document.body.innerText").await;
-                panic!("{caller}: {condition} never held; the page says {text}");
-            }
-        }
-    }
-
-    async fn evaluate(&self, script: &str) -> Value {
-        let found = self.page.evaluate(script).await.unwrap_or_else(|error| panic!("{script}: {error}"));
-        found.value().cloned().unwrap_or_default()
-    }
-
-    async fn find(&self, selector: &str) -> Element {
-        self.page.find_element(selector).await.unwrap_or_else(|error| panic!("{selector}: {error}"))
-    }
-
-    async fn click(&self, selector: &str) {
-        self.until(format!("document.querySelector({selector:?}) && !document.querySelector({selector:?}).disabled"))
-            .await;
-        self.find(selector).await.click().await.unwrap_or_else(|error| panic!("{selector}: {error}"));
-    }
-
-    async fn write(&self, selector: &str, text: &str) {
-        self.click(selector).await;
-        self.page.execute(InsertTextParams::new(text)).await.expect("it can be written in");
-    }
-
-    async fn press(&self, key: &str) {
-        self.find("body").await.press_key(key).await.expect("the key is known");
-    }
-
-    /// Waits until a list shows that text.
-    #[track_caller]
-    fn shows(&self, selector: &str, text: &str) -> impl Future<Output = ()> {
-        self.until(format!(
-            "[...document.querySelectorAll({selector:?})].some((found) => found.textContent.includes({text:?}))"
-        ))
-    }
-
-    async fn switch(&self, fault: &str, is_on: bool) {
-        let button = format!("[data-fault={fault}]");
-        self.click(&button).await;
-        self.until(format!("document.querySelector({button:?}).getAttribute('aria-pressed') === '{is_on}'")).await;
-    }
-
-    /// What sticks out of the page to the right.
-    async fn overflow(&self) -> Value {
-        let script = "[...document.querySelectorAll('body *')]
-            .filter((found) => found.getBoundingClientRect().right > innerWidth + 1 && !found.closest('.skip'))
-            .map((found) => found.outerHTML.slice(0, 120))
-            .concat(document.documentElement.scrollWidth > innerWidth ? ['the page'] : [])";
-        self.evaluate(script).await
-    }
-
-    /// What can be used but has no name for a screen reader.
-    async fn nameless(&self) -> Value {
-        let script = "[...document.querySelectorAll('button, input, select')]
-            .filter((found) => !(found.textContent.trim() && found.tagName === 'BUTTON')
-                && !found.ariaLabel && !(found.labels && found.labels.length))
-            .map((found) => found.outerHTML)";
-        self.evaluate(script).await
-    }
-
-    /// Text that is hard to read: with a contrast below 4.5 (WCAG 2.2, 1.4.3).
-    async fn faint(&self) -> Value {
-        let script = "(() => {
-            const channels = (color) => color.match(/[\\d.]+/g).map(Number);
-            const light = (color) => channels(color).slice(0, 3)
-                .map((value) => value / 255)
-                .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-                .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-            const ground = (found) => {
-                const color = getComputedStyle(found).backgroundColor;
-                return channels(color)[3] !== 0 ? color : ground(found.parentElement);
-            };
-            const contrast = (found) => {
-                const both = [light(getComputedStyle(found).color), light(ground(found))].sort((a, b) => b - a);
-                return (both[0] + 0.05) / (both[1] + 0.05);
-            };
-            return [...document.querySelectorAll('body *')]
-                .filter((found) => [...found.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-                .filter((found) => contrast(found) < 4.5)
-                .map((found) => `${found.outerHTML} ${contrast(found)}`);
-        })()";
-        self.evaluate(script).await
-    }
-
-    async fn end(mut self) {
-        self.browser.close().await.expect("the browser can be closed");
-        self.browser.wait().await.expect("the browser ends");
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        // A test that fails has not ended its browser.
-        if let Some(child) = self.browser.get_mut_child() {
-            let _ = child.inner.start_kill();
-        }
-        for task in &self.tasks {
-            task.abort();
-        }
-        let _ = std::fs::remove_dir_all(&self.profile);
     }
 }
 
@@ -271,7 +113,7 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
     visit.until("document.querySelector('#function').children.length === 7").await;
     visit.find("#function").await.focus().await.expect("it can be focused").type_str("deliver").await.expect("typed");
     visit.click("#kill").await;
-    visit.shows("#hops .note", "the console kills deliver-message").await;
+    visit.shows("#hops .note", "deliver-message is killed").await;
 
     // Twice, late and forged.
     for fault in ["duplicate", "late", "forged"] {
@@ -286,10 +128,13 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
     // A card, a file, and the customer's answers.
     visit.click("[data-agent=card]").await;
     visit.shows("#chat .agent button", "Refund").await;
+    visit.shows("#desk .agent", "What shall we do?").await;
+    visit.shows("#desk .agent .options li", "Refund").await;
     visit.click("#chat .agent .buttons button:last-child").await;
     visit.shows("#chat .user", "Refund").await;
     visit.click("[data-agent=file]").await;
     visit.shows("#chat .agent", "sent the file sample.txt").await;
+    visit.shows("#desk .agent a[download]", "sample.txt").await;
     visit.write("#customer-text", "confidential: thank you").await;
     visit.click("#customer-say").await;
     visit.shows("#desk .user", "thank you").await;
@@ -328,7 +173,7 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
     visit.click("#customer-end").await;
     visit.shows("#chat .note", "The chat has ended").await;
 
-    // The filter leaves the hops of one conversation.
+    // The filter leaves the hops of one conversation, with the forged ones.
     let conversation = stage.conversation();
     visit
         .evaluate(
@@ -340,6 +185,10 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
             "![...document.querySelectorAll('#hops .way')].some((way) => way.textContent.includes('register-channel'))",
         )
         .await;
+
+    visit.shows("#hops .way", "a forger → receive-message").await;
+    let unknown = visit.evaluate("hops.filter((hop) => hop.kind === 'event').length").await;
+    assert_eq!(unknown, 0, "a forged event has the type and the conversation that it names");
 
     // Nothing overflows, everything has a name, and nothing came from elsewhere.
     for width in [400, 1280] {
@@ -412,6 +261,61 @@ async fn the_console_can_be_used_with_the_keyboard_alone() {
     visit.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(has_chromium), ignore = "needs chromium on the PATH")]
+async fn the_agent_downloads_files_whose_names_are_never_markup() {
+    const NAME: &str = "<img src=x onerror=document.title='owned'>.png";
+    let stage = Stage::start(None).await;
+    let chatbot = &stage.sandbox.chatbot;
+    let user = json!({ "user": { "name": "Sandbox Customer", "language": "en" } });
+    let (status, created) = chatbot.open(&user, "files").await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{created}");
+    let id = stage.conversation();
+    let path = format!("api/conversations/{id}/agent");
+    let join = json!({ "action": "join", "agent": "agent-anna" });
+    assert_eq!(stage.request(Method::POST, &path, &join).await.0, StatusCode::NO_CONTENT);
+    let file = json!({ "action": "file", "agent": "agent-anna", "text": NAME, "content": "AP/+PGI+" });
+    assert_eq!(stage.request(Method::POST, &path, &file).await.0, StatusCode::NO_CONTENT);
+    let (status, attachment) = chatbot.upload(&id, NAME, b"\x00customer").await;
+    assert_eq!(status, StatusCode::OK, "{attachment}");
+    let content = json!({ "title": NAME, "options": [{ "title": NAME }] });
+    let card = json!({ "contentType": "application/8x8.quick.replies", "content": content });
+    let attachments = json!([{ "id": attachment["id"] }]);
+    for message in
+        [json!({ "authorType": "user", "attachments": attachments }), json!({ "authorType": "bot", "cards": [card] })]
+    {
+        let (status, answer) = chatbot.json(Method::POST, &format!("/{id}/messages"), &message).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    }
+
+    let visit = Visit::start(&stage.console.url(), "files").await;
+    visit.shows("#desk .agent a", NAME).await;
+    visit.shows("#desk .user a", NAME).await;
+    visit.shows("#desk .bot .options li", NAME).await;
+    visit.shows("#chat .bot", NAME).await;
+    let links =
+        visit.evaluate("[...document.querySelectorAll('#desk a')].map((link) => [link.download, link.pathname])");
+    let links: Vec<(String, String)> = serde_json::from_value(links.await).expect("pairs");
+    for ((name, path), content) in links.iter().zip([&b"\x00\xff\xfe<b>"[..], b"\x00customer"]) {
+        assert_eq!(name, NAME);
+        let (status, bytes) = stage.request(Method::GET, &path[1..], &json!({})).await;
+        assert_eq!((status, &*bytes), (StatusCode::OK, content));
+    }
+    assert_eq!(links.len(), 2);
+    let (status, _) =
+        stage.request(Method::GET, &format!("api/conversations/{id}/attachments/other"), &json!({})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(visit.evaluate("document.querySelectorAll('img').length").await, 0);
+    assert_ne!(visit.evaluate("document.title").await, "owned");
+    for width in [400, 1280] {
+        visit.resize(width).await;
+        assert_eq!(visit.overflow().await, json!([]), "at {width} pixels");
+    }
+    assert_eq!(visit.faint().await, json!([]));
+    stage.check().await;
+    visit.end().await;
+}
+
 async fn tab_to(visit: &Visit, id: &str) {
     tab_to_any(visit, &format!("document.activeElement.id === '{id}'")).await;
 }
@@ -474,39 +378,4 @@ async fn a_port_that_is_in_use_is_not_taken() {
     let (first, second) =
         (console::listen(None).await.expect("a port"), console::listen(None).await.expect("another one"));
     assert_ne!(first.local_addr().expect("bound"), second.local_addr().expect("bound"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_recording_holds_no_secret_and_is_played_again() {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("recording-{}.jsonl", std::process::id()));
-    let stage = Stage::start(Some(&file)).await;
-    let conversation = stage.sandbox.contact_center.open_conversation(&stage.channel_id);
-    stage.sandbox.fault(contact_center::Fault::Forged, simulation::faults::When::Next(1));
-    stage.sandbox.fault(contact_center::Fault::Late, simulation::faults::When::Next(1));
-    conversation.joined("agent");
-    conversation.writes("agent", "confidential: Grüezi \u{2028} 👋");
-    stage.check().await;
-    let first = bodies(&stage.sandbox, conversation.id());
-
-    let again = Stage::start(None).await;
-    let recorded = std::fs::read_to_string(&file).expect("the recording can be read");
-    let secrets = ["bot-access-", "eyJ", &again.sandbox.bot.settings().app_token];
-    assert!(secrets.iter().all(|secret| !recorded.contains(*secret)), "{recorded}");
-    let events = console::replay(&again.sandbox, &again.channel_id, &file).await.expect("it can be played");
-    again.check().await;
-    let id = again.conversation();
-    let second: Vec<_> = bodies(&again.sandbox, &id).iter().map(|body| body.replace(&id, conversation.id())).collect();
-    assert_eq!((events, second), (first.len(), first));
-    std::fs::write(&file, "no JSON\n").expect("it can be written");
-    assert!(
-        console::replay(&again.sandbox, &again.channel_id, &file).await.is_err_and(|error| error.contains("line 1"))
-    );
-    std::fs::remove_file(&file).expect("it is ours");
-}
-
-/// What the bot platform has of a conversation.
-fn bodies(sandbox: &Sandbox, conversation_id: &str) -> Vec<String> {
-    let receipts = sandbox.bot.receipts();
-    let receipts = receipts[conversation_id].iter();
-    receipts.map(|receipt| String::from_utf8(receipt.body.to_vec()).expect("text")).collect()
 }

@@ -12,7 +12,7 @@ use crate::support::{PATIENCE, Stack, received};
 
 /// A message that was given back comes again 60 times sooner than in life.
 fn hasty() -> SandboxSettings {
-    SandboxSettings { haste: 60, ..SandboxSettings::default() }
+    SandboxSettings { time_scale: 60, ..SandboxSettings::default() }
 }
 
 /// Three messages of one conversation; gives their event ids.
@@ -194,7 +194,7 @@ async fn a_hung_bot_platform_is_waited_for_and_tried_again() {
 #[tokio::test]
 async fn six_hours_of_outage_lose_and_reorder_nothing() {
     // An hour passes in a second. The bot platform asks for five minutes each time; we wait for 75 seconds at most.
-    let stack = Stack::with(SandboxSettings { haste: 3600, ..SandboxSettings::default() }).await;
+    let stack = Stack::with(SandboxSettings { time_scale: 3600, ..SandboxSettings::default() }).await;
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     stack.bot.refuse_conversation(conversation.id(), 503, Some(300));
     let sent = three_messages(&stack, &conversation);
@@ -211,9 +211,9 @@ async fn six_hours_of_outage_lose_and_reorder_nothing() {
 /// platform comes back.
 #[tokio::test]
 async fn everything_is_delivered_90_seconds_after_the_bot_platform_is_back() {
-    const HASTE: u32 = 5;
+    const TIME_SCALE: u32 = 5;
 
-    let stack = Stack::with(SandboxSettings { haste: HASTE, ..SandboxSettings::default() }).await;
+    let stack = Stack::with(SandboxSettings { time_scale: TIME_SCALE, ..SandboxSettings::default() }).await;
     let conversations: Vec<_> = (0..20).map(|_| stack.contact_center.open_conversation(&stack.channel_id)).collect();
     for conversation in &conversations {
         // Longer than the longest wait.
@@ -224,7 +224,7 @@ async fn everything_is_delivered_90_seconds_after_the_bot_platform_is_back() {
     conversations.iter().for_each(|conversation| stack.bot.take_conversation(conversation.id()));
     let back = Instant::now();
     assert!(stack.settle(PATIENCE).await);
-    assert!(back.elapsed() < Duration::from_secs(90) / HASTE, "{:?}", back.elapsed());
+    assert!(back.elapsed() < Duration::from_secs(90) / TIME_SCALE, "{:?}", back.elapsed());
     assert_eq!(stack.bot.received(), 60);
     stack.finish().await;
 }

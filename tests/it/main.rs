@@ -1,6 +1,7 @@
 //! The sentences of the contract, each shown to hold on the real binaries.
 
 mod adoption;
+mod browser;
 mod callers;
 mod configuration;
 mod conformance;
@@ -14,6 +15,7 @@ mod edits_at_8x8;
 mod issue_token;
 mod real_runtime;
 mod receive_message;
+mod recording;
 mod refresh_tokens;
 mod register_channel;
 mod signature;

@@ -233,7 +233,8 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     let contact_center =
         ContactCenterSettings { authentication: Authentication::ClientCredentials, ..ContactCenterSettings::default() };
     let callback_authentication = CallbackAuthentication::Both;
-    let settings = SandboxSettings { contact_center, callback_authentication, haste: 60, ..SandboxSettings::default() };
+    let settings =
+        SandboxSettings { contact_center, callback_authentication, time_scale: 60, ..SandboxSettings::default() };
     let stack = Stack::with(settings).await;
     // Everything that makes a function call AWS: a refresh of both tokens, an event that is delivered, one that waits, one
     // that is refused, a token that is replaced, a channel that is registered and removed. The load balancer has got a

@@ -28,7 +28,7 @@ async fn a_hand_over_reaches_the_bot_platform_in_both_dialects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_nothing_is_lost() {
-    let stack = Stack::with(SandboxSettings { haste: 600, ..SandboxSettings::default() }).await;
+    let stack = Stack::with(SandboxSettings { time_scale: 600, ..SandboxSettings::default() }).await;
     stack.fault(aws::Fault::Kill(deployment::RECEIVE_MESSAGE), When::Share(0.3));
     stack.fault(aws::Fault::Kill(deployment::DELIVER_MESSAGE), When::Share(0.3));
     let load = Load { conversations: 10, events: 10, patience: PATIENCE, rate: None };
@@ -90,7 +90,7 @@ async fn a_registration_that_is_killed_is_completed_by_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_everything_going_wrong_each_accepted_event_is_delivered_once_and_in_order() {
-    let stack = Stack::with(SandboxSettings { haste: 600, concurrency: 12, ..SandboxSettings::default() }).await;
+    let stack = Stack::with(SandboxSettings { time_scale: 600, concurrency: 12, ..SandboxSettings::default() }).await;
     soak::switch_on_all_faults(&stack);
     let load = Load { conversations: 100, events: 10, patience: Duration::from_secs(300), rate: None };
     let verdict = soak::play(&stack, &stack.channel_id, load).await;

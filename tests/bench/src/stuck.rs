@@ -93,9 +93,9 @@ impl Set {
         let expected = EVENTS - EVENTS.div_ceil(MANY);
         let deadline = Instant::now() + PATIENCE;
         let arrived = loop {
-            let journeys = self.player.sandbox.journal.journeys().into_iter();
-            let of_others = journeys.filter(|journey| journey.conversation_id != self.left_out());
-            let arrived: Vec<_> = of_others.filter_map(|journey| Some((journey.sent_at, journey.latency()?))).collect();
+            let traces = self.player.sandbox.journal.traces().into_iter();
+            let of_others = traces.filter(|trace| trace.conversation_id != self.left_out());
+            let arrived: Vec<_> = of_others.filter_map(|trace| Some((trace.sent_at, trace.latency()?))).collect();
             if arrived.len() == expected {
                 break arrived;
             }

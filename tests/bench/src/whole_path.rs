@@ -8,7 +8,7 @@ use contact_center::Conversation;
 use sandbox::{Sandbox, SandboxSettings};
 use serde::{Deserialize, Serialize};
 use simulation::faults::When;
-use simulation::journal::Journey;
+use simulation::journal::EventTrace;
 
 use crate::process;
 use crate::statistics::percentile;
@@ -168,11 +168,11 @@ impl Player {
 }
 
 impl Phase {
-    fn of(name: &str, conversations: usize, rate: u32, journeys: &[Journey]) -> Self {
+    fn of(name: &str, conversations: usize, rate: u32, traces: &[EventTrace]) -> Self {
         let milliseconds = |latency: Duration| latency.as_secs_f64() * 1000.0;
-        let latencies: Vec<f64> = journeys.iter().filter_map(|journey| journey.latency()).map(milliseconds).collect();
-        let first: Option<Instant> = journeys.iter().map(|journey| journey.sent_at).min();
-        let last = journeys.iter().filter_map(|journey| journey.received_at).max();
+        let latencies: Vec<f64> = traces.iter().filter_map(|trace| trace.latency()).map(milliseconds).collect();
+        let first: Option<Instant> = traces.iter().map(|trace| trace.sent_at).min();
+        let last = traces.iter().filter_map(|trace| trace.received_at).max();
         let took = first.zip(last).map_or(Duration::ZERO, |(first, last)| last.duration_since(first));
         Self {
             name: name.to_owned(),

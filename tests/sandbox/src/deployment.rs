@@ -223,7 +223,7 @@ pub const FUNCTIONS: [FunctionRow; 7] = [
 
 /// Where the parts of the set find what is around them.
 #[derive(Debug)]
-pub struct Surroundings<'a> {
+pub struct Endpoints<'a> {
     /// Base URL of the contact center's API.
     pub contact_center_endpoint: &'a str,
     /// Its token endpoint.
@@ -237,9 +237,13 @@ pub struct Surroundings<'a> {
 }
 
 /// Creates the queues.
-pub fn create_queues(cloud: &Cloud, haste: u32) -> Queues {
-    let settings =
-        QueueSettings { visibility_timeout: VISIBILITY_TIMEOUT, redrive: None, deduplicates_per_group: true, haste };
+pub fn create_queues(cloud: &Cloud, time_scale: u32) -> Queues {
+    let settings = QueueSettings {
+        visibility_timeout: VISIBILITY_TIMEOUT,
+        redrive: None,
+        deduplicates_per_group: true,
+        time_scale,
+    };
     let dead_letters = FifoQueue::new(settings.clone());
     let redrive = Some((MAX_RECEIVE_COUNT, Arc::clone(&dead_letters)));
     let events = FifoQueue::new(QueueSettings { redrive, ..settings });
@@ -276,7 +280,7 @@ pub fn create_tables(cloud: &Cloud) {
 /// Deploys the functions whose binaries lie in `binaries`.
 pub fn deploy(
     settings: &SandboxSettings,
-    around: &Surroundings<'_>,
+    endpoints: &Endpoints<'_>,
     cloud: &Cloud,
     binaries: &Path,
     faults: &Arc<Faults<aws::Fault>>,
@@ -294,17 +298,17 @@ pub fn deploy(
     };
     let values = BTreeMap::from([
         ("INTEGRATION_NAME", settings.integration_name.clone()),
-        ("CONTACT_CENTER_ENDPOINT", around.contact_center_endpoint.to_owned()),
+        ("CONTACT_CENTER_ENDPOINT", endpoints.contact_center_endpoint.to_owned()),
         ("CONTACT_CENTER_API", api.to_owned()),
         ("CONTACT_CENTER_TENANT_ID", contact_center.tenant_id.clone()),
         ("CONTACT_CENTER_AUTHENTICATION", authentication.to_owned()),
         ("CONTACT_CENTER_SECRET_ID", CONTACT_CENTER_SECRET.to_owned()),
-        ("CONTACT_CENTER_ACCESS_TOKEN_URL", around.access_token_url.to_owned()),
+        ("CONTACT_CENTER_ACCESS_TOKEN_URL", endpoints.access_token_url.to_owned()),
         ("CONTACT_CENTER_TOKEN_SECRET_ID", CONTACT_CENTER_TOKEN_SECRET.to_owned()),
-        ("BOT_ENDPOINT", around.bot_endpoint.to_owned()),
+        ("BOT_ENDPOINT", endpoints.bot_endpoint.to_owned()),
         ("BOT_SECRET_ID", BOT_SECRET.to_owned()),
         ("BOT_TOKEN_SECRET_ID", BOT_TOKEN_SECRET.to_owned()),
-        ("CALLBACK_URL", around.callback_url.to_owned()),
+        ("CALLBACK_URL", endpoints.callback_url.to_owned()),
         ("CALLBACK_AUTHENTICATION", settings.callback_authentication.name().to_owned()),
         ("CALLER_SECRET_ID", CALLER_SECRET.to_owned()),
         ("REFRESH_TOKEN_DAYS", "30".to_owned()),
@@ -312,7 +316,7 @@ pub fn deploy(
         ("DEAD_LETTER_QUEUE_URL", cloud.queue_url(DEAD_LETTER_QUEUE)),
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
         ("IDEMPOTENCY_TABLE", IDEMPOTENCY_TABLE.to_owned()),
-        ("AWS_ENDPOINT_URL", around.cloud_url.to_owned()),
+        ("AWS_ENDPOINT_URL", endpoints.cloud_url.to_owned()),
         ("GLIBC_TUNABLES", GLIBC_TUNABLES.to_owned()),
     ]);
     let has_token = contact_center.authentication != Authentication::ApiKey;

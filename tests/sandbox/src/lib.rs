@@ -40,7 +40,7 @@ use axum::http::Method;
 use bot_platform::{BotPlatform, BotPlatformSettings};
 use contact_center::{ContactCenter, ContactCenterSettings};
 use serde_json::{Value, json};
-use simulation::faults::When;
+use simulation::faults::{PlannedFault, When};
 use simulation::journal::Journal;
 use simulation::server::Server;
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ use tokio::task::JoinHandle;
 
 use caller::Login;
 use chatbot::Chatbot;
-use deployment::{CALLER_SECRET, CallbackAuthentication, Queues, Surroundings};
+use deployment::{CALLER_SECRET, CallbackAuthentication, Endpoints, Queues};
 use faults::{Fault, SandboxFaults};
 use load_balancer::LoadBalancer;
 
@@ -83,7 +83,7 @@ pub struct SandboxSettings {
     /// At most so many processes of receive-message and of deliver-message.
     pub concurrency: usize,
     /// How many times faster than in life a message that was given back comes again.
-    pub haste: u32,
+    pub time_scale: u32,
     /// Where the functions' log lines are written to as well.
     pub logs: Option<PathBuf>,
 }
@@ -101,7 +101,7 @@ impl Default for SandboxSettings {
             callback_authentication: CallbackAuthentication::default(),
             is_shown: false,
             concurrency: 8,
-            haste: 1,
+            time_scale: 1,
             logs: None,
         }
     }
@@ -182,7 +182,7 @@ impl Sandbox {
         let callers = bot_platform::Callers { logs_in: "the functions", delivers: deployment::DELIVER_MESSAGE };
         let bot = BotPlatformSettings { callers, ..settings.bot.clone() };
         let (bot, bot_server) = BotPlatform::start(bot, Arc::clone(&faults.bot_platform), Arc::clone(&journal)).await;
-        let queues = deployment::create_queues(&cloud, settings.haste);
+        let queues = deployment::create_queues(&cloud, settings.time_scale);
         deployment::create_tables(&cloud);
         deployment::create_secrets(&cloud, &settings.contact_center, &settings.bot);
 
@@ -205,7 +205,7 @@ impl Sandbox {
             }
         };
         let callback_url = or(&settings.callback_url, own_callback_url);
-        let around = Surroundings {
+        let endpoints = Endpoints {
             contact_center_endpoint: &contact_center_endpoint,
             access_token_url: &access_token_url,
             bot_endpoint: &bot_endpoint,
@@ -214,7 +214,7 @@ impl Sandbox {
         };
         let logs = Arc::new(Mutex::new(Vec::new()));
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
-        let functions = deployment::deploy(&settings, &around, &cloud, &binaries, &faults.aws, &log_sender);
+        let functions = deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, &log_sender);
 
         let function = |name| Arc::clone(named(&functions, name));
         let route = |method, path, name, events| Route { method, path, function: function(name), events };
@@ -382,9 +382,32 @@ impl Sandbox {
         tokio::time::timeout(patience, settled).await.is_ok()
     }
 
-    /// Switches a fault on.
+    /// Switches a fault on, or off with [`When::Next`] of 0.
     pub fn fault(&self, fault: impl Into<Fault>, when: When) {
+        let fault = fault.into();
+        self.journal.switched(&PlannedFault { fault, when }.to_string());
         self.faults.set(fault, when);
+    }
+
+    /// From now on the bot platform takes so long to respond, without a time as long as it has to.
+    pub fn slow_bot(&self, by: Option<Duration>) {
+        self.journal.switched(&format!("bot-slow={}s", by.unwrap_or_default().as_secs_f64()));
+        match by {
+            Some(by) => self.bot.delay_answers(None, by),
+            None => self.bot.answer_at_once(),
+        }
+    }
+
+    /// Kills the waiting processes of a function, and the next one in the middle of its work. `false` if there is no such
+    /// function.
+    pub fn kill(&self, name: &str) -> bool {
+        let Some(function) = self.functions.iter().find(|function| function.name() == name) else {
+            return false;
+        };
+        self.journal.killed(name);
+        function.recycle();
+        self.faults.set(aws::Fault::Kill(function.name()), When::Next(1));
+        true
     }
 }
 

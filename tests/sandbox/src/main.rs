@@ -9,7 +9,7 @@ use aws::lambda::InvokeError;
 use bot_platform::BotPlatformSettings;
 use clap::{Parser, Subcommand};
 use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Credentials};
-use sandbox::console::{self, Console};
+use sandbox::console::{self, Console, Replayed};
 use sandbox::deployment::CallbackAuthentication;
 use sandbox::faults::Fault;
 use sandbox::peers::Peers;
@@ -93,7 +93,8 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 
-    /// Instead of the scripted hand-over, let 8x8 send the events of a recording again, in new conversations and signed anew.
+    /// Instead of the scripted hand-over, play a recording again, in new conversations: the bot's calls, 8x8's events, signed
+    /// again, and the faults that were switched on and off.
     #[arg(long, value_name = "FILE", conflicts_with = "contact_center_endpoint")]
     replay: Option<PathBuf>,
 }
@@ -229,10 +230,16 @@ async fn observe(sandbox: &Arc<Sandbox>, options: &Options) -> Result<Option<Con
 }
 
 async fn replay(sandbox: &Sandbox, channel_id: &str, file: &Path) -> Result<Verdict, String> {
-    sandbox.journal.say(&format!("8x8 sends the events of {} again", file.display()));
-    let events = console::replay(sandbox, channel_id, file).await?;
+    sandbox.journal.say(&format!("{} is played again", file.display()));
+    let Replayed { calls, events, faults, differences } = console::replay(sandbox, channel_id, file).await?;
     sandbox.settle(Duration::from_secs(600)).await;
-    println!("\n{events} events of {} were sent again.", file.display());
+    println!(
+        "\n{calls} calls of the bot, {events} events of 8x8 and {faults} faults of {} were repeated.",
+        file.display()
+    );
+    for difference in differences {
+        println!("{difference}");
+    }
     Ok(Verdict::on(sandbox))
 }
 
@@ -274,7 +281,7 @@ async fn release(sandbox: &Sandbox) -> Result<(), String> {
 async fn soak(load: Load, is_calm: bool, logs: PathBuf) -> ExitCode {
     let settings = SandboxSettings {
         concurrency: if is_calm { 4 } else { 16 },
-        haste: 60,
+        time_scale: 60,
         logs: Some(logs),
         ..SandboxSettings::default()
     };

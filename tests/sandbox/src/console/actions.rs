@@ -134,15 +134,12 @@ pub(super) async fn fault(State(desk): Shared, Json(switch): Json<Switch>) -> Re
     match (switch.name.as_str(), switch.on) {
         ("bot-down", _) => set(bot_platform::Fault::Status500.into(), outage),
         ("bot-401", _) => set(bot_platform::Fault::Status401.into(), outage),
-        ("bot-slow", true) => sandbox.bot.delay_answers(None, SLOW),
-        ("bot-slow", false) => sandbox.bot.answer_at_once(),
+        ("bot-slow", is_on) => sandbox.slow_bot(is_on.then_some(SLOW)),
         ("duplicate", _) => set(contact_center::Fault::Duplicate.into(), When::Next(1)),
         ("late", _) => set(contact_center::Fault::Late.into(), When::Next(1)),
         ("forged", _) => set(contact_center::Fault::Forged.into(), When::Next(1)),
         (name, _) => return unknown("fault", name),
     }
-    let state = if switch.on { "on" } else { "off" };
-    sandbox.journal.say(&format!("the console switches {} {state}", switch.name));
     done()
 }
 
@@ -152,16 +149,7 @@ pub(super) struct Killing {
 }
 
 pub(super) async fn kill(State(desk): Shared, Json(killing): Json<Killing>) -> Response {
-    let sandbox = &desk.sandbox;
-    let Some(function) = sandbox.functions.iter().find(|function| function.name() == killing.function) else {
-        return unknown("function", &killing.function);
-    };
-    function.recycle();
-    sandbox.fault(aws::Fault::Kill(function.name()), When::Next(1));
-    sandbox
-        .journal
-        .say(&format!("the console kills {}, and its next process in the middle of its work", function.name()));
-    done()
+    if desk.sandbox.kill(&killing.function) { done() } else { unknown("function", &killing.function) }
 }
 
 #[derive(Deserialize)]

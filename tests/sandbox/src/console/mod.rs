@@ -11,6 +11,7 @@
 //! | `GET /api/hops/{number}` | a hop with its request, the other hops of its event, and the log lines |
 //! | `POST /api/hops/{number}/send` `{"how"}` | sends the event of a hop to us once more: `again`, `late`, `forged` |
 //! | `GET /api/conversations/{id}` | what the customer and what the agent sees |
+//! | `GET /api/conversations/{id}/attachments/{attachment}` | a file of the conversation |
 //! | `POST /api/conversations` `{"messages"}` | the chatbot asks for a person |
 //! | `POST /api/conversations/{id}/customer` `{"action",…}` | see `actions.rs` |
 //! | `POST /api/conversations/{id}/agent` `{"action","agent",…}` | see `actions.rs` |
@@ -30,7 +31,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -44,7 +46,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::Sandbox;
-pub use recording::replay;
+pub use recording::{Replayed, replay};
 use simulation::journal::Entry;
 use simulation::server::Server;
 
@@ -152,6 +154,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/hops/{number}/send", post(actions::send))
         .route("/api/conversations", post(actions::open))
         .route("/api/conversations/{id}", get(conversation))
+        .route("/api/conversations/{id}/attachments/{attachment}", get(attachment))
         .route("/api/conversations/{id}/customer", post(actions::customer))
         .route("/api/conversations/{id}/agent", post(actions::agent))
         .route("/api/faults", post(actions::fault))
@@ -369,14 +372,25 @@ async fn conversation(State(desk): Shared, Path(id): Path<String>) -> Json<Value
             json!({
                 "state": kept["state"],
                 "assignment": kept["assignment"],
-                "history": kept["history"],
-                "lines": sides::agent(desk.sandbox.contact_center.said(&id)),
+                "history": sides::agent(kept["history"].as_array().map(Vec::as_slice).unwrap_or_default()),
+                "lines": sides::agent(&desk.sandbox.contact_center.messages(&id)),
             })
         }
         // It lies at someone else's contact center.
         false => Value::Null,
     };
     Json(json!({ "customer": sides::customer(&entries, &received), "agent": agent }))
+}
+
+/// A file of a customer or an agent. The browser only saves it, since it may be a page with scripts; its name is in the link.
+async fn attachment(State(desk): Shared, Path((conversation, attachment)): Path<(String, String)>) -> Response {
+    match desk.sandbox.contact_center.attached_file(&conversation, &attachment) {
+        Some((_, bytes)) => {
+            let headers = [(CONTENT_TYPE, "application/octet-stream"), (CONTENT_DISPOSITION, "attachment")];
+            (headers, bytes).into_response()
+        }
+        None => (StatusCode::NOT_FOUND, "8x8 does not have this file").into_response(),
+    }
 }
 
 fn unix_millis() -> u128 {

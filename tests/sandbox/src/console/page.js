@@ -52,8 +52,16 @@ const isBad = (hop) => /^[45]\d\d|: [45]\d\d|^no answer|^connection dropped/.tes
 
 const duration = (ms) => (ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`);
 
+function sentence({ kind, outcome }) {
+  if (kind === "kill") return `${outcome} is killed`;
+  if (kind !== "fault") return outcome;
+  // As the command line writes it: bot-500=3, bot-500=20%, bot-500=5s.
+  const [fault, when] = outcome.split("=");
+  return /^0s?$/.test(when) ? `${fault} is switched off` : `${fault} is switched on: ${when}`;
+}
+
 function row(hop) {
-  if (hop.kind === "note") return element("li", { className: "note", textContent: hop.outcome });
+  if (!hop.from) return element("li", { className: "note", textContent: sentence(hop) });
   const cell = (name, text, title = "") => element("span", { className: name, textContent: text, title });
   const took = hop.took_ms === null ? "" : duration(hop.took_ms);
   const button = element(
@@ -128,7 +136,15 @@ function bubble(line) {
   const item = element("li", { className: line.author });
   if (line.author !== "note") item.append(element("b", { textContent: NAMES[line.author] || line.author }));
   item.append(line.text);
-  if (line.card) {
+  const path = `/api/conversations/${encodeURIComponent(conversation)}/attachments/`;
+  for (const { id, name } of line.files || []) {
+    const href = path + encodeURIComponent(id);
+    item.append(element("a", { className: "file", href, download: name, textContent: name || "a file without a name" }));
+  }
+  if (line.card && !line.card.id) {
+    const option = (text) => element("li", { textContent: text });
+    item.append(element("ul", { className: "options" }, ...line.card.options.map(option)));
+  } else if (line.card) {
     const choose = (option) => {
       const button = element("button", { type: "button", textContent: option });
       button.addEventListener("click", () => customer({ action: "choose", card: line.card.id, text: option }));
@@ -179,8 +195,8 @@ function show({ customer, agent }) {
     byId("desk-state").textContent = "This conversation lies at another contact center.";
     return;
   }
-  const history = (agent.history || []).map((said) => ({ author: said.authorType, text: said.text || "" }));
-  talk(byId("desk"), history.length ? [...history, { author: "note", text: "so far with the bot" }, ...agent.lines] : agent.lines);
+  const { history, lines } = agent;
+  talk(byId("desk"), history.length ? [...history, { author: "note", text: "so far with the bot" }, ...lines] : lines);
   const assignment = agent.assignment ? `, assigned to ${agent.assignment.type} ${agent.assignment.id}` : "";
   byId("desk-state").textContent = `Conversation ${short(conversation)}: ${agent.state}${assignment}.`;
 }

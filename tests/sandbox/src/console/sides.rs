@@ -1,4 +1,5 @@
-//! What each side of a conversation sees: the customer in the bot's chat, the agent at the desk.
+//! What each side of a conversation sees: the customer in the bot's chat, the agent at the desk. Texts and names are those of
+//! customers and agents: the page shows them as text.
 
 use std::collections::HashSet;
 
@@ -8,20 +9,23 @@ use serde_json::{Value, json};
 
 use simulation::journal::{Entry, Exchange};
 
-/// A line of the customer's chat.
+/// A line of the customer's chat or of the agent's desk.
 #[derive(Debug, Serialize)]
 pub(super) struct Line {
     /// `user`, `bot`, `agent` or `note`.
     author: String,
     text: String,
-    /// What can be chosen on a card.
+    /// What can be chosen on a card; with its `id`, where the reader can choose.
     #[serde(skip_serializing_if = "Option::is_none")]
     card: Option<Value>,
+    /// `id` and `name` of files that can be downloaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<Value>,
 }
 
 impl Line {
     fn new(author: &str, text: impl Into<String>) -> Self {
-        Self { author: author.to_owned(), text: text.into(), card: None }
+        Self { author: author.to_owned(), text: text.into(), card: None, files: Vec::new() }
     }
 }
 
@@ -58,6 +62,9 @@ fn call(entry: &Entry, exchange: &Exchange, body: &Value) -> Option<Line> {
     let author = body["authorType"].as_str().unwrap_or("user");
     let mut line = match (&exchange.method, resource) {
         (&Method::POST, "messages") if !body["attachments"].is_null() => Line::new(author, "sent a file"),
+        (&Method::POST, "messages") if body["text"].is_null() => {
+            Line::new(author, first_card(body).map(title).unwrap_or_default())
+        }
         (&Method::POST, "messages") => Line::new(author, text(&body["text"])),
         (&Method::PUT, "action-submit") => Line::new("user", text(&body["name"])),
         (&Method::PATCH, "user") => Line::new("note", "The customer ended the chat."),
@@ -99,24 +106,47 @@ fn message(data: &Value) -> Line {
     if let Some(file) = files.next() {
         line.text = format!("{} sent the file {}", line.text, text(&file["fileName"])).trim_start().to_owned();
     }
-    if let Some(card) = data["cards"].as_array().and_then(|cards| cards.first()) {
-        let options = card["content"]["options"].as_array().into_iter().flatten();
-        let options: Vec<&str> = options.filter_map(|option| option["title"].as_str()).collect();
-        line.card = Some(json!({ "id": card["id"], "options": options }));
+    if let Some(card) = first_card(data) {
+        line.card = Some(json!({ "id": card["id"], "options": options(card) }));
         if line.text.is_empty() {
-            line.text = text(&card["content"]["title"]);
+            line.text = title(card);
         }
     }
     line
 }
 
-/// What the agent has: what 8x8 keeps of the conversation.
-pub(super) fn agent(said: Vec<(String, String)>) -> Vec<Line> {
-    let line = |(author, text): (String, String)| match text.is_empty() {
-        true => Line::new(&author, "a file or a card"),
-        false => Line::new(&author, text),
+/// What the agent has of messages as 8x8 keeps them, in either dialect.
+pub(super) fn agent(messages: &[Value]) -> Vec<Line> {
+    let line = |message: &Value| {
+        let authors = [&message["author"]["type"], &message["authorType"], &message["type"]];
+        let author = authors.into_iter().find_map(Value::as_str).unwrap_or("user");
+        let mut line = Line::new(author, text(&message["text"]));
+        let files = message["attachments"].as_array().into_iter().flatten();
+        line.files = files.map(|file| json!({ "id": file["id"], "name": file["fileName"] })).collect();
+        if let Some(card) = first_card(message) {
+            line.text = [line.text, title(card)].join(" ").trim().to_owned();
+            line.card = Some(json!({ "options": options(card) }));
+        }
+        line
     };
-    said.into_iter().map(line).collect()
+    messages.iter().map(line).collect()
+}
+
+fn first_card(message: &Value) -> Option<&Value> {
+    message["cards"].as_array()?.first()
+}
+
+/// The title of a quick reply, or the first text of an Adaptive Card.
+fn title(card: &Value) -> String {
+    let content = &card["content"];
+    let mut texts = content["body"].as_array().into_iter().flatten().map(|block| &block["text"]);
+    content["title"].as_str().or_else(|| texts.find_map(Value::as_str)).unwrap_or("a card").to_owned()
+}
+
+/// What can be chosen: the options of a quick reply, the actions of an Adaptive Card.
+fn options(card: &Value) -> Vec<&str> {
+    let all = ["options", "actions"].into_iter().filter_map(|field| card["content"][field].as_array()).flatten();
+    all.filter_map(|option| option["title"].as_str()).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -148,7 +148,7 @@ impl ContactCenter {
     async fn send_until_accepted(&self, conversation_id: &str, event: &Outgoing) {
         let webhook = event.webhook.as_str();
         if self.faults.strikes(Fault::Forged) {
-            self.send_forged(webhook, event).await;
+            self.send_forged(conversation_id, webhook, event).await;
         }
         let receiver = self.settings.clients.webhook;
         let mut is_late = self.faults.strikes(Fault::Late);
@@ -183,7 +183,7 @@ impl ContactCenter {
     }
 
     /// Somebody who has seen a genuine request sends another body with it, and one who has not signs with a key of theirs.
-    async fn send_forged(&self, webhook: &str, event: &Outgoing) {
+    async fn send_forged(&self, conversation_id: &str, webhook: &str, event: &Outgoing) {
         let body = event.body.replacen('}', " }", 1);
         let claims = self.claims(&event.event_id, 0, now_millis());
         let changed = self.signer.headers(event.body.as_bytes(), &claims);
@@ -191,7 +191,10 @@ impl ContactCenter {
         for headers in [changed, foreign] {
             let status = self.post(self.forged_target(webhook), &headers, &body).await;
             let receiver = self.settings.clients.webhook;
-            self.journal.hop("a forger", receiver, &event.event_type, &shown(status), None);
+            // Not as a hop of the event, which 8x8 has not sent yet.
+            self.journal.exchange("a forger", receiver, &event.event_type, &shown(status), None, || {
+                (conversation_id.to_owned(), None)
+            });
             self.check_forged(&event.event_type, status);
         }
     }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method};
 use serde_json::{Value, json};
+use simulation::journal::{Exchange, Reply};
 
 use crate::record::Record;
 use crate::{ContactCenter, ContactCenterApi, FileHeaders, QUEUES};
@@ -18,7 +21,7 @@ const ADAPTIVE: &str = "application/vnd.microsoft.card.adaptive";
 /// A conversation with an agent.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    contact_center: Arc<ContactCenter>,
+    pub(crate) contact_center: Arc<ContactCenter>,
     id: String,
     /// The ids of the events that came about through this handle.
     sent: Arc<Mutex<Vec<String>>>,
@@ -183,9 +186,21 @@ impl Conversation {
             record.say(agent, "agent", json!({ "attachments": [{ "id": id }] }));
             id
         });
+        self.uploaded(&id, bytes);
         let sender = json!({ "id": agent, "type": "agent" });
         let attachments: Vec<Value> = self.attachment(&id).into_iter().collect();
         self.gateway("MESSAGE", Some(json!({ "isEcho": false, "sender": sender, "attachments": attachments })));
+    }
+
+    /// An observer sees the content of an agent's file, which is not in the event. A replay needs it.
+    fn uploaded(&self, id: &str, bytes: &[u8]) {
+        self.contact_center.journal.exchange("an agent", "8x8", "POST attachments", "200", None, || {
+            let path = format!("/conversations/{}/attachments", self.id);
+            let content = Bytes::copy_from_slice(bytes);
+            let response = json!({ "id": id }).to_string().into();
+            let exchange = Exchange::new(&Method::POST, &path, &HeaderMap::new(), &content);
+            (self.id.clone(), Some(exchange.with(Reply::new(200, &HeaderMap::new(), &response))))
+        });
     }
 
     /// An attachment as an event shows it, with a URL that needs no credentials and expires.
@@ -312,6 +327,9 @@ impl Conversation {
 
     /// Chat Gateway v1.0: the payload in `data`.
     fn gateway(&self, event_type: &'static str, data: Option<Value>) {
+        if self.contact_center.follows_recording() {
+            return;
+        }
         let mut event = json!({ "eventType": event_type, "conversationId": self.id, "timestamp": now_millis() as u64 });
         if let Some(data) = data {
             event["data"] = data;
@@ -321,6 +339,9 @@ impl Conversation {
 
     /// Chat API v2.0: the payload beside the rest.
     fn flat(&self, event_type: &'static str, mut event: Value) {
+        if self.contact_center.follows_recording() {
+            return;
+        }
         event["eventType"] = event_type.into();
         event["conversationId"] = self.id.clone().into();
         event["timestamp"] = (now_millis() as u64).into();

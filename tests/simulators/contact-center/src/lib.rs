@@ -19,12 +19,14 @@ mod lists;
 mod multipart;
 mod problem;
 mod record;
+mod recorded;
 mod registry;
 mod schema;
 mod settings;
 pub mod signer;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -45,7 +47,7 @@ pub use lists::ListForm;
 pub use settings::{Agents, Authentication, Clients, ContactCenterApi, ContactCenterSettings, Credentials};
 
 use delivery::Outgoing;
-use record::Record;
+use record::{Message, Record};
 use registry::{Channel, Webhook};
 use signer::Signer;
 
@@ -70,6 +72,8 @@ pub struct ContactCenter {
     /// The next calls of these methods and resources go wrong.
     failures: Mutex<Vec<PlannedFailure>>,
     list_form: Mutex<ListForm>,
+    /// Whether it sends the events of a recording and no others.
+    follows_recording: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -153,6 +157,7 @@ impl ContactCenter {
             state: Mutex::default(),
             failures: Mutex::default(),
             list_form: Mutex::default(),
+            follows_recording: AtomicBool::new(false),
         });
         let server =
             Server::on(listener, api::router(Arc::clone(&contact_center)).merge(control::router(&contact_center)));
@@ -252,6 +257,28 @@ impl ContactCenter {
         let record = state.conversations.get(conversation_id).expect("the conversation exists");
         let text = |content: &Value| content["text"].as_str().unwrap_or_default().to_owned();
         record.messages.iter().map(|message| (message.author_type.clone(), text(&message.content))).collect()
+    }
+
+    /// The same with everything that was said, as the API shows a message; a file has its name as well.
+    pub fn messages(&self, conversation_id: &str) -> Vec<Value> {
+        let state = self.state();
+        let record = state.conversations.get(conversation_id).expect("the conversation exists");
+        let show = |message: &Message| {
+            let mut shown = message.show();
+            for attachment in shown.get_mut("attachments").and_then(Value::as_array_mut).into_iter().flatten() {
+                let file = record.attachment_kind(attachment["id"].as_str().unwrap_or_default());
+                attachment["fileName"] = file.map(|(name, _)| name).into();
+            }
+            shown
+        };
+        record.messages.iter().map(show).collect()
+    }
+
+    /// Name and content of a file of a conversation.
+    pub fn attached_file(&self, conversation_id: &str, attachment_id: &str) -> Option<(String, Vec<u8>)> {
+        let state = self.state();
+        let attachment = state.conversations.get(conversation_id)?.attachment(attachment_id).ok()?;
+        Some((attachment.filename.clone(), attachment.bytes.clone()))
     }
 
     /// A conversation as it is kept: what the API shows of it, and its history, activities and assignments.

@@ -121,14 +121,18 @@ impl Record {
     /// Adds a file and gives its id.
     pub(crate) fn attach(&mut self, filename: &str, bytes: &[u8], headers: FileHeaders) -> String {
         let id = simulation::id::base64();
+        self.attach_as(&id, filename, bytes, headers);
+        id
+    }
+
+    pub(crate) fn attach_as(&mut self, id: &str, filename: &str, bytes: &[u8], headers: FileHeaders) {
         self.attachments.push(Attachment {
-            id: id.clone(),
+            id: id.to_owned(),
             filename: filename.to_owned(),
             headers,
             created_at: now_millis() as u64,
             bytes: bytes.to_vec(),
         });
-        id
     }
 
     /// Name and media type of a file.

@@ -2,7 +2,7 @@
 //! an enum of its own for the faults.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard};
@@ -57,6 +57,17 @@ pub struct PlannedFault<F> {
     pub when: When,
 }
 
+impl<F: Fault> fmt::Display for PlannedFault<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fault = self.fault.name();
+        match self.when {
+            When::Next(times) => write!(f, "{fault}={times}"),
+            When::Share(share) => write!(f, "{fault}={}%", share * 100.0),
+            When::For(time) => write!(f, "{fault}={}s", time.as_secs_f64()),
+        }
+    }
+}
+
 impl<F: Fault> FromStr for PlannedFault<F> {
     type Err = String;
 
@@ -70,7 +81,8 @@ impl<F: Fault> FromStr for PlannedFault<F> {
             let percent: f64 = percent.parse().map_err(|_| bad())?;
             When::Share((0.0..=100.0).contains(&percent).then_some(percent / 100.0).ok_or_else(bad)?)
         } else if let Some(seconds) = when.strip_suffix('s') {
-            When::For(Duration::from_secs(seconds.parse().map_err(|_| bad())?))
+            let seconds = seconds.parse().map_err(|_| bad())?;
+            When::For(Duration::try_from_secs_f64(seconds).map_err(|_| bad())?)
         } else {
             When::Next(when.parse().map_err(|_| bad())?)
         };

@@ -24,7 +24,7 @@ pub struct QueueSettings {
     /// `DeduplicationScope: messageGroup` (high-throughput mode) instead of the whole queue.
     pub deduplicates_per_group: bool,
     /// How many times faster than in life a hidden message comes back: hours of outage pass in minutes.
-    pub haste: u32,
+    pub time_scale: u32,
 }
 
 /// A message as a receiver sees it.
@@ -277,7 +277,7 @@ impl FifoQueue {
     }
 
     fn hasty(&self, timeout: Duration) -> Duration {
-        timeout / self.settings.haste
+        timeout / self.settings.time_scale
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -65,7 +65,7 @@ impl Sqs {
             visibility_timeout: Duration::from_secs(seconds("VisibilityTimeout").unwrap_or(30)),
             redrive: None,
             deduplicates_per_group: attribute("DeduplicationScope") == Some("messageGroup"),
-            haste: 1,
+            time_scale: 1,
         });
         self.queues().entry(name.to_owned()).or_insert(queue);
         Ok(json!({ "QueueUrl": format!("{base}/123456789012/{name}") }))

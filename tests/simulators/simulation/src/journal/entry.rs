@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -38,7 +40,7 @@ pub struct Entry {
     pub from: String,
     /// Who receives.
     pub to: String,
-    /// The type of an event, the operation of a call, or `note`.
+    /// The type of an event, the operation of a call; of a sentence `note`, `fault` or `kill`.
     pub kind: String,
     /// The event, or empty.
     pub event_id: String,
@@ -66,6 +68,7 @@ pub struct Exchange {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
+    is_cut: bool,
     reply: OnceLock<Reply>,
 }
 
@@ -88,6 +91,7 @@ impl Exchange {
             path: path.to_owned(),
             headers: masked(headers),
             body: limited(body),
+            is_cut: body.len() > BODY_LIMIT,
             reply: OnceLock::new(),
         }
     }
@@ -113,7 +117,7 @@ impl Exchange {
     }
 
     fn show(&self) -> Value {
-        json!({
+        let mut shown = json!({
             "method": self.method.as_str(),
             "path": self.path,
             "headers": self.headers,
@@ -121,7 +125,22 @@ impl Exchange {
             "response": self.replied().map(|reply| {
                 json!({ "status": reply.status, "headers": reply.headers, "body": text(&reply.body) })
             }),
-        })
+        });
+        // A picture is no text, and a replay sends it again.
+        if std::str::from_utf8(&self.body).is_err() {
+            shown["body_base64"] = STANDARD.encode(&self.body).into();
+        }
+        if self.is_cut {
+            shown["is_cut"] = true.into();
+        }
+        shown
+    }
+
+    /// The type and the conversation that an event's body names; both empty if it names neither.
+    pub(super) fn event(&self) -> (String, String) {
+        let event: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+        (field("eventType"), field("conversationId"))
     }
 }
 

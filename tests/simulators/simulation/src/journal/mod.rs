@@ -23,13 +23,13 @@ pub use entry::{Entry, Exchange, Reply};
 pub struct Journal {
     is_shown: bool,
     started: Instant,
-    events: Mutex<HashMap<String, Journey>>,
+    events: Mutex<HashMap<String, EventTrace>>,
     observer: OnceLock<Observer>,
 }
 
-/// An event on its way.
+/// Where and when an event was seen on its way.
 #[derive(Debug, Clone)]
-pub struct Journey {
+pub struct EventTrace {
     what: String,
     /// Its conversation; empty if it is not known.
     pub conversation_id: String,
@@ -40,7 +40,7 @@ pub struct Journey {
     pub received_at: Option<Instant>,
 }
 
-impl Journey {
+impl EventTrace {
     /// From the sender's post to the last receiver's receipt, if it got there.
     pub fn latency(&self) -> Option<Duration> {
         Some(self.received_at?.duration_since(self.sent_at))
@@ -87,8 +87,12 @@ impl Journal {
         details: impl FnOnce() -> (String, Exchange),
     ) -> Option<Arc<Entry>> {
         let observer = self.observer.get()?;
-        let (what, conversation_id) = self.known(event_id);
         let (outcome, request) = details();
+        let (mut what, mut conversation_id) = self.known(event_id);
+        // Our 8x8 has not sent it: a forger did, or another contact center.
+        if conversation_id.is_empty() {
+            (what, conversation_id) = request.event();
+        }
         let draft = Draft {
             event_id,
             conversation_id: &conversation_id,
@@ -113,15 +117,15 @@ impl Journal {
         let now = Instant::now();
         let what = format!("{event_type:<19} {}", short(conversation_id));
         let mut events = self.events();
-        let journey = events.entry(event_id.to_owned()).or_insert(Journey {
+        let trace = events.entry(event_id.to_owned()).or_insert(EventTrace {
             what,
             conversation_id: conversation_id.to_owned(),
             sent_at: now,
             last_hop: now,
             received_at: None,
         });
-        if journey.received_at.is_none() {
-            (journey.sent_at, journey.last_hop) = (now, now);
+        if trace.received_at.is_none() {
+            (trace.sent_at, trace.last_hop) = (now, now);
         }
     }
 
@@ -142,16 +146,16 @@ impl Journal {
         let now = Instant::now();
         let (what, conversation_id, took) = {
             let mut events = self.events();
-            let journey = events.entry(event_id.to_owned()).or_insert_with(|| Journey {
+            let trace = events.entry(event_id.to_owned()).or_insert_with(|| EventTrace {
                 what: format!("{:<19} {}", "event", short(event_id)),
                 conversation_id: String::new(),
                 sent_at: now,
                 last_hop: now,
                 received_at: None,
             });
-            let took = now - journey.last_hop;
-            journey.last_hop = now;
-            (journey.what.clone(), self.if_observed(journey), took)
+            let took = now - trace.last_hop;
+            trace.last_hop = now;
+            (trace.what.clone(), self.if_observed(trace), took)
         };
         self.show(from, to, &what, outcome, Some(took));
         if let Some(observer) = self.observer.get() {
@@ -168,8 +172,8 @@ impl Journal {
 
     /// The last receiver has an event, for the first time.
     pub fn event_received(&self, event_id: &str) {
-        if let Some(journey) = self.events().get_mut(event_id) {
-            journey.received_at = Some(Instant::now());
+        if let Some(trace) = self.events().get_mut(event_id) {
+            trace.received_at = Some(Instant::now());
         }
     }
 
@@ -214,28 +218,42 @@ impl Journal {
 
     /// A sentence between the hops.
     pub fn say(&self, sentence: &str) {
+        self.note("note", sentence, sentence);
+    }
+
+    /// A fault is switched on or off, as the command line writes it: `bot-500=3`.
+    pub fn switched(&self, fault: &str) {
+        self.note("fault", fault, &format!("fault {fault}"));
+    }
+
+    /// The waiting processes of a function are killed, and the next one in the middle of its work.
+    pub fn killed(&self, function: &str) {
+        self.note("kill", function, &format!("kill {function}"));
+    }
+
+    fn note(&self, kind: &str, outcome: &str, shown: &str) {
         if self.is_shown {
-            println!("{:>9}  — {sentence}", clock(self.started.elapsed()));
+            println!("{:>9}  — {shown}", clock(self.started.elapsed()));
         }
         if let Some(observer) = self.observer.get() {
-            observer.publish(&self.started, Draft::new("", "", "note", sentence));
+            observer.publish(&self.started, Draft::new("", "", kind, outcome));
         }
     }
 
     /// From the sender's post to the last receiver's receipt, for each event that got there.
     pub fn latencies(&self) -> Vec<Duration> {
-        let mut latencies: Vec<_> = self.events().values().filter_map(Journey::latency).collect();
+        let mut latencies: Vec<_> = self.events().values().filter_map(EventTrace::latency).collect();
         latencies.sort();
         latencies
     }
 
-    /// The journeys so far.
-    pub fn journeys(&self) -> Vec<Journey> {
+    /// The traces so far.
+    pub fn traces(&self) -> Vec<EventTrace> {
         self.events().values().cloned().collect()
     }
 
-    /// The journeys so far, which are then forgotten.
-    pub fn take(&self) -> Vec<Journey> {
+    /// The traces so far, which are then forgotten.
+    pub fn take(&self) -> Vec<EventTrace> {
         std::mem::take(&mut *self.events()).into_values().collect()
     }
 
@@ -250,16 +268,16 @@ impl Journal {
     /// What is known of an event: what it is, for people, and its conversation.
     fn known(&self, event_id: &str) -> (String, String) {
         let events = self.events();
-        let journey = events.get(event_id);
-        journey.map(|journey| (journey.what.clone(), self.if_observed(journey))).unwrap_or_default()
+        let trace = events.get(event_id);
+        trace.map(|trace| (trace.what.clone(), self.if_observed(trace))).unwrap_or_default()
     }
 
     /// The conversation of an event, which only an observer wants.
-    fn if_observed(&self, journey: &Journey) -> String {
-        self.observer.get().map(|_| journey.conversation_id.clone()).unwrap_or_default()
+    fn if_observed(&self, trace: &EventTrace) -> String {
+        self.observer.get().map(|_| trace.conversation_id.clone()).unwrap_or_default()
     }
 
-    fn events(&self) -> MutexGuard<'_, HashMap<String, Journey>> {
+    fn events(&self) -> MutexGuard<'_, HashMap<String, EventTrace>> {
         self.events.lock().expect("no holder panics")
     }
 }
