@@ -197,10 +197,12 @@ impl ContactCenter {
         state.channels.remove(id);
     }
 
-    /// Adds a channel behind the API's back, to make lists longer than a page.
+    /// Adds a channel behind the API's back, to make lists longer than a page. It has the first of the webhooks.
     pub fn add_channel(&self, name: &str) {
-        let channel = Channel { name: name.to_owned(), webhook_id: "w".to_owned(), queue_id: "101".to_owned() };
-        self.state().channels.insert(simulation::id::base64(), channel);
+        let mut state = self.state();
+        let webhook_id = state.webhooks.keys().next().cloned().unwrap_or_default();
+        let channel = Channel { name: name.to_owned(), webhook_id, queue_id: "101".to_owned() };
+        state.channels.insert(simulation::id::base64(), channel);
     }
 
     /// Adds a webhook and a channel that someone else registered, and gives their ids.
