@@ -293,6 +293,8 @@ async fn the_bridge_and_an_independent_verification_agree_on_every_request() {
         body.clone(),
     ));
     rejected.push(("not an object", jws("[]"), body.clone()));
+    let values = format!(r#"["RS256","{kid}",false,["b64"],null,null,null,null]"#);
+    rejected.push(("an array of the values", jws(&values), body.clone()));
     for signature in ["..", "a..b", "a.b.c", "Bearer x"] {
         rejected.push((signature, with("x-8x8-signature", signature), body.clone()));
     }

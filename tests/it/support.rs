@@ -29,7 +29,15 @@ impl Stack {
     }
 
     pub async fn with(settings: SandboxSettings) -> Self {
-        let sandbox = Sandbox::start(settings).await;
+        Self::registered(Sandbox::start(settings).await).await
+    }
+
+    /// A second one, at the same 8x8.
+    pub async fn beside(&self, settings: SandboxSettings) -> Self {
+        Self::registered(self.start_beside(settings).await).await
+    }
+
+    async fn registered(sandbox: Sandbox) -> Self {
         let channel_id = sandbox.register("101").await.expect("the channel can be registered");
         Self { sandbox, channel_id, client: Client::new() }
     }

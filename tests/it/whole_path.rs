@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, Stack, received};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_reaches_the_bot_platform_in_both_dialects() {
-    for (api, events) in [(ContactCenterApi::ChatGatewayV1, 26), (ContactCenterApi::ChatApiV2, 11)] {
+    for (api, events) in [(ContactCenterApi::ChatGatewayV1, 28), (ContactCenterApi::ChatApiV2, 11)] {
         let contact_center = ContactCenterSettings { api, ..ContactCenterSettings::default() };
         let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
         stack.refresh_tokens().await.expect("the first token");

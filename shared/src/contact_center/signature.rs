@@ -170,7 +170,12 @@ impl<'h> DetachedJws<'h> {
     /// `alg` comes from the sender: it is compared with the one that 8x8 uses before a key is touched.
     fn parse(text: &'h str) -> Option<Self> {
         let (header, signature) = text.split_once("..")?;
-        let jose: JoseHeader = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+        let json = URL_SAFE_NO_PAD.decode(header).ok()?;
+        // Serde reads a struct from an array as well; a JOSE header is an object (RFC 7515, section 4).
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return None;
+        }
+        let jose: JoseHeader = serde_json::from_slice(&json).ok()?;
         let brings_a_key = jose.jku.is_some() || jose.x5u.is_some() || jose.jwk.is_some() || jose.x5c.is_some();
         if jose.alg != "RS256" || jose.b64 || jose.crit != ["b64"] || brings_a_key {
             return None;
@@ -237,6 +242,8 @@ mod tests {
             r#"{"b64":false,"crit":["b64"],"kid":"k","alg":"RS256","x5u":"https://evil.example"}"#,
             r#"{"b64":false,"crit":["b64"],"kid":"k","alg":"RS256","jwk":{}}"#,
             r#"{"b64":false,"crit":["b64"],"kid":"k","alg":"RS256","x5c":[]}"#,
+            r#"["RS256","k",false,["b64"],null,null,null,null]"#,
+            " \t[\"RS256\",\"k\",false,[\"b64\"],null,null,null,null]",
             "[]",
             "",
         ] {

@@ -297,7 +297,7 @@ pub fn deploy(
         Authentication::Password => "password",
     };
     let values = BTreeMap::from([
-        ("INTEGRATION_NAME", "sandbox".to_owned()),
+        ("INTEGRATION_NAME", settings.integration_name.clone()),
         ("CONTACT_CENTER_ENDPOINT", endpoints.contact_center_endpoint.to_owned()),
         ("CONTACT_CENTER_API", api.to_owned()),
         ("CONTACT_CENTER_TENANT_ID", contact_center.tenant_id.clone()),

@@ -50,11 +50,11 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     conversation.writes(anna, "confidential: I am looking at your order \u{2028} now");
     sandbox.settle(PATIENCE).await;
 
-    journal.say("the customer sends a picture, the agent a file and a card, and the customer submits it");
+    journal.say("the customer sends a picture, the agent a file and two cards, and the customer uses both");
     script.send_picture(&conversation).await?;
     conversation.reads(anna);
     conversation.sends_file(anna, "order.txt", b"confidential: on its way");
-    script.answer_card(&conversation, anna).await?;
+    script.answer_cards(&conversation, anna).await?;
 
     journal.say("8x8 sends the next event twice, and someone forges one");
     sandbox.fault(contact_center::Fault::Duplicate, When::Next(1));
@@ -128,11 +128,29 @@ impl Script<'_> {
         Ok(())
     }
 
-    async fn answer_card(&self, conversation: &Conversation, agent: &str) -> Result<(), String> {
+    async fn answer_cards(&self, conversation: &Conversation, agent: &str) -> Result<(), String> {
         let options = json!({ "options": [{ "title": "Send it again" }, { "title": "Refund" }] });
         let Some(card) = conversation.sends_card(agent, &options) else { return Ok(()) };
-        let path = format!("/{}/cards/{card}/action-submit", conversation.id());
-        let (status, answer) = self.sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": "Refund" })).await;
+        self.act_on_card(conversation, &card, "action-submit", "Refund").await?;
+        let content = json!({
+            "type": "AdaptiveCard",
+            "version": "1.5",
+            "body": [{ "type": "TextBlock", "text": "confidential: refund of 20.00?" }],
+            "actions": [{ "type": "Action.Execute", "title": "Confirm", "verb": "confirm" }],
+        });
+        let Some(card) = conversation.sends_adaptive_card(agent, &content) else { return Ok(()) };
+        self.act_on_card(conversation, &card, "action-execute", "Confirm").await
+    }
+
+    async fn act_on_card(
+        &self,
+        conversation: &Conversation,
+        card: &str,
+        action: &str,
+        name: &str,
+    ) -> Result<(), String> {
+        let path = format!("/{}/cards/{card}/{action}", conversation.id());
+        let (status, answer) = self.sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": name })).await;
         expect("a card's action", status, StatusCode::NO_CONTENT, &answer)
     }
 

@@ -63,6 +63,8 @@ pub const CONVERSATIONS: &str = "/v1/liveAgent/conversations";
 /// How a sandbox is set up.
 #[derive(Debug, Clone)]
 pub struct SandboxSettings {
+    /// `INTEGRATION_NAME`, which names webhook and channel at 8x8.
+    pub integration_name: String,
     /// 8x8.
     pub contact_center: ContactCenterSettings,
     /// The bot platform.
@@ -92,6 +94,7 @@ pub struct SandboxSettings {
 impl Default for SandboxSettings {
     fn default() -> Self {
         Self {
+            integration_name: "sandbox".to_owned(),
             contact_center: ContactCenterSettings::default(),
             bot: BotPlatformSettings::default(),
             contact_center_endpoint: None,
@@ -121,6 +124,8 @@ pub struct Sandbox {
     pub queues: Queues,
     /// 8x8.
     pub contact_center: Arc<ContactCenter>,
+    /// Where the functions reach it.
+    pub contact_center_server: Server,
     /// The bot platform.
     pub bot: Arc<BotPlatform>,
     /// The functions, as [`deployment::FUNCTIONS`] has them.
@@ -142,18 +147,42 @@ pub struct Sandbox {
 impl Sandbox {
     /// Builds the functions if they are not up to date and starts everything.
     pub async fn start(settings: SandboxSettings) -> Self {
-        let binaries = build::functions();
         let faults = SandboxFaults::default();
         let journal = Arc::new(Journal::new(settings.is_shown));
-        let (cloud, cloud_server) = Cloud::start(Arc::clone(&faults.aws), Arc::clone(&journal)).await;
         let clients = contact_center::Clients {
             webhook: deployment::RECEIVE_MESSAGE,
             conversations: deployment::CONVERSE,
             registrar: deployment::REGISTER_CHANNEL,
         };
         let contact_center = ContactCenterSettings { clients, ..settings.contact_center.clone() };
-        let (contact_center, contact_center_server) =
+        let (contact_center, server) =
             ContactCenter::start(contact_center, Arc::clone(&faults.contact_center), Arc::clone(&journal)).await;
+        let sandbox = Self::join(settings, faults, journal, contact_center, server).await;
+        sandbox.contact_center.aim_forgers_at(sandbox.api_url(RECEIVE_MESSAGE));
+        sandbox
+    }
+
+    /// Starts another set at the same 8x8, with an AWS account and a bot platform of its own, as a second stack on one tenant
+    /// is. It reaches 8x8 at a server of its own, [`Self::contact_center_server`], and has 8x8's faults and the journal in common
+    /// with the first set. `settings` needs another [`SandboxSettings::integration_name`]; the settings of 8x8 are the first's.
+    pub async fn start_beside(&self, settings: SandboxSettings) -> Self {
+        let settings = SandboxSettings { contact_center: self.contact_center.settings().clone(), ..settings };
+        let contact_center = Arc::clone(&self.faults.contact_center);
+        let faults = SandboxFaults { contact_center, ..SandboxFaults::default() };
+        let server = self.contact_center.second_server().await;
+        Self::join(settings, faults, Arc::clone(&self.journal), Arc::clone(&self.contact_center), server).await
+    }
+
+    /// Starts everything but 8x8.
+    async fn join(
+        settings: SandboxSettings,
+        faults: SandboxFaults,
+        journal: Arc<Journal>,
+        contact_center: Arc<ContactCenter>,
+        contact_center_server: Server,
+    ) -> Self {
+        let binaries = build::functions();
+        let (cloud, cloud_server) = Cloud::start(Arc::clone(&faults.aws), Arc::clone(&journal)).await;
         let callers = bot_platform::Callers { logs_in: "the functions", delivers: deployment::DELIVER_MESSAGE };
         let bot = BotPlatformSettings { callers, ..settings.bot.clone() };
         let (bot, bot_server) = BotPlatform::start(bot, Arc::clone(&faults.bot_platform), Arc::clone(&journal)).await;
@@ -187,7 +216,6 @@ impl Sandbox {
             callback_url: &callback_url,
             cloud_url: &cloud_server.url(),
         };
-        contact_center.aim_forgers_at(format!("{api_url}{RECEIVE_MESSAGE}"));
         let logs = Arc::new(Mutex::new(Vec::new()));
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
         let functions = deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, &log_sender);
@@ -220,13 +248,14 @@ impl Sandbox {
             ("our callback URL", callback_url.clone()),
             ("AWS", cloud_server.url()),
         ];
-        let servers = vec![cloud_server, contact_center_server, bot_server, load_balancer_server, api];
+        let servers = vec![cloud_server, bot_server, load_balancer_server, api];
         let sandbox = Self {
             faults,
             journal,
             cloud,
             queues,
             contact_center,
+            contact_center_server,
             bot,
             functions,
             load_balancer,

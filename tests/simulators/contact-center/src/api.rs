@@ -14,9 +14,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::Fault;
 use crate::problem::Problem;
-use crate::{Authentication, ContactCenter, ContactCenterApi, Effect, FailureKind, PlannedFailure};
+use crate::{Authentication, ContactCenter, ContactCenterApi, Effect, FailureKind, Fault, PlannedFailure, fault};
 use simulation::journal::{Exchange, Reply};
 
 pub(crate) fn router(contact_center: Arc<ContactCenter>) -> Router {
@@ -40,7 +39,7 @@ const SLOW: Duration = Duration::from_secs(9);
 pub(crate) enum Body {
     Empty,
     Json(Value),
-    File { name: String, bytes: Vec<u8> },
+    File { headers: HeaderMap, bytes: Vec<u8> },
 }
 
 pub(crate) type Answer = Result<(StatusCode, Body), Problem>;
@@ -70,11 +69,8 @@ async fn answer(
     contact_center.journal.exchange(caller, "8x8", &shown(&call), &outcome, None, || details(&call, &uri, &answer));
     match answer {
         Ok((status, Body::Empty)) => status.into_response(),
-        Ok((status, Body::File { name, bytes })) => {
-            let disposition = disposition(&name);
-            let headers = [("content-type", "application/octet-stream"), ("content-disposition", &disposition)];
-            (status, headers, bytes).into_response()
-        }
+        // Not as a `Vec<u8>`, which would add a content type.
+        Ok((status, Body::File { headers, bytes })) => (status, headers, axum::body::Body::from(bytes)).into_response(),
         Ok((status, Body::Json(body))) => {
             let content_type = match contact_center.settings.api {
                 ContactCenterApi::ChatGatewayV1 if !uri.path().ends_with("/public") => "application/hal+json",
@@ -86,18 +82,11 @@ async fn answer(
     }
 }
 
-/// `Content-Disposition` with a file's name as a quoted string (RFC 6266, section 4.1). 8x8 does not document what it does
-/// with a name outside ASCII; it is sent as UTF-8. A header cannot hold control characters: a client gets `_` for each.
-fn disposition(name: &str) -> String {
-    let quoted = name.replace(|character: char| character.is_control(), "_").replace('\\', r"\\").replace('"', r#"\""#);
-    format!("attachment; filename=\"{quoted}\"")
-}
-
 /// What the caller gets of a call that goes wrong.
-async fn failed(kind: FailureKind) -> Answer {
+async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
     Err(match kind {
         FailureKind::Status400 => Problem::bad_request("invalid_request", "The call fails on purpose."),
-        FailureKind::Status500 => Problem::internal(),
+        FailureKind::Status500 => Problem::internal(api),
         FailureKind::Status504 => Problem::gateway_timeout(),
         FailureKind::Status429 => Problem::too_many_requests(),
         FailureKind::Drops => Problem::dropped(),
@@ -168,7 +157,7 @@ impl ContactCenter {
         let tenant = self.settings.tenant_id.as_str();
         match (self.settings.api, call.method, call.path.as_slice()) {
             (_, "POST", ["oauth", "v2", "token"]) => match self.planned_failure("POST", "token") {
-                Some(failure) => failed(failure.kind).await,
+                Some(failure) => failed(failure.kind, self.settings.api).await,
                 None => self.token(call),
             },
             (ContactCenterApi::ChatGatewayV1, "GET", ["chat-gateway", "v1", "jwk", id, "public"])
@@ -217,7 +206,7 @@ impl ContactCenter {
             }
             Effect::After(time) => self.carry_out_later(time, call, method, path),
         }
-        failed(failure.kind).await
+        failed(failure.kind, self.settings.api).await
     }
 
     /// Does what is asked for when the caller has given up.
@@ -252,7 +241,7 @@ impl ContactCenter {
         if method == "POST" && self.faults.strikes(Fault::CarriesOutLate) {
             let kinds = [FailureKind::Drops, FailureKind::Hangs, FailureKind::Status500, FailureKind::Status504];
             let kind = fastrand::choice(kinds)?;
-            return planned(kind, Effect::After(Duration::from_millis(fastrand::u64(1000..4000))));
+            return planned(kind, Effect::After(fault::delay()));
         }
         let faults = [
             (Fault::Drops, FailureKind::Drops),
@@ -323,8 +312,8 @@ impl ContactCenter {
         let known = state.file_urls.get(token).filter(|(_, _, until)| Instant::now() < *until);
         let (conversation, attachment, _) = known.ok_or_else(|| Problem::forbidden("Request has expired"))?;
         let file = state.conversations.get(conversation).and_then(|record| record.file(attachment));
-        let (name, bytes) = file.ok_or_else(|| Problem::not_found("Attachment", attachment))?;
-        Ok((StatusCode::OK, Body::File { name, bytes }))
+        let (headers, bytes) = file.ok_or_else(|| Problem::not_found("Attachment", attachment))?;
+        Ok((StatusCode::OK, Body::File { headers, bytes }))
     }
 
     fn token(&self, call: &Call<'_>) -> Answer {
@@ -367,7 +356,7 @@ impl ContactCenter {
 
     fn key(&self, id: &str) -> Answer {
         if self.faults.strikes(Fault::KeysDown) {
-            return Err(Problem::internal());
+            return Err(Problem::internal(self.settings.api));
         }
         if id != self.signer.key_id() {
             return Err(Problem::not_found("JWK", id));

@@ -1,21 +1,20 @@
 //! Conversations of the Chat Gateway: what a bot asks of them, checked as strictly as 8x8's OpenAPI file describes it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::api::{Answer, Body, Call, json_body, ok};
 use crate::checks::{check_assignment, check_message, check_post_agent_assignment, check_user};
-use crate::events::now_millis;
+use crate::files::FileHeaders;
 use crate::multipart::Form;
 use crate::problem::Problem;
 use crate::record::{Attachment, Message, Participant, Record, iso8601};
+use crate::registry::invalid_webhook;
 use crate::schema::Object;
 use crate::{Agents, ContactCenter, Fault};
-
-/// Milliseconds after which a message is listed, where that takes a while.
-const SHOWN_AFTER: u64 = 3000;
 
 impl ContactCenter {
     /// Answers an operation of the Chat Gateway whose path lies below `conversations`.
@@ -93,9 +92,8 @@ impl ContactCenter {
                 no_content()
             }
             ("GET", ["messages"]) => {
-                let hidden = if self.faults.strikes(Fault::ListsLate) { SHOWN_AFTER } else { 0 };
-                let until = (now_millis() as u64).saturating_sub(hidden);
-                let shown = record.messages.iter().filter(|message| message.created_at <= until);
+                let (is_late, now) = (self.faults.strikes(Fault::ListsLate), Instant::now());
+                let shown = record.messages.iter().filter(|message| !is_late || message.listed_late_at <= now);
                 let mut messages: Vec<Value> = shown.map(Message::show).collect();
                 if !self.faults.strikes(Fault::ListsOldestFirst) {
                     newest_first_unless_asked(&mut messages, call)?;
@@ -129,14 +127,14 @@ impl ContactCenter {
                 let form = Form::parse(call.headers, call.body)?;
                 let (filename, bytes) = form.file("attachment")?;
                 form.one_of("authorType", &["bot", "user"])?;
-                let id = record.attach(filename, bytes);
+                let id = record.attach(filename, bytes, FileHeaders::default());
                 ok(record.attachment(&id)?.show())
             }
             ("GET", ["attachments", attachment]) => ok(record.attachment(attachment)?.show()),
             ("GET", ["attachments", attachment, "content"]) => {
-                let attachment = record.attachment(attachment)?;
-                let (name, bytes) = (attachment.filename.clone(), attachment.bytes.clone());
-                Ok((StatusCode::OK, Body::File { name, bytes }))
+                let file = record.file(attachment);
+                let (headers, bytes) = file.ok_or_else(|| Problem::not_found("Attachment", attachment))?;
+                Ok((StatusCode::OK, Body::File { headers, bytes }))
             }
             _ => Err(Problem::not_found("path", &path.join("/"))),
         }
@@ -204,35 +202,40 @@ impl ContactCenter {
                 check_message(message, &[])?;
             }
         }
-        let (id, created_at) = self
-            .open(channel_id, body["user"].clone(), assignment, history)
-            .ok_or_else(|| invalid_channel(channel_id))?;
+        let (id, created_at) = self.open(channel_id, body["user"].clone(), assignment, history)?;
         let created = json!({ "conversationId": id, "createdAt": iso8601(created_at) });
         Ok((StatusCode::ACCEPTED, Body::Json(created)))
     }
 
-    /// Opens a conversation and says so to the webhook; `None` if there is no such channel. Gives its id and the time.
+    /// Opens a conversation and says so to the webhook; fails if there is no such channel, or its webhook was removed. Gives
+    /// its id and the time.
     pub(crate) fn open(
         self: &Arc<Self>,
         channel_id: &str,
         user: Value,
         assignment: Value,
         history: Vec<Value>,
-    ) -> Option<(String, u64)> {
+    ) -> Result<(String, u64), Problem> {
         let (id, created_at) = {
             let mut state = self.state();
             let queue_id = match assignment["type"].as_str() {
                 Some("queue") => assignment["id"].as_str(),
                 Some(_) | None => None,
             };
-            let queue_id = queue_id.or(Some(&state.channels.get(channel_id)?.queue_id))?.to_owned();
+            let channel = state.channels.get(channel_id).ok_or_else(|| {
+                Problem::bad_request("invalid_channel", &format!("Channel ID {channel_id} is invalid."))
+            })?;
+            if !state.webhooks.contains_key(&channel.webhook_id) {
+                return Err(invalid_webhook(&channel.webhook_id));
+            }
+            let queue_id = queue_id.unwrap_or(&channel.queue_id).to_owned();
             let mut record = Record::new(channel_id, &queue_id, user, assignment);
             record.history = history;
             let (id, created_at) = (simulation::id::base64(), record.created_at);
             state.conversations.insert(id.clone(), record);
             (id, created_at)
         };
-        // A channel whose webhook is gone has nowhere to send events to.
+        // The channel or its webhook may be removed at this moment.
         if let Some(conversation) = self.conversation(&id) {
             conversation.created();
             conversation.queued();
@@ -240,7 +243,7 @@ impl ContactCenter {
                 conversation.agent_greets();
             }
         }
-        Some((id, created_at))
+        Ok((id, created_at))
     }
 
     /// The user leaves: the end of a conversation.
@@ -266,10 +269,6 @@ impl ContactCenter {
 
 fn no_content() -> Answer {
     Ok((StatusCode::NO_CONTENT, Body::Empty))
-}
-
-pub(crate) fn invalid_channel(id: &str) -> Problem {
-    Problem::bad_request("invalid_channel", &format!("Channel ID {id} is invalid."))
 }
 
 fn newest_first_unless_asked(messages: &mut [Value], call: &Call<'_>) -> Result<(), Problem> {

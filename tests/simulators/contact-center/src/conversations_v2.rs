@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::ContactCenter;
 use crate::api::{Answer, Body, Call, json_body, ok};
-use crate::conversations::invalid_channel;
 use crate::problem::Problem;
 use crate::record::{Message, Participant, Record, iso8601};
 use crate::schema::Object;
@@ -105,9 +104,7 @@ impl ContactCenter {
                 check_message(message, "type")?;
             }
         }
-        let (id, created_at) = self
-            .open(channel_id, body["customer"].clone(), Value::Null, history)
-            .ok_or_else(|| invalid_channel(channel_id))?;
+        let (id, created_at) = self.open(channel_id, body["customer"].clone(), Value::Null, history)?;
         Ok((StatusCode::ACCEPTED, Body::Json(json!({ "conversationId": id, "timestamp": created_at }))))
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use simulation::id;
 use tokio::sync::mpsc;
 
 use crate::events::now_millis;
@@ -24,6 +23,7 @@ pub(crate) struct Outgoing {
     number: usize,
     event_id: String,
     event_type: String,
+    webhook: String,
     body: String,
 }
 
@@ -102,55 +102,51 @@ impl ContactCenter {
         Some(status)
     }
 
-    /// Puts an event behind those of the same conversation that wait to be sent. Gives its id.
+    /// Puts an event behind those of the same conversation that wait to be sent.
     pub(crate) fn enqueue(
         self: &Arc<Self>,
+        event_id: &str,
         conversation_id: &str,
-        webhook: &str,
+        webhook: String,
         event_type: &str,
         body: String,
-    ) -> String {
-        let event_id = id::base64();
+    ) {
+        let (event_id, event_type) = (event_id.to_owned(), event_type.to_owned());
         let mut state = self.state();
         let number = state.events.len();
         state.events.push(LoggedEvent {
             id: event_id.clone(),
-            event_type: event_type.to_owned(),
+            event_type: event_type.clone(),
             conversation_id: conversation_id.to_owned(),
-            webhook: webhook.to_owned(),
+            webhook: webhook.clone(),
             body: body.clone(),
             headers: Vec::new(),
             attempts: Vec::new(),
         });
-        let outgoing = Outgoing { number, event_id: event_id.clone(), event_type: event_type.to_owned(), body };
+        let outgoing = Outgoing { number, event_id, event_type, webhook, body };
         state.unanswered += 1;
         let outbox = state.outboxes.entry(conversation_id.to_owned()).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
             let contact_center = Arc::clone(self);
-            tokio::spawn(contact_center.deliver(conversation_id.to_owned(), webhook.to_owned(), receiver));
+            tokio::spawn(contact_center.deliver(conversation_id.to_owned(), receiver));
             sender
         });
         outbox.send(outgoing).expect("the conversation's task lives as long as the contact center");
-        event_id
     }
 
     /// Sends the events of one conversation in order, each until it gets a 2xx.
-    async fn deliver(
-        self: Arc<Self>,
-        conversation_id: String,
-        webhook: String,
-        mut outbox: mpsc::UnboundedReceiver<Outgoing>,
-    ) {
+    async fn deliver(self: Arc<Self>, conversation_id: String, mut outbox: mpsc::UnboundedReceiver<Outgoing>) {
         while let Some(event) = outbox.recv().await {
             let follower = if self.faults.strikes(Fault::Reorder) { outbox.try_recv().ok() } else { None };
             if let Some(follower) = follower {
-                self.send_until_accepted(&conversation_id, &webhook, &follower).await;
+                self.send_until_accepted(&conversation_id, &follower).await;
             }
-            self.send_until_accepted(&conversation_id, &webhook, &event).await;
+            self.send_until_accepted(&conversation_id, &event).await;
         }
     }
 
-    async fn send_until_accepted(&self, conversation_id: &str, webhook: &str, event: &Outgoing) {
+    async fn send_until_accepted(&self, conversation_id: &str, event: &Outgoing) {
+        let webhook = event.webhook.as_str();
         if self.faults.strikes(Fault::Forged) {
             self.send_forged(conversation_id, webhook, event).await;
         }

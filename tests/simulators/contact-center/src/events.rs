@@ -10,17 +10,19 @@ use serde_json::{Value, json};
 use simulation::journal::{Exchange, Reply};
 
 use crate::record::Record;
-use crate::{ContactCenter, ContactCenterApi, QUEUES};
+use crate::{ContactCenter, ContactCenterApi, FileHeaders, QUEUES};
 
 /// The content type of quick replies.
 const QUICK_REPLIES: &str = "application/8x8.quick.replies";
+
+/// The content type of adaptive cards.
+const ADAPTIVE: &str = "application/vnd.microsoft.card.adaptive";
 
 /// A conversation with an agent.
 #[derive(Debug, Clone)]
 pub struct Conversation {
     pub(crate) contact_center: Arc<ContactCenter>,
     id: String,
-    webhook: String,
     /// The ids of the events that came about through this handle.
     sent: Arc<Mutex<Vec<String>>>,
 }
@@ -39,10 +41,15 @@ impl ContactCenter {
 
     /// The conversation of that id; `None` if its channel has no webhook that could be told of it.
     pub fn conversation(self: &Arc<Self>, id: &str) -> Option<Conversation> {
+        self.webhook_of(id)?;
+        Some(Conversation { contact_center: Arc::clone(self), id: id.to_owned(), sent: Arc::default() })
+    }
+
+    /// Where an event of the conversation goes now: to the webhook that its channel has.
+    fn webhook_of(&self, conversation_id: &str) -> Option<String> {
         let state = self.state();
-        let channel = state.channels.get(&state.conversations.get(id)?.channel_id)?;
-        let webhook = state.webhooks.get(&channel.webhook_id)?.uri.clone();
-        Some(Conversation { contact_center: Arc::clone(self), id: id.to_owned(), webhook, sent: Arc::default() })
+        let channel = state.channels.get(&state.conversations.get(conversation_id)?.channel_id)?;
+        Some(state.webhooks.get(&channel.webhook_id)?.uri.clone())
     }
 }
 
@@ -166,11 +173,16 @@ impl Conversation {
 
     /// An agent sends a file. The older API has none.
     pub fn sends_file(&self, agent: &str, name: &str, bytes: &[u8]) {
+        self.sends_file_with(agent, name, bytes, FileHeaders::default());
+    }
+
+    /// An agent sends a file that 8x8 hands out with such headers. The older API has none.
+    pub fn sends_file_with(&self, agent: &str, name: &str, bytes: &[u8], headers: FileHeaders) {
         if !self.is_gateway() {
             return;
         }
         let id = self.record(|record| {
-            let id = record.attach(name, bytes);
+            let id = record.attach(name, bytes, headers);
             record.say(agent, "agent", json!({ "attachments": [{ "id": id }] }));
             id
         });
@@ -198,12 +210,21 @@ impl Conversation {
         Some(json!({ "id": id, "type": kind, "preSignedUrl": url, "fileName": name }))
     }
 
-    /// An agent sends a card. The older API has none. Gives the card's id.
+    /// An agent sends a card with quick replies. The older API has none. Gives the card's id.
     pub fn sends_card(&self, agent: &str, content: &Value) -> Option<String> {
+        self.sends_card_of(agent, QUICK_REPLIES, content)
+    }
+
+    /// An agent sends an adaptive card. The older API has none. Gives the card's id.
+    pub fn sends_adaptive_card(&self, agent: &str, content: &Value) -> Option<String> {
+        self.sends_card_of(agent, ADAPTIVE, content)
+    }
+
+    fn sends_card_of(&self, agent: &str, content_type: &str, content: &Value) -> Option<String> {
         if !self.is_gateway() {
             return None;
         }
-        let card = json!({ "contentType": QUICK_REPLIES, "content": content });
+        let card = json!({ "contentType": content_type, "content": content });
         let card = self.record(|record| {
             record.say(agent, "agent", json!({ "cards": [card] }));
             record.messages.last().map(|message| message.content["cards"][0].clone())
@@ -263,10 +284,17 @@ impl Conversation {
         }
     }
 
-    /// Any body at all as an event of this conversation. Gives the event's id.
+    /// Any body at all as an event of this conversation. Gives the event's id. An event of a conversation whose channel or
+    /// webhook was removed is not sent.
     pub fn event(&self, event_type: &str, body: String) -> String {
-        let event_id = self.contact_center.enqueue(&self.id, &self.webhook, event_type, body);
-        self.sent.lock().expect("no holder panics").push(event_id.clone());
+        let event_id = simulation::id::base64();
+        match self.contact_center.webhook_of(&self.id) {
+            Some(webhook) => {
+                self.contact_center.enqueue(&event_id, &self.id, webhook, event_type, body);
+                self.sent.lock().expect("no holder panics").push(event_id.clone());
+            }
+            None => self.contact_center.journal.hop("8x8", "8x8", event_type, "not sent: no webhook", None),
+        }
         event_id
     }
 

@@ -1,5 +1,16 @@
 //! What can go wrong at 8x8.
 
+use std::time::Duration;
+
+/// The most that 8x8 is late with a call or a list. 8x8 documents no limit; twenty seconds are more than a caller waits who has
+/// to answer API Gateway within 29 seconds.
+pub const LATEST: Duration = Duration::from_secs(20);
+
+/// How late it is this time: any time up to [`LATEST`], all of them equally likely.
+pub(crate) fn delay() -> Duration {
+    LATEST.mul_f64(fastrand::f64())
+}
+
 /// A fault of the contact center.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -22,11 +33,11 @@ pub enum Fault {
     /// It answers a call about conversations with 429 and `Retry-After: 1`.
     Status429,
     /// It drops the connection, does not answer or answers 500 or 504 when something is to be added to a conversation, and
-    /// adds it one to four seconds later.
+    /// adds it up to [`LATEST`] later.
     CarriesOutLate,
     /// It carries out a POST at once, and answers it nine seconds later.
     AnswersSlowly,
-    /// It lists a message three seconds after it has accepted it.
+    /// It lists a message up to [`LATEST`] after it has accepted it; each message has a delay of its own.
     ListsLate,
     /// It lists messages oldest first, whatever is asked for.
     ListsOldestFirst,

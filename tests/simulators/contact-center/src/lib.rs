@@ -14,6 +14,7 @@ mod delivery;
 mod events;
 pub mod explain;
 mod fault;
+mod files;
 mod lists;
 mod multipart;
 mod problem;
@@ -40,7 +41,8 @@ use tokio::net::TcpListener;
 
 pub use delivery::{Attempt, LoggedEvent, Resend};
 pub use events::Conversation;
-pub use fault::Fault;
+pub use fault::{Fault, LATEST};
+pub use files::{FileHeaders, NameEncoding};
 pub use lists::ListForm;
 pub use settings::{Agents, Authentication, Clients, ContactCenterApi, ContactCenterSettings, Credentials};
 
@@ -163,6 +165,11 @@ impl ContactCenter {
         (contact_center, server)
     }
 
+    /// A second server of the same contact center, without a control API: for clients that another network separates from it.
+    pub async fn second_server(self: &Arc<Self>) -> Server {
+        Server::start(api::router(Arc::clone(self))).await
+    }
+
     /// The base URL of its API, for a server at `origin`.
     pub fn endpoint(settings: &ContactCenterSettings, origin: &str) -> String {
         match settings.api {
@@ -274,7 +281,9 @@ impl ContactCenter {
 
     /// Name and content of a file of a conversation.
     pub fn attached_file(&self, conversation_id: &str, attachment_id: &str) -> Option<(String, Vec<u8>)> {
-        self.state().conversations.get(conversation_id)?.file(attachment_id)
+        let state = self.state();
+        let attachment = state.conversations.get(conversation_id)?.attachment(attachment_id).ok()?;
+        Some((attachment.filename.clone(), attachment.bytes.clone()))
     }
 
     /// A conversation as it is kept: what the API shows of it, and its history, activities and assignments.

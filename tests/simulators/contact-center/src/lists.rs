@@ -76,8 +76,11 @@ impl ContactCenter {
             ContactCenterApi::ChatGatewayV1 => {
                 let mut list = json!({
                     "page": { "size": size, "number": page, "totalElements": total, "totalPages": pages },
-                    "_links": { "self": { "href": format!("/chat-gateway/v1/{name}") } },
                 });
+                // The list of messages is documented without links.
+                if name != "messages" {
+                    list["_links"] = json!({ "self": { "href": format!("/chat-gateway/v1/{name}") } });
+                }
                 if !items.is_empty() {
                     list["_embedded"] = json!({ name: items });
                 }

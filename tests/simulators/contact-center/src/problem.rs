@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use simulation::server::DropConnection;
 
+use crate::ContactCenterApi;
+
 /// An answer that is an error.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -21,7 +23,7 @@ impl Problem {
 
     /// No answer: the connection is dropped.
     pub(crate) fn dropped() -> Self {
-        Self { is_dropped: true, ..Self::internal() }
+        Self { is_dropped: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, Value::Null) }
     }
 
     /// 400: `errors` as objects.
@@ -72,10 +74,17 @@ impl Problem {
         Self::new(status, json!({ "ErrorCode": code, "Error": error }))
     }
 
-    /// 500.
-    pub(crate) fn internal() -> Self {
-        let body =
-            json!({ "message": "Internal error.", "errors": [{ "code": "internal", "message": "Internal error." }] });
+    /// 500, in which each API writes `errors` in its own way.
+    pub(crate) fn internal(api: ContactCenterApi) -> Self {
+        let message = "Internal error.";
+        let body = match api {
+            ContactCenterApi::ChatGatewayV1 => {
+                json!({ "message": message, "errors": [{ "code": "internal", "message": message }] })
+            }
+            ContactCenterApi::ChatApiV2 => {
+                json!({ "message": message, "errors": [message], "referenceId": "dacd0dd252723a2" })
+            }
+        };
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, body)
     }
 

@@ -4,9 +4,12 @@ use std::time::Instant;
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::events::now_millis;
+use crate::fault;
+use crate::files::FileHeaders;
 use crate::problem::Problem;
 
 /// A conversation as 8x8 keeps it.
@@ -35,6 +38,8 @@ pub(crate) struct Record {
 pub(crate) struct Message {
     pub(crate) id: String,
     pub(crate) created_at: u64,
+    /// When it is listed while 8x8 lists messages late.
+    pub(crate) listed_late_at: Instant,
     pub(crate) author_id: String,
     pub(crate) author_type: String,
     /// As it was sent: `text`, `attachments`, `cards`, `externalProvider`; the cards with ids.
@@ -45,6 +50,7 @@ pub(crate) struct Message {
 pub(crate) struct Attachment {
     pub(crate) id: String,
     pub(crate) filename: String,
+    headers: FileHeaders,
     created_at: u64,
     pub(crate) bytes: Vec<u8>,
 }
@@ -83,6 +89,7 @@ impl Record {
         self.messages.push(Message {
             id: simulation::id::base64(),
             created_at: now_millis() as u64,
+            listed_late_at: Instant::now() + fault::delay(),
             author_id: author_id.to_owned(),
             author_type: author_type.to_owned(),
             content,
@@ -112,16 +119,17 @@ impl Record {
     }
 
     /// Adds a file and gives its id.
-    pub(crate) fn attach(&mut self, filename: &str, bytes: &[u8]) -> String {
+    pub(crate) fn attach(&mut self, filename: &str, bytes: &[u8], headers: FileHeaders) -> String {
         let id = simulation::id::base64();
-        self.attach_as(&id, filename, bytes);
+        self.attach_as(&id, filename, bytes, headers);
         id
     }
 
-    pub(crate) fn attach_as(&mut self, id: &str, filename: &str, bytes: &[u8]) {
+    pub(crate) fn attach_as(&mut self, id: &str, filename: &str, bytes: &[u8], headers: FileHeaders) {
         self.attachments.push(Attachment {
             id: id.to_owned(),
             filename: filename.to_owned(),
+            headers,
             created_at: now_millis() as u64,
             bytes: bytes.to_vec(),
         });
@@ -138,9 +146,10 @@ impl Record {
         Some((attachment.filename.clone(), kind))
     }
 
-    /// Name and content of a file.
-    pub(crate) fn file(&self, id: &str) -> Option<(String, Vec<u8>)> {
-        self.attachment(id).ok().map(|attachment| (attachment.filename.clone(), attachment.bytes.clone()))
+    /// Headers and content of a file.
+    pub(crate) fn file(&self, id: &str) -> Option<(HeaderMap, Vec<u8>)> {
+        let attachment = self.attachment(id).ok()?;
+        Some((attachment.headers.of(&attachment.filename), attachment.bytes.clone()))
     }
 
     pub(crate) fn remove(&mut self, id: &str) {
@@ -150,13 +159,11 @@ impl Record {
     }
 
     pub(crate) fn show(&self, id: &str) -> Value {
-        json!({
-            "id": id,
-            "state": self.state,
-            "channelId": self.channel_id,
-            "user": self.user,
-            "assignment": self.assignment,
-        })
+        let mut shown = json!({ "id": id, "state": self.state, "channelId": self.channel_id, "user": self.user });
+        if !self.assignment.is_null() {
+            shown["assignment"] = self.assignment.clone();
+        }
+        shown
     }
 
     pub(crate) fn message(&self, id: &str) -> Result<&Message, Problem> {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use axum::body::Bytes;
 use serde_json::{Value, json};
 
+use crate::files::FileHeaders;
 use crate::record::Record;
 use crate::{ContactCenter, Conversation};
 
@@ -36,7 +37,7 @@ impl Conversation {
             self.record(|record| {
                 if record.file(id).is_none() {
                     let content = files.get(id).map_or(UNKNOWN_CONTENT, |content| content);
-                    record.attach_as(id, text("fileName"), content);
+                    record.attach_as(id, text("fileName"), content, FileHeaders::default());
                 }
             });
             if !url.is_empty() {

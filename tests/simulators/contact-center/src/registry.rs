@@ -26,6 +26,10 @@ pub(crate) struct Channel {
     pub(crate) queue_id: String,
 }
 
+pub(crate) fn invalid_webhook(id: &str) -> Problem {
+    Problem::bad_request("invalid_webhook", &format!("WebHook ID {id} is invalid."))
+}
+
 impl ContactCenter {
     /// Answers an operation whose path lies below `webhooks`, or `web-hooks` in the older API.
     pub(crate) async fn webhooks(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
@@ -36,13 +40,20 @@ impl ContactCenter {
                 self.list("webhooks", all, call.query)
             }
             ("POST", []) => self.create_webhook(call).await,
+            ("POST", ["verify"]) => {
+                let body = json_body(call)?;
+                let body = Object::of(&body, "body")?;
+                let version = body.required_one_of("version", self.versions())?;
+                self.verify(body.uri("uri")?, version).await?;
+                Ok((StatusCode::NO_CONTENT, Body::Empty))
+            }
             ("GET", [id]) => {
                 let state = self.state();
                 let webhook = state.webhooks.get(*id).ok_or_else(|| Problem::not_found("WebHook", id))?;
                 ok(self.show_webhook(id, webhook))
             }
             ("PUT", [id]) => {
-                let webhook = self.webhook_of(&json_body(call)?)?;
+                let webhook = self.webhook_from(&json_body(call)?)?;
                 let mut state = self.state();
                 *state.webhooks.get_mut(*id).ok_or_else(|| Problem::not_found("WebHook", id))? = webhook.clone();
                 ok(self.show_webhook(id, &webhook))
@@ -61,7 +72,7 @@ impl ContactCenter {
                 self.list("channels", all, call.query)
             }
             ("POST", []) => {
-                let channel = self.channel_of(&json_body(call)?)?;
+                let channel = self.channel_from(&json_body(call)?)?;
                 let id = simulation::id::base64();
                 let answer = self.show_channel(&id, &channel);
                 self.state().channels.insert(id, channel);
@@ -73,7 +84,7 @@ impl ContactCenter {
                 ok(self.show_channel(id, channel))
             }
             ("PUT", [id]) => {
-                let channel = self.channel_of(&json_body(call)?)?;
+                let channel = self.channel_from(&json_body(call)?)?;
                 let mut state = self.state();
                 *state.channels.get_mut(*id).ok_or_else(|| Problem::not_found("Channel", id))? = channel.clone();
                 ok(self.show_channel(id, &channel))
@@ -87,11 +98,8 @@ impl ContactCenter {
     }
 
     async fn create_webhook(&self, call: &Call<'_>) -> Answer {
-        let webhook = self.webhook_of(&json_body(call)?)?;
-        if !self.verify(&webhook).await {
-            let message = format!("The webhook {} did not answer with a 2xx status code.", webhook.uri);
-            return Err(Problem::bad_request("invalid_webhook", &message));
-        }
+        let webhook = self.webhook_from(&json_body(call)?)?;
+        self.verify(&webhook.uri, &webhook.version).await?;
         let id = simulation::id::base64();
         let answer = self.show_webhook(&id, &webhook);
         self.state().webhooks.insert(id, webhook);
@@ -99,13 +107,17 @@ impl ContactCenter {
     }
 
     /// Sends WEB_HOOK_VERIFY, unsigned: whether 8x8 signs it is not documented.
-    async fn verify(&self, webhook: &Webhook) -> bool {
-        let body = json!({ "notificationVersion": webhook.version, "eventType": "WEB_HOOK_VERIFY" }).to_string();
+    async fn verify(&self, uri: &str, version: &str) -> Result<(), Problem> {
+        let body = json!({ "notificationVersion": version, "eventType": "WEB_HOOK_VERIFY" }).to_string();
         let started = Instant::now();
-        let status = self.client.post(&webhook.uri, [("content-type", "application/json")], body).await;
+        let status = self.client.post(uri, [("content-type", "application/json")], body).await;
         let shown = status.map_or("no answer".to_owned(), |status| status.as_u16().to_string());
         self.journal.hop("8x8", self.settings.clients.webhook, "WEB_HOOK_VERIFY", &shown, Some(started.elapsed()));
-        status.is_some_and(|status| status.is_success())
+        if status.is_some_and(|status| status.is_success()) {
+            return Ok(());
+        }
+        let message = format!("The webhook {uri} did not answer with a 2xx status code.");
+        Err(Problem::bad_request("invalid_webhook", &message))
     }
 
     fn delete_webhook(&self, id: &str) -> Answer {
@@ -117,13 +129,17 @@ impl ContactCenter {
         removed.map(|_| (StatusCode::NO_CONTENT, Body::Empty)).ok_or_else(|| Problem::not_found("WebHook", id))
     }
 
-    fn webhook_of(&self, body: &Value) -> Result<Webhook, Problem> {
-        let body = Object::of(body, "body")?;
-        let versions: &[&str] = match self.settings.api {
+    /// The versions of events.
+    fn versions(&self) -> &'static [&'static str] {
+        match self.settings.api {
             ContactCenterApi::ChatGatewayV1 => &["Chat Gateway v1.0"],
             ContactCenterApi::ChatApiV2 => &["v1.0", "v2.0"],
-        };
-        body.one_of("version", versions)?;
+        }
+    }
+
+    fn webhook_from(&self, body: &Value) -> Result<Webhook, Problem> {
+        let body = Object::of(body, "body")?;
+        body.one_of("version", self.versions())?;
         Ok(Webhook {
             name: body.required("name", 255)?.to_owned(),
             uri: body.uri("uri")?.to_owned(),
@@ -131,7 +147,7 @@ impl ContactCenter {
         })
     }
 
-    fn channel_of(&self, body: &Value) -> Result<Channel, Problem> {
+    fn channel_from(&self, body: &Value) -> Result<Channel, Problem> {
         let body = Object::of(body, "body")?;
         let name = body.required("name", 255)?.to_owned();
         if body.optional("type", 25)?.is_some_and(|kind| kind != "ChatAPI") {
@@ -144,7 +160,7 @@ impl ContactCenter {
         }
         let queue_id = routing.required("id", usize::MAX)?.to_owned();
         if !self.state().webhooks.contains_key(&webhook_id) {
-            return Err(Problem::bad_request("invalid_webhook", &format!("WebHook ID {webhook_id} is invalid.")));
+            return Err(invalid_webhook(&webhook_id));
         }
         if !QUEUES.iter().any(|(id, _)| *id == queue_id) {
             return Err(Problem::bad_request("invalid_queue", &format!("Queue ID {queue_id} is invalid.")));
@@ -181,10 +197,12 @@ impl ContactCenter {
         state.channels.remove(id);
     }
 
-    /// Adds a channel behind the API's back, to make lists longer than a page.
+    /// Adds a channel behind the API's back, to make lists longer than a page. It has the first of the webhooks.
     pub fn add_channel(&self, name: &str) {
-        let channel = Channel { name: name.to_owned(), webhook_id: "w".to_owned(), queue_id: "101".to_owned() };
-        self.state().channels.insert(simulation::id::base64(), channel);
+        let mut state = self.state();
+        let webhook_id = state.webhooks.keys().next().cloned().unwrap_or_default();
+        let channel = Channel { name: name.to_owned(), webhook_id, queue_id: "101".to_owned() };
+        state.channels.insert(simulation::id::base64(), channel);
     }
 
     /// Adds a webhook and a channel that someone else registered, and gives their ids.

@@ -266,6 +266,28 @@ async fn curl_alone_plays_an_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agents_file_is_handed_out_with_the_headers_that_were_asked_for() {
+    let webhook = Webhook::start().await;
+    let program = Program::start(&["--webhook", &webhook.server.url()]);
+    let channel = text(&program.control("registered", &[])["channels"][0]["id"]);
+    program.control("conversations", &["--data", &json!({ "channel_id": channel }).to_string()]);
+    program.agent("anna/join", &json!({}));
+    webhook.take(2);
+    let file = ["--data-binary", "x"];
+    let query = "filename=Gr%C3%B6%C3%9Fe.png&name-encoding=latin-1&content-type=image/png;%20name=%C3%B6";
+    program.control(&format!("agents/anna/attachments?{query}"), &file);
+    let url = text(&webhook.next().json()["data"]["attachments"][0]["preSignedUrl"]);
+    let head = run("curl", &["-sS", "--fail", "-o", "/dev/null", "-D", "-", &url]).stdout;
+    let has_line = |line: &[u8]| head.split(|byte| *byte == b'\n').any(|own| own.trim_ascii_end() == line);
+    assert!(has_line(b"content-disposition: attachment; filename=\"Gr\xf6\xdfe.png\""), "{head:?}");
+    assert!(has_line(b"content-type: image/png; name=\xf6"), "{head:?}");
+    let (status, sentence) = program.refused("agents/anna/attachments?filename=a&name-encoding=ebcdic", &file);
+    assert_eq!(status, 400);
+    assert!(sentence.contains("latin-1"), "{sentence}");
+    assert_eq!(program.refused("agents/anna/attachments?filename=a&content-type=%E2%82%AC", &file).0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_session_in_the_readme_works() {
     let webhook = Webhook::start().await;
     let program = Program::start(&["--webhook", &webhook.server.url()]);
@@ -442,11 +464,15 @@ fn a_port_that_is_in_use_is_an_error_that_names_the_option() {
 }
 
 #[test]
-fn the_readme_lists_every_fault_and_the_default_port() {
+fn the_readme_lists_every_fault_with_its_times_and_the_default_port() {
     let readme = include_str!("../README.md");
     assert!(readme.contains(&format!("http://127.0.0.1:{}", contact_center::DEFAULT_PORT)));
     let faults = readme.split("## Faults").nth(1).unwrap().split("## ").next().unwrap();
     for (_, name) in <contact_center::Fault as simulation::faults::Fault>::all() {
         assert!(faults.contains(&format!("`{name}`")), "{name}");
     }
+    let late = format!("0 to {} seconds", contact_center::LATEST.as_secs());
+    assert_eq!(faults.matches(&late).count(), 2, "8x8-late and 8x8-shows-late");
+    let help = String::from_utf8(run(BINARY, &["--help"]).stdout).unwrap();
+    assert!(help.contains(&late), "{help}");
 }

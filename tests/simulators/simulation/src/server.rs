@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +25,7 @@ pub struct DropConnection;
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    is_reachable: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -51,7 +54,14 @@ impl Server {
     /// Serves `router` on a listener whose port had to be known before.
     pub fn on(listener: TcpListener, router: Router) -> Self {
         let address = listener.local_addr().expect("a bound listener has an address");
-        Self { address, task: tokio::spawn(accept(listener, router)) }
+        let is_reachable = Arc::new(AtomicBool::new(true));
+        Self { address, task: tokio::spawn(accept(listener, router, Arc::clone(&is_reachable))), is_reachable }
+    }
+
+    /// Whether it can be reached from now on. Otherwise connections are dropped, new ones at once and those that there are with
+    /// their next request. The port stays bound, so that no other program gets it.
+    pub fn set_reachable(&self, is_reachable: bool) {
+        self.is_reachable.store(is_reachable, Ordering::SeqCst);
     }
 
     /// `127.0.0.1:<port>`.
@@ -71,24 +81,30 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router) {
+async fn accept(listener: TcpListener, router: Router, is_reachable: Arc<AtomicBool>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((stream, _)) = listener.accept() => {
-                connections.spawn(serve(stream, router.clone()));
+                if is_reachable.load(Ordering::SeqCst) {
+                    connections.spawn(serve(stream, router.clone(), Arc::clone(&is_reachable)));
+                }
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn serve(stream: TcpStream, router: Router) {
+async fn serve(stream: TcpStream, router: Router, is_reachable: Arc<AtomicBool>) {
     // What is not sent at once would be measured as the functions' latency.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
+        let is_reachable = is_reachable.load(Ordering::SeqCst);
         async move {
+            if !is_reachable {
+                return Err(io::Error::other("the server cannot be reached"));
+            }
             let response: Result<Response<Body>, Infallible> = router.call(request.map(Body::new)).await;
             let Ok(response) = response;
             match response.extensions().get::<DropConnection>() {

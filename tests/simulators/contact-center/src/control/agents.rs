@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use simulation::control::{Rejection, json_body};
 
 use super::{Shared, with_webhook};
-use crate::{ContactCenter, Conversation, QUEUES};
+use crate::{ContactCenter, Conversation, FileHeaders, NameEncoding, QUEUES};
 
 type Done = Result<Json<Value>, Rejection>;
 
@@ -86,6 +86,35 @@ pub(super) async fn messages(State(contact_center): Shared, Path(agent): Path<St
 pub(super) struct Attachment {
     conversation: Option<String>,
     filename: Option<String>,
+    #[serde(rename = "name-encoding")]
+    name_encoding: Option<String>,
+    /// Each character is a byte, so that any bytes can be asked for; empty: no header.
+    #[serde(rename = "content-type")]
+    content_type: Option<String>,
+}
+
+impl Attachment {
+    fn headers(&self) -> Result<FileHeaders, Rejection> {
+        let content_type = match self.content_type.as_deref() {
+            None => FileHeaders::default().content_type,
+            Some("") => None,
+            Some(text) => {
+                let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+                Some(bytes.map_err(|_| Rejection::bad_request("A content type has characters up to U+00FF only."))?)
+            }
+        };
+        let name = match self.name_encoding.as_deref() {
+            None => NameEncoding::default(),
+            Some(asked) => {
+                let known = NameEncoding::ALL.iter().find(|(name, _)| *name == asked).map(|(_, encoding)| *encoding);
+                known.ok_or_else(|| {
+                    let names = NameEncoding::ALL.map(|(name, _)| name).join(", ");
+                    Rejection::bad_request(format!("There is no name-encoding {asked}; there are {names}."))
+                })?
+            }
+        };
+        Ok(FileHeaders { name, content_type })
+    }
 }
 
 pub(super) async fn attachments(
@@ -94,6 +123,7 @@ pub(super) async fn attachments(
     Query(attachment): Query<Attachment>,
     body: Bytes,
 ) -> Done {
+    let headers = attachment.headers()?;
     let Some(filename) = attachment.filename.filter(|filename| !filename.is_empty()) else {
         return Err(Rejection::bad_request("The name of the file is missing: …/attachments?filename=order.txt"));
     };
@@ -102,7 +132,7 @@ pub(super) async fn attachments(
     }
     check_is_gateway(&contact_center, "attachments")?;
     let conversation = of_agent(&contact_center, &agent, attachment.conversation)?;
-    conversation.sends_file(&agent, &filename, &body);
+    conversation.sends_file_with(&agent, &filename, &body, headers);
     done(&conversation)
 }
 

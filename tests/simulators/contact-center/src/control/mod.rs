@@ -5,7 +5,7 @@
 //! | `POST /_control/agents/{name}/join` | an agent joins the conversation that waits longest |
 //! | `POST /_control/agents/{name}/typing` `{"typing"?}` | an agent starts (`true`, the default) or stops (`false`) typing |
 //! | `POST /_control/agents/{name}/messages` `{"text"}` or `{"card"}` | an agent sends a text, or a card with quick replies |
-//! | `POST /_control/agents/{name}/attachments?filename=…`, body: the file | an agent sends a file |
+//! | `POST /_control/agents/{name}/attachments?filename=…`, body: the file | an agent sends a file; `name-encoding` and `content-type` choose its headers |
 //! | `POST /_control/agents/{name}/transfer` `{"queue"?}` | an agent hands the conversation to a queue, and leaves |
 //! | `POST /_control/agents/{name}/leave` | an agent leaves |
 //! | `GET /_control/conversations` | all conversations: state, agents, whether they wait for one |

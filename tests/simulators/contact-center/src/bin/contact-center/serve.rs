@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use contact_center::{
-    Agents, Authentication, ContactCenter, ContactCenterApi, ContactCenterSettings, DEFAULT_PORT, Fault,
+    Agents, Authentication, ContactCenter, ContactCenterApi, ContactCenterSettings, DEFAULT_PORT, Fault, LATEST,
 };
 use simulation::faults::{self, Faults, PlannedFault};
 use simulation::journal::Journal;
@@ -38,8 +38,13 @@ pub(super) struct Serve {
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
 
-    #[arg(long, value_name = "FAULT[=WHEN]", help = faults::help::<Fault>())]
+    #[arg(long, value_name = "FAULT[=WHEN]", help = fault_help())]
     fault: Vec<PlannedFault<Fault>>,
+}
+
+fn fault_help() -> String {
+    let seconds = LATEST.as_secs();
+    format!("{} With 8x8-late and 8x8-shows-late, 8x8 is 0 to {seconds} seconds late.", faults::help::<Fault>())
 }
 
 /// Serves until Ctrl-C.
