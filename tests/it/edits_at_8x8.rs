@@ -124,7 +124,11 @@ async fn without_its_channel_a_hand_over_gets_no_events_and_register_creates_one
     assert_eq!(hand_over.register().await, json!(["channel created"]));
     assert_eq!(hand_over.review().await, Vec::<String>::new());
     let (status, created) = open(&hand_over.stack).await;
-    assert_eq!(status, StatusCode::ACCEPTED, "a function that knows the former channel reads which one it is now: {created}");
+    assert_eq!(
+        status,
+        StatusCode::ACCEPTED,
+        "a function that knows the former channel reads which one it is now: {created}"
+    );
     // The conversation that is open stays with the channel that was removed.
     assert!(!hand_over.agent_reaches_the_bot("confidential: still nothing").await);
     hand_over.stack.finish().await;

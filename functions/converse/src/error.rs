@@ -32,15 +32,15 @@ pub(crate) enum Error {
     Credentials(Problem),
     /// 8x8's response cannot be passed on.
     UnusableResponse(&'static str),
-    /// A secret, a table or a token is not available. Nothing was sent.
+    /// A secret, a table or a token is not available. This request has sent nothing.
     Unavailable(String),
     /// There is no channel to create a conversation on.
     NotRegistered,
     /// 8x8 does not respond, and has done nothing, or nothing that matters.
     NoResponse(&'static str),
-    /// 8x8 may have carried the operation out. It can be found out after that time.
+    /// 8x8 may have carried the operation out. A repeat after that time finds out.
     Unknown { reason: String, retry_after: Duration },
-    /// 8x8 may have carried the operation out, and does not list what it would have left.
+    /// 8x8 may have carried the operation out, and does not list anything by which that is recognised.
     UnknownForGood { reason: String },
 }
 
@@ -115,7 +115,7 @@ impl Error {
             Self::Unavailable(reason) => row(
                 S::SERVICE_UNAVAILABLE,
                 "unavailable",
-                format!("The bridge cannot {to} now. Nothing was sent. Repeat the request."),
+                format!("The bridge cannot {to} now. This request has sent nothing. Repeat it."),
             )
             .retry_after(SOON)
             .because(reason.clone()),
@@ -147,8 +147,8 @@ impl Error {
                 S::GATEWAY_TIMEOUT,
                 "unknown",
                 format!(
-                    "It is unknown whether 8x8 did {to} ({reason}), and 8x8 does not list it. This Idempotency-Key never \
-                     sends it again. Look at the conversation; if it was not done, send it with a new key."
+                    "It is unknown whether 8x8 did {to} ({reason}), and the bridge cannot recognise it in what 8x8 lists. This \
+                     Idempotency-Key never sends it again. Look for it at 8x8; if it was not done, send it with a new key."
                 ),
             )
             .because(reason.clone()),

@@ -19,7 +19,7 @@ use shared::clock::UnixTime;
 use shared::contact_center::client::Response;
 use shared::digest::sha256_hex;
 
-use crate::delivery::{Delivered, Interval, NotDelivered, SentLog};
+use crate::delivery::{Delivered, Entry, Interval, LogChange, MessageFingerprint, NotDelivered, SentLog};
 use crate::error::Error;
 use crate::table::{Item, Put, Table, TableError, millis, seconds, string};
 
@@ -28,6 +28,9 @@ const TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// A process works no longer than this on a request: the function's time-out, and a second for clocks that differ.
 const LEASE: Duration = Duration::from_secs(30);
+
+/// For what is stored after 8x8 has responded: the rest of the function's time-out.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest key, in characters.
 const KEY_LIMIT: usize = 255;
@@ -53,6 +56,8 @@ pub(crate) struct KeyedRequest<'r> {
     pub(crate) fingerprint: String,
     /// Lambda's id of the invocation that works on it.
     pub(crate) invocation: &'r str,
+    /// If it is a message: its conversation and what it is recognised by.
+    pub(crate) message: Option<(&'r str, MessageFingerprint)>,
 }
 
 /// What a request may do under its key.
@@ -79,6 +84,14 @@ pub(crate) struct Acquired {
 pub(crate) struct Once {
     pub(crate) response: Response,
     pub(crate) is_replayed: bool,
+}
+
+impl KeyedRequest<'_> {
+    /// The message in the log of its conversation.
+    fn entry(&self, correlation: &str) -> Option<Entry> {
+        let (conversation, fingerprint) = self.message.as_ref()?;
+        Some(Entry::new(conversation, correlation, fingerprint.clone()))
+    }
 }
 
 impl Key {
@@ -124,16 +137,21 @@ impl<'t> IdempotencyStore<'t> {
             Claim::Replay(response) => return Ok(Once { response, is_replayed: true }),
             Claim::Acquired(acquired) => acquired,
         };
-        let (response, released) = match work(&acquired).await {
-            Ok(delivered) if delivered.is_final => {
-                self.complete(request.key, &acquired, &delivered).await;
-                return Ok(Once { response: delivered.response, is_replayed: false });
+        let entry = request.entry(&acquired.correlation);
+        let outcome = work(&acquired).await;
+        // What follows must not keep the response from the caller.
+        let stored = async {
+            match &outcome {
+                Ok(delivered) if delivered.is_final => self.complete(request.key, &acquired, entry, delivered).await,
+                Ok(_) => self.release(request.key, &acquired, entry, None).await,
+                Err(NotDelivered { unknown, .. }) => self.release(request.key, &acquired, entry, *unknown).await,
             }
-            Ok(delivered) => (Ok(Once { response: delivered.response, is_replayed: false }), None),
-            Err(NotDelivered { error, unknown }) => (Err(error), unknown),
         };
-        self.release(request.key, &acquired, released).await;
-        response
+        if tokio::time::timeout(STORE_TIMEOUT, stored).await.is_err() {
+            tracing::error!("the table does not respond: an Idempotency-Key stays claimed for half a minute");
+        }
+        let delivered = outcome.map_err(|failed| failed.error)?;
+        Ok(Once { response: delivered.response, is_replayed: false })
     }
 
     async fn claim(&self, request: &KeyedRequest<'_>, now: UnixTime) -> Result<Claim, Error> {
@@ -147,7 +165,15 @@ impl<'t> IdempotencyStore<'t> {
             ("is_unknown".to_owned(), AttributeValue::Bool(true)),
             ("expires_at".to_owned(), seconds(now + TTL)),
         ]);
-        let found = match self.table.put_new(item, now).await? {
+        let log = SentLog::new(self.table);
+        let entry = request.entry(&request.key.correlation(now));
+        let sending = entry.map(|entry| log.sending(&entry, now)).transpose()?;
+        let put = match self.table.put_new(item.clone(), sending, now).await {
+            // The log of this conversation is full: an unknown outcome in it stays unknown, and everything else goes on.
+            Err(error) if error.is_too_large => self.table.put_new(item, None, now).await?,
+            put => put?,
+        };
+        let found = match put {
             Put::Stored => return Ok(request.key.acquired(now, now, None)),
             Put::Exists(found) => found,
         };
@@ -183,8 +209,8 @@ impl<'t> IdempotencyStore<'t> {
             is_unknown.then_some(Interval { began: unknown_since, ended: ended_at.unwrap_or(claimed_at + LEASE) });
         let change = self.table.change(
             &request.key.0,
-            "SET claimed_at = :now, invocation = :invocation, unknown_since = :since, is_unknown = :true \
-             REMOVE ended_at",
+            "SET claimed_at = :now, invocation = :invocation, unknown_since = :since, is_unknown = :true, \
+             expires_at = :expires REMOVE ended_at",
             Some("claimed_at = :claimed AND attribute_not_exists(response_status)"),
             HashMap::from([
                 (":now".to_owned(), millis(now)),
@@ -193,9 +219,15 @@ impl<'t> IdempotencyStore<'t> {
                 (":since".to_owned(), millis(if is_unknown { unknown_since } else { now })),
                 (":true".to_owned(), AttributeValue::Bool(true)),
                 (":claimed".to_owned(), millis(claimed_at)),
+                (":expires".to_owned(), seconds(now + TTL)),
             ]),
         )?;
-        if self.table.update_if(change).await? {
+        // The attempt before has ended: what it may have left at 8x8 is looked for, and is not in the way of others.
+        let removed = match request.entry(&request.key.correlation(first_claimed_at)) {
+            Some(entry) => Some(SentLog::new(self.table).removed(&entry)?),
+            None => None,
+        };
+        if self.table.update_with(change, removed).await? {
             return Ok(request.key.acquired(first_claimed_at, now, previous_attempt));
         }
         // Another request was faster, or it was this one and the SDK had no response.
@@ -207,18 +239,18 @@ impl<'t> IdempotencyStore<'t> {
     }
 
     /// Keeps the response. The caller gets it whether that succeeds or not: a repeat would then find at 8x8 what was done.
-    async fn complete(&self, key: &Key, acquired: &Acquired, delivered: &Delivered) {
-        let stored = match self.completion(key, acquired, &delivered.response) {
-            Err(error) => Err(error),
-            Ok(completion) => match &delivered.sent {
-                None => self.table.update_if(completion).await,
-                Some(sent) => match SentLog::new(self.table).addition(&sent.conversation, &sent.message) {
-                    Ok(addition) => self.table.update_both_if([completion, addition]).await,
-                    Err(error) => Err(error),
-                },
-            },
+    async fn complete(&self, key: &Key, acquired: &Acquired, entry: Option<Entry>, delivered: &Delivered) {
+        let log = SentLog::new(self.table);
+        let change = entry.and_then(|entry| match delivered.log_change {
+            LogChange::Accepted(interval) => Some(log.accepted(&entry, interval)),
+            LogChange::Removed => Some(log.removed(&entry)),
+            LogChange::None => None,
+        });
+        let stored = async {
+            let completion = self.completion(key, acquired, &delivered.response)?;
+            self.table.update_with(completion, change.transpose()?).await
         };
-        match stored {
+        match stored.await {
             Ok(true) => {}
             Ok(false) => tracing::error!("a request took longer than its lease: its response is not kept"),
             Err(error) => tracing::error!(%error, "a response is not kept under its Idempotency-Key"),
@@ -247,24 +279,24 @@ impl<'t> IdempotencyStore<'t> {
 
     /// Lets the next request with this key have its turn at once. `unknown`: it has to find out first what became of the
     /// attempt in that time.
-    async fn release(&self, key: &Key, acquired: &Acquired, unknown: Option<Interval>) {
+    async fn release(&self, key: &Key, acquired: &Acquired, entry: Option<Entry>, unknown: Option<Interval>) {
         let interval = unknown.unwrap_or(Interval { began: acquired.claimed_at, ended: acquired.claimed_at });
-        let change = self.table.change(
-            &key.0,
-            "SET ended_at = :ended, unknown_since = :since, is_unknown = :unknown",
-            Some("claimed_at = :claimed"),
-            HashMap::from([
-                (":ended".to_owned(), millis(interval.ended)),
-                (":since".to_owned(), millis(interval.began)),
-                (":unknown".to_owned(), AttributeValue::Bool(unknown.is_some())),
-                (":claimed".to_owned(), millis(acquired.claimed_at)),
-            ]),
-        );
-        let released = match change {
-            Ok(change) => self.table.update(change).await,
-            Err(error) => Err(error),
+        let released = async {
+            let change = self.table.change(
+                &key.0,
+                "SET ended_at = :ended, unknown_since = :since, is_unknown = :unknown",
+                Some("claimed_at = :claimed"),
+                HashMap::from([
+                    (":ended".to_owned(), millis(interval.ended)),
+                    (":since".to_owned(), millis(interval.began)),
+                    (":unknown".to_owned(), AttributeValue::Bool(unknown.is_some())),
+                    (":claimed".to_owned(), millis(acquired.claimed_at)),
+                ]),
+            )?;
+            let removed = entry.map(|entry| SentLog::new(self.table).removed(&entry)).transpose()?;
+            self.table.update_with(change, removed).await
         };
-        if let Err(error) = released {
+        if let Err(error) = released.await {
             tracing::error!(%error, "an Idempotency-Key stays claimed for half a minute");
         }
     }

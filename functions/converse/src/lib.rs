@@ -27,8 +27,8 @@ mod upstream;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::Value;
 use shared::aws::{self, Transport};
@@ -41,9 +41,12 @@ use shared::contact_center::saved::{Registration, SavedChannel};
 use shared::digest::sha256_hex;
 use shared::http::{client, warm_up};
 use shared::secrets::{Secret, SecretsManager};
+use tokio::time::timeout;
 
 use crate::conversation::{apply_defaults, lacks_channel};
-use crate::delivery::{Delivered, Delivery, Evidence, Interval, MessageFingerprint, NotDelivered, SentLog};
+use crate::delivery::{
+    Delivered, Delivery, Entry, Fingerprint, Interval, LogChange, MessageFingerprint, NotDelivered, SentLog,
+};
 use crate::error::Error;
 use crate::idempotency::{IdempotencyStore, Key, KeyedRequest, Once};
 use crate::json::{Object, text_of};
@@ -52,9 +55,12 @@ use crate::routes::{Call, Operation, Route};
 use crate::table::Table;
 use crate::upstream::Upstream;
 
-/// Kept of the function's time-out for what follows 8x8's response: one write to the table, a try of which lasts two seconds at
-/// most, and the way back.
+/// What is left of the function's time-out when 8x8's response is there at the latest: for one write to the table
+/// ([`LOG_TIMEOUT`]) and the way back.
 const RESPONSE_TIME: Duration = Duration::from_millis(2500);
+
+/// For a write to the table after 8x8's response.
+const LOG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the environment says.
 #[derive(Debug)]
@@ -105,6 +111,14 @@ struct Incoming<'r> {
     now: UnixTime,
     /// When 8x8's answer has to be there.
     deadline: UnixTime,
+}
+
+impl Incoming<'_> {
+    /// If it sends a message: what the message is recognised by.
+    fn message(&self) -> Option<MessageFingerprint> {
+        let is_message = self.call.route.operation == Operation::SendMessage;
+        if is_message { text_of(&self.body).and_then(MessageFingerprint::of_sent) } else { None }
+    }
 }
 
 impl Converse {
@@ -164,7 +178,8 @@ impl Converse {
     async fn converse_once(&self, incoming: Incoming<'_>, key: &Key) -> Result<client::Response, Error> {
         let Incoming { call, content_type, body, .. } = &incoming;
         let fingerprint = idempotency::fingerprint(call.route.method(), &call.path, content_type.as_ref(), body).await;
-        let request = KeyedRequest { key, fingerprint, invocation: &incoming.invocation };
+        let message = call.conversation().zip(incoming.message());
+        let request = KeyedRequest { key, fingerprint, invocation: &incoming.invocation, message };
         let work = async |acquired: &idempotency::Acquired| {
             self.converse(&incoming, &acquired.correlation, acquired.previous_attempt).await
         };
@@ -182,15 +197,39 @@ impl Converse {
     /// A request without an `Idempotency-Key`: a repeat of it is another request.
     async fn converse_without_key(&self, incoming: Incoming<'_>) -> Result<client::Response, Error> {
         let correlation = sha256_hex(incoming.invocation.as_bytes()).split_off(32);
-        let delivered = self.converse(&incoming, &correlation, None).await.map_err(|failed| failed.error)?;
-        if let Some(sent) = &delivered.sent
-            && let Err(error) = SentLog::new(&self.table).record(&sent.conversation, &sent.message).await
-        {
-            // The bot has its answer: only another message of the same content, sent within seconds and left without a
-            // response, could be taken for this one.
-            tracing::warn!(%error, "a message is not recorded as sent");
+        let entry = incoming.call.conversation().zip(incoming.message());
+        let entry = entry.map(|(conversation, message)| Entry::new(conversation, &correlation, message));
+        let log = SentLog::new(&self.table);
+        let sending = async {
+            match &entry {
+                Some(entry) => log.apply(log.sending(entry, incoming.now)?).await,
+                None => Ok(()),
+            }
+        };
+        // At the same time: without a key nothing is promised for a process that ends in between.
+        let (logged, outcome) = tokio::join!(sending, self.converse(&incoming, &correlation, None));
+        let log_change = match &outcome {
+            Ok(delivered) => delivered.log_change,
+            Err(NotDelivered { unknown: None, .. }) => LogChange::Removed,
+            // It stays a message that may be at 8x8.
+            Err(NotDelivered { unknown: Some(_), .. }) => LogChange::None,
+        };
+        let logged = async {
+            logged?;
+            match (&entry, log_change) {
+                (Some(entry), LogChange::Accepted(interval)) => log.apply(log.accepted(entry, interval)?).await,
+                (Some(entry), LogChange::Removed) => log.apply(log.removed(entry)?).await,
+                (None, _) | (Some(_), LogChange::None) => Ok(()),
+            }
+        };
+        match timeout(LOG_TIMEOUT, logged).await {
+            Ok(Ok(())) => {}
+            // The bot has its answer. An equal message whose outcome is unknown is not mistaken for this one, but may stay
+            // unknown.
+            Ok(Err(error)) => tracing::warn!(%error, "a message is not recorded as sent"),
+            Err(_) => tracing::warn!("a message is not recorded as sent: the table does not respond"),
         }
-        Ok(delivered.response)
+        outcome.map(|delivered| delivered.response).map_err(|failed| failed.error)
     }
 
     /// Asks 8x8. `correlation` is the name of what the request creates there.
@@ -200,19 +239,14 @@ impl Converse {
         correlation: &str,
         previous: Option<Interval>,
     ) -> Result<Delivered, NotDelivered> {
-        let body = incoming.body.clone();
-        match (incoming.call.route.operation, incoming.call.conversation()) {
-            (Operation::CreateConversation, _) => self.create(incoming, correlation, previous).await,
-            (Operation::SendMessage, Some(conversation)) => {
-                let fingerprint = text_of(&body).and_then(MessageFingerprint::of_sent);
-                let evidence = fingerprint.map_or(Evidence::None, |fingerprint| Evidence::Message {
-                    conversation: conversation.to_owned(),
-                    fingerprint,
-                });
-                self.deliver(incoming, body, evidence, correlation, previous).await
+        let fingerprint = match (incoming.call.route.operation, incoming.call.conversation(), incoming.message()) {
+            (Operation::CreateConversation, ..) => return self.create(incoming, correlation, previous).await,
+            (Operation::SendMessage, Some(conversation), Some(message)) => {
+                Fingerprint::Message { conversation: conversation.to_owned(), message }
             }
-            _ => self.deliver(incoming, body, Evidence::None, correlation, previous).await,
-        }
+            _ => Fingerprint::None,
+        };
+        self.deliver(incoming, incoming.body.clone(), &fingerprint, correlation, previous).await
     }
 
     /// Creates a conversation, on the registered channel if the body names none.
@@ -231,23 +265,25 @@ impl Converse {
         };
         let create = async |registered: Option<&Registration>, previous| {
             let creation = apply_defaults(&body, registered, correlation, self.upstream.creation_rules());
-            let evidence = match creation.is_correlated {
-                true => Evidence::Conversation { correlation: correlation.to_owned() },
-                false => Evidence::None,
+            let fingerprint = match creation.is_correlated {
+                true => Fingerprint::Conversation { correlation: correlation.to_owned() },
+                false => Fingerprint::None,
             };
-            self.deliver(incoming, creation.body.into(), evidence, correlation, previous).await
+            self.deliver(incoming, creation.body.into(), &fingerprint, correlation, previous).await
         };
         let mut delivered = create(registered.as_ref(), previous).await?;
         if !is_filled_in || !delivered.response.status.is_client_error() {
             return Ok(delivered);
         }
         // It may be about what the bridge has filled in, which may have changed since it was read.
-        let current = match self.channel.read(UnixTime::now()).await {
-            Ok(saved) => saved.content.registration().cloned(),
-            Err(error) => {
+        let remaining = incoming.deadline.since(UnixTime::now());
+        let current = match timeout(remaining, self.channel.read(UnixTime::now())).await {
+            Ok(Ok(saved)) => saved.content.registration().cloned(),
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "it cannot be looked up whether the registered channel has changed");
                 None
             }
+            Err(_) => None,
         };
         if let Some(current) = &current
             && registered.as_ref().is_none_or(|used| !used.same(current))
@@ -263,7 +299,7 @@ impl Converse {
         &self,
         incoming: &Incoming<'_>,
         body: Bytes,
-        evidence: Evidence,
+        fingerprint: &Fingerprint,
         correlation: &str,
         previous: Option<Interval>,
     ) -> Result<Delivered, NotDelivered> {
@@ -275,7 +311,7 @@ impl Converse {
             key: Some(correlation),
         };
         let delivery = Delivery { upstream: &self.upstream, table: &self.table, deadline: incoming.deadline };
-        delivery.deliver(&request, evidence, correlation, previous).await
+        delivery.deliver(&request, fingerprint, correlation, previous).await
     }
 
     /// What is registered, as it was read at most five minutes ago, or now if nothing was registered then.
@@ -296,7 +332,6 @@ impl Converse {
         let call = Call { route: Route::of(Operation::ShowConversation), path: vec![id] };
         let show = upstream::Request { call: &call, query: None, content_type: None, body: Bytes::new(), key: None };
         match self.upstream.send(&show, incoming.deadline).await {
-            Ok(shown) if shown.status == StatusCode::NOT_FOUND => true,
             Ok(shown) => {
                 let shown: Value = serde_json::from_slice(&shown.body).unwrap_or_default();
                 shown.get("state").is_some_and(|state| state == "idle")

@@ -16,10 +16,12 @@ use shared::aws::failure;
 use shared::clock::UnixTime;
 use tokio::time::sleep;
 
-/// Tries of a write that meets another one. A conversation has one bot, so that it meets one or two.
-const TRIES: u32 = 5;
+/// Tries of a write that meets another one. A bot may send a burst of messages in one conversation; with the delays this is
+/// more than a second.
+const TRIES: u32 = 10;
 
-/// Before the next try, times the number of tries: a transaction takes some ten milliseconds.
+/// Before the next try, times the number of tries, and up to as long again by chance: a transaction takes some ten
+/// milliseconds.
 const CONFLICT_DELAY: Duration = Duration::from_millis(20);
 
 /// An item's attributes.
@@ -38,6 +40,8 @@ pub(crate) struct Table {
 pub(crate) struct TableError {
     table: String,
     reason: String,
+    /// The write is one that DynamoDB never accepts: an item would be larger than 400 KB.
+    pub(crate) is_too_large: bool,
 }
 
 /// What became of a conditional write.
@@ -60,27 +64,46 @@ impl Table {
     }
 
     /// Stores an item unless there is one with its id that has not expired by `now`: DynamoDB deletes what has expired within
-    /// a few days, not at once.
-    pub(crate) async fn put_new(&self, item: Item, now: UnixTime) -> Result<Put, TableError> {
-        let put = self
-            .client
-            .put_item()
+    /// a few days, not at once. With it, `change` is made, or neither.
+    pub(crate) async fn put_new(&self, item: Item, change: Option<Update>, now: UnixTime) -> Result<Put, TableError> {
+        const CONDITION: &str = "attribute_not_exists(id) OR expires_at <= :now";
+
+        let on_failure = ReturnValuesOnConditionCheckFailure::AllOld;
+        let Some(change) = change else {
+            let put = self
+                .client
+                .put_item()
+                .table_name(&self.name)
+                .set_item(Some(item))
+                .condition_expression(CONDITION)
+                .expression_attribute_values(":now", seconds(now))
+                .return_values_on_condition_check_failure(on_failure);
+            return match Box::pin(put.send()).await {
+                Ok(_) => Ok(Put::Stored),
+                Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+                    match error.into_err() {
+                        PutItemError::ConditionalCheckFailedException(found) => {
+                            Ok(Put::Exists(found.item.unwrap_or_default()))
+                        }
+                        _ => Err(self.unreadable()),
+                    }
+                }
+                Err(error) => Err(self.unavailable(&failure(&error))),
+            };
+        };
+        let put = aws_sdk_dynamodb::types::Put::builder()
             .table_name(&self.name)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(id) OR expires_at <= :now")
+            .condition_expression(CONDITION)
             .expression_attribute_values(":now", seconds(now))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match Box::pin(put.send()).await {
-            Ok(_) => Ok(Put::Stored),
-            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
-                match error.into_err() {
-                    PutItemError::ConditionalCheckFailedException(found) => {
-                        Ok(Put::Exists(found.item.unwrap_or_default()))
-                    }
-                    _ => Err(self.unreadable()),
-                }
-            }
-            Err(error) => Err(self.unavailable(&failure(&error))),
+            .return_values_on_condition_check_failure(on_failure)
+            .build()
+            .map_err(|_| self.unavailable("the item cannot be built"))?;
+        let put = TransactWriteItem::builder().put(put).build();
+        let change = TransactWriteItem::builder().update(change).build();
+        match self.transact(vec![put, change]).await? {
+            None => Ok(Put::Stored),
+            Some(found) => Ok(Put::Exists(found)),
         }
     }
 
@@ -121,6 +144,7 @@ impl Table {
                 .set_key(Some(update.key.clone()))
                 .update_expression(&update.update_expression)
                 .set_condition_expression(update.condition_expression.clone())
+                .set_expression_attribute_names(update.expression_attribute_names.clone())
                 .set_expression_attribute_values(update.expression_attribute_values.clone());
             let error = match Box::pin(operation.send()).await {
                 Ok(_) => return Ok(true),
@@ -129,35 +153,46 @@ impl Table {
             let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or_default();
             match code {
                 "ConditionalCheckFailedException" => return Ok(false),
-                "TransactionConflictException" if tries < TRIES => sleep(CONFLICT_DELAY * tries).await,
+                "TransactionConflictException" if tries < TRIES => sleep(conflict_delay(tries)).await,
                 _ => return Err(self.unavailable(&failure(&error))),
             }
             tries += 1;
         }
     }
 
-    /// Makes both changes or none; `false` if the condition of one does not hold.
-    pub(crate) async fn update_both_if(&self, updates: [Update; 2]) -> Result<bool, TableError> {
-        let items = updates.map(|update| TransactWriteItem::builder().update(update).build());
+    /// Makes a change, and another one with it if there is one, both or neither; `false` if a condition does not hold. A
+    /// second change that is too large is left out.
+    pub(crate) async fn update_with(&self, change: Update, other: Option<Update>) -> Result<bool, TableError> {
+        let Some(other) = other else { return self.update_if(change).await };
+        let items = [change.clone(), other].map(|update| TransactWriteItem::builder().update(update).build());
+        match self.transact(items.to_vec()).await {
+            Err(error) if error.is_too_large => self.update_if(change).await,
+            made => Ok(made?.is_none()),
+        }
+    }
+
+    /// Makes all of it or nothing. `Some` if a condition does not hold: the item that there is, where it was asked for.
+    async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Option<Item>, TableError> {
         let mut tries = 1;
         loop {
-            let operation = self.client.transact_write_items().set_transact_items(Some(items.to_vec()));
+            let operation = self.client.transact_write_items().set_transact_items(Some(items.clone()));
             let error = match Box::pin(operation.send()).await {
-                Ok(_) => return Ok(true),
+                Ok(_) => return Ok(None),
                 Err(error) => error,
             };
             let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
                 return Err(self.unavailable(&failure(&error)));
             };
-            let is_reason =
-                |code: &str| canceled.cancellation_reasons().iter().any(|reason| reason.code() == Some(code));
-            if is_reason("ConditionalCheckFailed") {
-                return Ok(false);
+            let reasons = canceled.cancellation_reasons();
+            let has_reason = |code: &str| reasons.iter().find(|reason| reason.code() == Some(code));
+            if let Some(reason) = has_reason("ConditionalCheckFailed") {
+                return Ok(Some(reason.item().cloned().unwrap_or_default()));
             }
-            if !is_reason("TransactionConflict") || tries == TRIES {
-                return Err(self.unavailable(&failure(&error)));
+            if has_reason("TransactionConflict").is_none() || tries == TRIES {
+                let is_too_large = has_reason("ValidationError").is_some();
+                return Err(TableError { is_too_large, ..self.unavailable(&failure(&error)) });
             }
-            sleep(CONFLICT_DELAY * tries).await;
+            sleep(conflict_delay(tries)).await;
             tries += 1;
         }
     }
@@ -168,8 +203,13 @@ impl Table {
     }
 
     fn unavailable(&self, reason: &str) -> TableError {
-        TableError { table: self.name.clone(), reason: reason.to_owned() }
+        TableError { table: self.name.clone(), reason: reason.to_owned(), is_too_large: false }
     }
+}
+
+fn conflict_delay(tries: u32) -> Duration {
+    let delay = CONFLICT_DELAY * tries;
+    delay + delay.mul_f64(fastrand::f64())
 }
 
 pub(crate) fn string(text: &str) -> AttributeValue {

@@ -1,6 +1,7 @@
 //! Every valid request is completed, and every byte arrives, in both directions.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFT
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use sandbox::chatbot::Chatbot;
-use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_TOKEN_SECRET};
+use sandbox::deployment::{CHANNEL_SECRET, CONTACT_CENTER_TOKEN_SECRET, IDEMPOTENCY_TABLE};
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::json;
 use shared::clock::UnixTime;
@@ -151,6 +152,38 @@ async fn a_conversation_without_messages_has_an_empty_list_in_the_older_api() {
     let (status, list) = set.sandbox.chatbot.get("/there/messages").await;
     assert_eq!((status, &list["page"]["totalElements"]), (StatusCode::OK, &json!(0)));
     assert_eq!(set.sandbox.chatbot.get("/gone/messages").await.0, StatusCode::NOT_FOUND);
+}
+
+/// The older API's description has 404 for an empty list of conversations.
+#[tokio::test]
+async fn a_creation_whose_list_is_missing_is_sent_again_when_it_is_settled() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&posts);
+    let set = Set::start(ChatApiV2, move |parts, _| match parts.method {
+        Method::POST if count.fetch_add(1, Ordering::SeqCst) == 0 => response(StatusCode::GATEWAY_TIMEOUT, &[], ""),
+        Method::POST => response(StatusCode::ACCEPTED, &[JSON], r#"{"conversationId":"c","timestamp":1611995400000}"#),
+        _ => response(StatusCode::NOT_FOUND, &[JSON], r#"{"message":"Not found"}"#),
+    })
+    .await;
+    let headers = [(CONTENT_TYPE, "application/json"), (KEY, "key")];
+    let create = async || set.sandbox.chatbot.call(Method::POST, "", &headers, r#"{"user":{"name":"A"}}"#).await;
+    assert_eq!(code_of(&json_of(&create().await)), "unknown");
+    set.sandbox.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "ended_at", -30_000);
+    assert_eq!(create().await.status(), StatusCode::ACCEPTED);
+    assert_eq!(posts.load(Ordering::SeqCst), 2);
+}
+
+/// A text of a customer that would be escaped again and again.
+#[tokio::test]
+async fn a_text_full_of_entities_costs_no_time() {
+    let set = Set::start(ChatGatewayV1, |_, _| response(StatusCode::ACCEPTED, &[], "")).await;
+    let text = format!("&{}", "amp;".repeat(64 * 1024));
+    let body = json!({ "authorType": "user", "text": text }).to_string();
+    let headers = [(CONTENT_TYPE, "application/json"), (KEY, "key")];
+    let started = Instant::now();
+    let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 /// A file as 8x8 sends it, and the name that a person should see.
@@ -300,8 +333,6 @@ async fn a_wait_without_end_is_passed_on_and_harms_nothing() {
 /// 8x8 shows what it was sent in another form, after the connection was lost.
 #[tokio::test]
 async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twice() {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     let card = json!({ "content": { "version": 1.0, "title": "a\r\nb" } });
     for (sent, listed, is_recognised) in [
         (json!({ "text": "a\r\nb" }), json!({ "text": "a\nb" }), true),
@@ -342,7 +373,7 @@ async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twic
             assert_eq!(answer.status(), StatusCode::ACCEPTED, "{sent}");
         } else {
             assert_eq!(code_of(&json_of(&answer)), "unknown", "{sent}");
-            set.sandbox.cloud.dynamo_db.advance(sandbox::deployment::IDEMPOTENCY_TABLE, "ended_at", -30_000);
+            set.sandbox.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "ended_at", -30_000);
             let again = chatbot.call(Method::POST, "/c/messages", &headers, body.to_string()).await;
             assert_eq!(code_of(&json_of(&again)), "unknown", "{sent}");
         }

@@ -213,6 +213,97 @@ async fn two_equal_messages_of_unknown_outcome_do_not_take_the_same_one_for_thei
     stack.finish().await;
 }
 
+/// One message is accepted after nine seconds, and 8x8 lists it at once. An equal one, sent meanwhile, is lost.
+#[tokio::test]
+async fn a_message_is_not_mistaken_for_an_equal_one_that_is_being_sent() {
+    for is_keyed in [true, false] {
+        let stack = Stack::start().await;
+        let conversation = opened(&stack).await;
+        stack.fault(Fault::AnswersSlowly, When::Next(1));
+        let slow = async {
+            match is_keyed {
+                true => stack.chatbot.say(&conversation, "user", "yes", "slow").await.status(),
+                false => send(&stack, &conversation, "yes").await,
+            }
+        };
+        let lost = async {
+            while texts(&stack, &conversation).is_empty() {
+                tokio::task::yield_now().await;
+            }
+            stack.contact_center.break_next("POST", "messages", FailureKind::Drops, false);
+            stack.chatbot.say(&conversation, "user", "yes", "lost").await
+        };
+        let (slow, lost) = tokio::join!(slow, lost);
+        assert_eq!((slow, code_of(&json_of(&lost))), (StatusCode::ACCEPTED, "unknown"), "{is_keyed}");
+        half_a_minute_passes(&stack);
+        let again = stack.chatbot.say(&conversation, "user", "yes", "lost").await;
+        assert_eq!(again.status(), StatusCode::ACCEPTED);
+        assert_eq!(texts(&stack, &conversation), ["yes", "yes"]);
+        stack.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn writes_that_meet_each_other_are_repeated() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    stack.cloud.dynamo_db.conflict(4);
+    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    stack.cloud.dynamo_db.conflict(2);
+    assert_eq!(send(&stack, &conversation, "confidential: without a key").await, StatusCode::ACCEPTED);
+    let again = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(texts(&stack, &conversation).len(), 2);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn a_burst_of_messages_in_one_conversation_is_sent_once() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let say = async |number: usize| {
+        let key = format!("key-{number}");
+        stack.chatbot.say(&conversation, "user", "yes", &key).await.status()
+    };
+    let statuses = futures_util::future::join_all((0..20).map(say)).await;
+    assert!(statuses.iter().all(|status| *status == StatusCode::ACCEPTED), "{statuses:?}");
+    assert_eq!(texts(&stack, &conversation).len(), 20);
+    stack.finish().await;
+}
+
+/// An administrator gives the API key the right that it lacks.
+#[tokio::test]
+async fn a_missing_right_is_not_remembered_under_a_key() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    stack.contact_center.break_next("POST", "messages", FailureKind::Status403, false);
+    let say = async || stack.chatbot.say(&conversation, "user", "confidential", "key").await.status();
+    assert_eq!(say().await, StatusCode::FORBIDDEN);
+    assert_eq!(say().await, StatusCode::ACCEPTED);
+    assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
+}
+
+/// A key is taken over just before it expires, and repeated just after.
+#[tokio::test]
+async fn an_unknown_outcome_is_known_for_a_day_after_its_last_attempt() {
+    let stack = impatient().await;
+    let conversation = opened(&stack).await;
+    stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    stack.fault(Fault::Status500, When::For(Duration::from_secs(60)));
+    let say = async || stack.chatbot.say(&conversation, "user", "confidential", "key").await.status();
+    assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
+    // Twenty seconds are left of the day, and then none.
+    stack.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "expires_at", -24 * 3600 + 20);
+    assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
+    stack.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "expires_at", -20);
+    stack.faults.clear();
+    assert_eq!(say().await, StatusCode::ACCEPTED);
+    assert_eq!(texts(&stack, &conversation), ["confidential"]);
+    stack.finish().await;
+}
+
 #[tokio::test]
 async fn a_creation_is_not_repeated_for_a_conversation_that_has_ended_and_the_answer_says_so() {
     let stack = Stack::start().await;

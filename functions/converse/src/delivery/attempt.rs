@@ -112,7 +112,7 @@ impl Attempt {
     pub(crate) fn new(on_unknown: OnUnknown, previous: Option<Interval>, now: UnixTime, deadline: UnixTime) -> Self {
         let state = match previous {
             None => ready(now, Outcome::Failed(Error::NoResponse("there was no time left to ask it"))),
-            Some(interval) => unknown(on_unknown, interval, "of an earlier request".to_owned(), now, now),
+            Some(interval) => unknown(on_unknown, interval, "an earlier request had no response".to_owned(), now, now),
         };
         Self { on_unknown, deadline, sends: 0, state }
     }
@@ -158,7 +158,10 @@ impl Attempt {
                 // Not in 8x8's words, which may quote what was sent: this goes into the log.
                 let reason = format!("status {}", response.status.as_u16());
                 match self.on_unknown {
-                    OnUnknown::Resend => self.resend(now + RESEND_DELAY, Outcome::Answered(response, interval)),
+                    OnUnknown::Resend => {
+                        let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
+                        self.resend(now + wait, Outcome::Answered(response, interval))
+                    }
                     OnUnknown::Reconcile | OnUnknown::Report => {
                         unknown(self.on_unknown, interval, reason, now, now + PROBE_DELAYS[0])
                     }

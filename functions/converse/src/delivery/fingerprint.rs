@@ -6,23 +6,44 @@ use serde_json::{Map, Number, Value, json};
 use shared::digest::sha256_hex;
 use unicode_normalization::UnicodeNormalization;
 
+use super::sent_log::Entry;
 use crate::json::{Object, items};
 
 /// Characters of a SHA-256 that are kept: 64 bits tell the messages of a conversation apart.
 const LENGTH: usize = 16;
 
-/// HTML entities of the characters that a service escapes.
-const ENTITIES: [(&str, &str); 9] = [
-    ("&lt;", "<"),
-    ("&gt;", ">"),
-    ("&quot;", "\""),
-    ("&apos;", "'"),
-    ("&#39;", "'"),
-    ("&#x27;", "'"),
-    ("&#x2F;", "/"),
-    ("&nbsp;", " "),
-    ("&amp;", "&"),
+/// HTML entities of the characters that a service escapes, without the ampersand; `&amp;` itself is handled beside them.
+const ENTITIES: [(&str, char); 8] = [
+    ("lt;", '<'),
+    ("gt;", '>'),
+    ("quot;", '"'),
+    ("apos;", '\''),
+    ("#39;", '\''),
+    ("#x27;", '\''),
+    ("#x2F;", '/'),
+    ("nbsp;", ' '),
 ];
+
+/// What a request is recognised by at 8x8.
+#[derive(Debug)]
+pub(crate) enum Fingerprint {
+    /// A message in a conversation.
+    Message { conversation: String, message: MessageFingerprint },
+    /// A conversation with this correlation id.
+    Conversation { correlation: String },
+    /// Nothing.
+    None,
+}
+
+impl Fingerprint {
+    /// If it is a message: how the log of its conversation has it.
+    pub(crate) fn entry(&self, owner: &str) -> Option<Entry> {
+        match self {
+            Self::Message { conversation, message } => Some(Entry::new(conversation, owner, message.clone())),
+            Self::Conversation { .. } | Self::None => None,
+        }
+    }
+}
 
 /// A message's author and a digest of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,15 +118,26 @@ fn without_surrogates(text: &str) -> String {
 
 /// A text in one form.
 fn normalised(text: &str) -> String {
-    let mut text = text.to_owned();
-    loop {
-        let decoded = ENTITIES.iter().fold(text.clone(), |text, (entity, character)| text.replace(entity, character));
-        if decoded == text {
-            break;
+    decoded(text).split_whitespace().collect::<Vec<_>>().join(" ").nfc().collect()
+}
+
+/// A text without HTML entities, also where they were escaped several times (`&amp;amp;lt;`).
+fn decoded(text: &str) -> String {
+    let mut decoded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('&') {
+        decoded.push_str(before);
+        rest = after.trim_start_matches("amp;");
+        match ENTITIES.iter().find_map(|(entity, letter)| Some((rest.strip_prefix(entity)?, *letter))) {
+            Some((after, letter)) => {
+                decoded.push(letter);
+                rest = after;
+            }
+            None => decoded.push('&'),
         }
-        text = decoded;
     }
-    text.split_whitespace().collect::<Vec<_>>().join(" ").nfc().collect()
+    decoded.push_str(rest);
+    decoded
 }
 
 /// A card's content in one form: without members that are `null`, numbers by their value.

@@ -1,7 +1,7 @@
 //! A request to 8x8, sent so that it takes effect once, although 8x8 has no idempotency keys.
 //!
 //! ```text
-//!              ┌── 429, or it never left us: after a pause ──┐
+//!              ┌─ 408, 425, 429, or it never left us: a pause ─┐
 //!              ▼                                             │
 //! new ──────▶ send ──────────────────────────────────────────┤
 //!              ▲                                             ├── 2xx ───────────────────▶ answered
@@ -22,15 +22,18 @@
 //! | file | has |
 //! |---|---|
 //! | [`attempt`] | the state machine of the diagram |
-//! | [`reconcile`] | probing: what 8x8 lists, and whether that is it |
-//! | [`fingerprint`] | what a message is recognised by |
+//! | [`reconcile`] | probing: what 8x8 lists |
+//! | [`matching`] | whether one of the listed messages is the one that is looked for |
+//! | [`fingerprint`] | what a message or a conversation is recognised by |
 //! | [`sent_log`] | which messages are known to have been sent |
 
 mod attempt;
 mod fingerprint;
+mod matching;
 mod reconcile;
 mod sent_log;
 
+use http::StatusCode;
 use shared::clock::UnixTime;
 use shared::contact_center::client::Response;
 use shared::telemetry;
@@ -38,10 +41,9 @@ use tokio::time::sleep;
 
 pub(crate) use attempt::Interval;
 use attempt::{Attempt, Outcome, Step};
-pub(crate) use fingerprint::MessageFingerprint;
-pub(crate) use reconcile::Evidence;
+pub(crate) use fingerprint::{Fingerprint, MessageFingerprint};
 use reconcile::Reconciler;
-pub(crate) use sent_log::{SentLog, SentMessage};
+pub(crate) use sent_log::{Entry, SentLog};
 
 use crate::error::Error;
 use crate::routes::OnUnknown;
@@ -64,15 +66,19 @@ pub(crate) struct Delivered {
     pub(crate) response: Response,
     /// Whether a repeat gets the same response: not where 8x8 asks for a repeat or has failed.
     pub(crate) is_final: bool,
-    /// The message that is to be added to the log.
-    pub(crate) sent: Option<Sent>,
+    /// If it is a message: what changes in the log of its conversation.
+    pub(crate) log_change: LogChange,
 }
 
-/// A message that 8x8 has accepted.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) conversation: String,
-    pub(crate) message: SentMessage,
+/// What changes in the log of a conversation when the outcome of a message is known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LogChange {
+    /// 8x8 accepted it in that time.
+    Accepted(Interval),
+    /// 8x8 rejected it.
+    Removed,
+    /// It was found, and is in the log.
+    None,
 }
 
 /// A request without a response.
@@ -92,22 +98,30 @@ impl Delivery<'_> {
     pub(crate) async fn deliver(
         &self,
         request: &Request<'_>,
-        evidence: Evidence,
+        fingerprint: &Fingerprint,
         owner: &str,
         previous: Option<Interval>,
     ) -> Result<Delivered, NotDelivered> {
-        let on_unknown = match (request.call.route.on_unknown, &evidence) {
-            (OnUnknown::Reconcile, Evidence::None) => OnUnknown::Report,
+        let on_unknown = match (request.call.route.on_unknown, fingerprint) {
+            (OnUnknown::Reconcile, Fingerprint::None) => OnUnknown::Report,
             (on_unknown, _) => on_unknown,
         };
-        let reconciler =
-            Reconciler { upstream: self.upstream, log: SentLog::new(self.table), evidence: &evidence, owner };
+        let log = SentLog::new(self.table);
+        let reconciler = Reconciler { upstream: self.upstream, log, fingerprint, owner };
+        let mut is_logged = previous.is_none();
         let mut attempt = Attempt::new(on_unknown, previous, UnixTime::now(), self.deadline);
         let mut is_counted = false;
         loop {
             match attempt.next(UnixTime::now()) {
                 Step::Wait(time) => sleep(time).await,
                 Step::Send => {
+                    // The log has it from the first attempt, or no more.
+                    if !std::mem::replace(&mut is_logged, true)
+                        && let Some(entry) = fingerprint.entry(owner)
+                    {
+                        let sending = async { log.apply(log.sending(&entry, UnixTime::now())?).await };
+                        sending.await.map_err(|error| NotDelivered { error: error.into(), unknown: previous })?;
+                    }
                     let began = UnixTime::now();
                     let result = self.upstream.send(request, self.deadline).await;
                     attempt.sent(began, UnixTime::now(), result);
@@ -120,31 +134,27 @@ impl Delivery<'_> {
                     let probe = reconciler.probe(interval, began, self.deadline).await;
                     attempt.probed(began, UnixTime::now(), probe);
                 }
-                Step::Finish(outcome) => return finish(request, evidence, owner, outcome),
+                Step::Finish(outcome) => return finish(request, outcome),
             }
         }
     }
 }
 
-fn finish(request: &Request<'_>, evidence: Evidence, owner: &str, outcome: Outcome) -> Result<Delivered, NotDelivered> {
+fn finish(request: &Request<'_>, outcome: Outcome) -> Result<Delivered, NotDelivered> {
     let operation = request.call.route.name;
     match outcome {
         Outcome::Answered(response, interval) => {
-            let is_final = !attempt::asks_again(response.status) && !response.status.is_server_error();
-            let sent = match (evidence, request.call.conversation()) {
-                (Evidence::Message { fingerprint, .. }, Some(conversation)) if response.status.is_success() => {
-                    Some(Sent {
-                        conversation: conversation.to_owned(),
-                        message: SentMessage::new(owner, fingerprint, interval),
-                    })
-                }
-                _ => None,
-            };
-            Ok(Delivered { response, is_final, sent })
+            // 403: an administrator may give the bridge's credentials the right that they lack.
+            let may_change = response.status.is_server_error()
+                || response.status == StatusCode::FORBIDDEN
+                || attempt::asks_again(response.status);
+            let log_change =
+                if response.status.is_success() { LogChange::Accepted(interval) } else { LogChange::Removed };
+            Ok(Delivered { response, is_final: !may_change, log_change })
         }
         Outcome::Reconciled(response) => {
             tracing::info!(operation, "8x8 has carried it out although it did not respond");
-            Ok(Delivered { response, is_final: true, sent: None })
+            Ok(Delivered { response, is_final: true, log_change: LogChange::None })
         }
         Outcome::Failed(error) => Err(NotDelivered { error, unknown: None }),
         Outcome::Unknown(error, interval) => {

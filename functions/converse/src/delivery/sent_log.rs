@@ -1,5 +1,9 @@
-//! Which messages of a conversation 8x8 is known to have: one item a conversation in the table, without any text. Where the
-//! outcome of a message is unknown, a listed message that is known is not taken for it.
+//! Which messages of a conversation the bridge has sent: one item a conversation in the table, with one attribute a message and
+//! no text. Where the outcome of a message is unknown, a listed message that is known is not taken for it.
+//!
+//! A message is in one of two states: it is being sent, or 8x8 has it. One that 8x8 has rejected, or whose outcome is unknown
+//! and will be looked for under its `Idempotency-Key`, is removed. One that stays in the first state (its process died, or it
+//! has no key) may be at 8x8 or not.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,14 +22,26 @@ pub(crate) const RETENTION: Duration = Duration::from_secs(48 * 3600);
 /// Characters of an owner's name that are kept.
 const OWNER_LENGTH: usize = 16;
 
-/// A message that 8x8 has.
+/// What the attributes of messages are called, before the owner's name.
+const PREFIX: &str = "message ";
+
+/// A message that is being sent or was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SentMessage {
     /// Which request it belongs to.
     pub(crate) owner: String,
     pub(crate) fingerprint: MessageFingerprint,
-    /// When it was sent and answered.
-    pub(crate) interval: Interval,
+    pub(crate) began: UnixTime,
+    /// When 8x8 had accepted it; `None` if that is not known, or not yet.
+    pub(crate) accepted: Option<UnixTime>,
+}
+
+/// A message of a conversation, for the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) conversation: String,
+    pub(crate) owner: String,
+    pub(crate) fingerprint: MessageFingerprint,
 }
 
 /// What is known of a conversation.
@@ -37,35 +53,39 @@ pub(crate) struct SentMessages {
 }
 
 /// The log of all conversations.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct SentLog<'t> {
     table: &'t Table,
 }
 
 impl SentMessage {
-    pub(crate) fn new(owner: &str, fingerprint: MessageFingerprint, interval: Interval) -> Self {
-        let owner = owner.chars().take(OWNER_LENGTH).collect();
-        Self { owner, fingerprint, interval }
-    }
-
     pub(crate) fn is_of(&self, owner: &str) -> bool {
         owner.starts_with(&self.owner)
     }
 
-    /// `author content owner began ended`, times in milliseconds.
-    fn to_text(&self) -> String {
-        let Self { owner, fingerprint: MessageFingerprint { author, content }, interval } = self;
-        format!("{author} {content} {owner} {} {}", interval.began.millis(), interval.ended.millis())
+    /// `author content began accepted`, times in milliseconds, the last one `-` if there is none.
+    fn from_attribute(name: &str, text: &str) -> Option<Self> {
+        let owner = name.strip_prefix(PREFIX)?.to_owned();
+        let mut parts = text.rsplitn(4, ' ');
+        let time = |text: &str| Some(UnixTime::from_millis(text.parse().ok()?));
+        let accepted = match parts.next()? {
+            "-" => None,
+            text => Some(time(text)?),
+        };
+        let began = time(parts.next()?)?;
+        let (content, author) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+        Some(Self { owner, fingerprint: MessageFingerprint { author, content }, began, accepted })
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(conversation: &str, owner: &str, fingerprint: MessageFingerprint) -> Self {
+        let owner = owner.chars().take(OWNER_LENGTH).collect();
+        Self { conversation: conversation.to_owned(), owner, fingerprint }
     }
 
-    fn from_text(text: &str) -> Option<Self> {
-        let mut parts = text.rsplitn(5, ' ');
-        let mut time = || Some(UnixTime::from_millis(parts.next()?.parse().ok()?));
-        let (ended, began) = (time()?, time()?);
-        let owner = parts.next()?.to_owned();
-        let (content, author) = (parts.next()?.to_owned(), parts.next()?.to_owned());
-        let fingerprint = MessageFingerprint { author, content };
-        Some(Self { owner, fingerprint, interval: Interval { began, ended } })
+    fn id(&self) -> String {
+        id(&self.conversation)
     }
 }
 
@@ -77,59 +97,89 @@ impl<'t> SentLog<'t> {
     /// What is known of a conversation now.
     pub(crate) async fn read(&self, conversation: &str) -> Result<SentMessages, TableError> {
         let item = self.table.get(&id(conversation)).await?.unwrap_or_default();
-        let texts = item.get("messages").and_then(|messages| messages.as_l().ok()).into_iter().flatten();
-        let messages = texts.map(|text| SentMessage::from_text(text.as_s().ok()?)).collect::<Option<Vec<_>>>();
+        let messages = item.iter().filter(|(name, _)| name.starts_with(PREFIX));
+        let messages = messages.map(|(name, text)| SentMessage::from_attribute(name, text.as_s().ok()?));
         let revision = item.get("revision").and_then(|revision| revision.as_n().ok()?.parse().ok());
-        match messages {
+        match messages.collect::<Option<Vec<_>>>() {
             Some(messages) => Ok(SentMessages { messages, revision }),
             None => Err(self.table.unreadable()),
         }
     }
 
-    /// Adds a message.
-    pub(crate) async fn record(&self, conversation: &str, message: &SentMessage) -> Result<(), TableError> {
-        self.table.update(self.addition(conversation, message)?).await
+    /// Makes a change.
+    pub(crate) async fn apply(&self, change: Update) -> Result<(), TableError> {
+        self.table.update(change).await
     }
 
     /// Adds a message that was found at 8x8, unless the log has changed since it was read: two requests could have found the
     /// same message. `false`: it has changed.
     pub(crate) async fn record_found(
         &self,
-        conversation: &str,
-        message: &SentMessage,
+        entry: &Entry,
+        interval: Interval,
         read: Option<u64>,
     ) -> Result<bool, TableError> {
-        let mut addition = self.addition(conversation, message)?;
+        let mut change = self.accepted(entry, interval)?;
         match read {
             Some(revision) => {
-                addition.condition_expression = Some("revision = :read".to_owned());
-                let values = addition.expression_attribute_values.get_or_insert_default();
+                change.condition_expression = Some("revision = :read".to_owned());
+                let values = change.expression_attribute_values.get_or_insert_default();
                 values.insert(":read".to_owned(), AttributeValue::N(revision.to_string()));
             }
-            None => addition.condition_expression = Some("attribute_not_exists(revision)".to_owned()),
+            None => change.condition_expression = Some("attribute_not_exists(revision)".to_owned()),
         }
-        self.table.update_if(addition).await
+        self.table.update_if(change).await
     }
 
-    /// The change that adds a message, for a transaction.
-    pub(crate) fn addition(&self, conversation: &str, message: &SentMessage) -> Result<Update, TableError> {
-        let number = |number: u64| AttributeValue::N(number.to_string());
-        let messages = AttributeValue::L(vec![AttributeValue::S(message.to_text())]);
-        let values = HashMap::from([
-            (":none".to_owned(), AttributeValue::L(Vec::new())),
-            (":message".to_owned(), messages),
-            (":zero".to_owned(), number(0)),
-            (":one".to_owned(), number(1)),
-            (":expires".to_owned(), seconds(message.interval.ended + RETENTION)),
-        ]);
-        self.table.change(
-            &id(conversation),
-            "SET messages = list_append(if_not_exists(messages, :none), :message), \
-             revision = if_not_exists(revision, :zero) + :one, expires_at = :expires",
-            None,
-            values,
-        )
+    /// The change by which a message is being sent.
+    pub(crate) fn sending(&self, entry: &Entry, now: UnixTime) -> Result<Update, TableError> {
+        self.set(entry, &format!("{} -", now.millis()), now)
     }
+
+    /// The change by which 8x8 has a message.
+    pub(crate) fn accepted(&self, entry: &Entry, interval: Interval) -> Result<Update, TableError> {
+        self.set(entry, &format!("{} {}", interval.began.millis(), interval.ended.millis()), interval.ended)
+    }
+
+    /// The change by which a message was not sent, or will be looked for.
+    pub(crate) fn removed(&self, entry: &Entry) -> Result<Update, TableError> {
+        let change = self.table.change(
+            &entry.id(),
+            "SET revision = if_not_exists(revision, :zero) + :one REMOVE #owner",
+            None,
+            counting(HashMap::new()),
+        );
+        Ok(named(change?, entry))
+    }
+
+    fn set(&self, entry: &Entry, times: &str, now: UnixTime) -> Result<Update, TableError> {
+        let MessageFingerprint { author, content } = &entry.fingerprint;
+        let values = HashMap::from([
+            (":message".to_owned(), AttributeValue::S(format!("{author} {content} {times}"))),
+            (":expires".to_owned(), seconds(now + RETENTION)),
+        ]);
+        let change = self.table.change(
+            &entry.id(),
+            "SET #owner = :message, revision = if_not_exists(revision, :zero) + :one, expires_at = :expires",
+            None,
+            counting(values),
+        );
+        Ok(named(change?, entry))
+    }
+}
+
+/// With the values that count a change.
+fn counting(mut values: HashMap<String, AttributeValue>) -> HashMap<String, AttributeValue> {
+    for (name, number) in [(":zero", "0"), (":one", "1")] {
+        values.insert(name.to_owned(), AttributeValue::N(number.to_owned()));
+    }
+    values
+}
+
+fn named(mut change: Update, entry: &Entry) -> Update {
+    let name = format!("{PREFIX}{}", entry.owner);
+    change.expression_attribute_names = Some(HashMap::from([("#owner".to_owned(), name)]));
+    change
 }
 
 /// No key has this id: those are digests alone.
@@ -142,13 +192,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_stored_as_a_line() {
-        let interval = Interval { began: UnixTime::from_millis(1), ended: UnixTime::from_millis(20) };
+    fn a_message_is_one_attribute() {
         let fingerprint = MessageFingerprint { author: "a bot".to_owned(), content: "0f".to_owned() };
-        let message = SentMessage::new("0123456789abcdefgh", fingerprint, interval);
-        assert_eq!(SentMessage::from_text(&message.to_text()), Some(message.clone()));
+        let read = |text: &str| SentMessage::from_attribute("message 0123456789abcdef", text);
+        let mut message = SentMessage {
+            owner: "0123456789abcdef".to_owned(),
+            fingerprint,
+            began: UnixTime::from_millis(1),
+            accepted: Some(UnixTime::from_millis(20)),
+        };
+        assert_eq!(read("a bot 0f 1 20"), Some(message.clone()));
+        message.accepted = None;
+        assert_eq!(read("a bot 0f 1 -"), Some(message.clone()));
+        assert_eq!(read("a bot 0f 1"), None);
         assert!(message.is_of("0123456789abcdefgh"));
         assert!(!message.is_of("1123456789abcdefgh"));
-        assert_eq!(SentMessage::from_text("x"), None);
     }
 }

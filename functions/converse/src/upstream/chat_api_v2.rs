@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use shared::clock::UnixTime;
 use shared::contact_center::client::Response;
+use shared::digest::sha256_hex;
 use url::form_urlencoded;
 
 use super::{CreationRules, Request};
@@ -48,11 +49,12 @@ pub(super) struct Translated<'p> {
     pub(super) body: Option<String>,
 }
 
-/// A name of 32 hexadecimal digits as a UUID.
-pub(super) fn idempotency_key(key: &str) -> Option<HeaderValue> {
-    let part = |range| key.get(range);
-    let uuid = [part(0..8)?, part(8..12)?, part(12..16)?, part(16..20)?, part(20..32)?].join("-");
-    HeaderValue::from_str(&uuid).ok()
+/// A UUID for a request of that name and body: the same when it is repeated.
+pub(super) fn idempotency_key(key: &str, body: &str) -> HeaderValue {
+    let digest = sha256_hex(format!("{key} {body}").as_bytes());
+    let uuid = [&digest[..8], &digest[8..12], &digest[12..16], &digest[16..20], &digest[20..32]].join("-");
+    // Hexadecimal digits and hyphens only.
+    HeaderValue::from_str(&uuid).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// What a request is in the older API.
@@ -265,10 +267,10 @@ pub(super) fn response(request: &Request<'_>, mut response: Response) -> Respons
     response
 }
 
-/// The list of a conversation that has no messages, in the place of the older API's 404.
-pub(super) fn no_messages(request: &Request<'_>, mut response: Response) -> Response {
+/// An empty list in the place of the older API's 404.
+pub(super) fn empty_list(name: &str, request: &Request<'_>, mut response: Response) -> Response {
     response.status = StatusCode::OK;
-    set_json(&mut response, &page_of("messages", Vec::new(), request.query));
+    set_json(&mut response, &page_of(name, Vec::new(), request.query));
     response
 }
 
@@ -356,10 +358,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_sent_as_a_uuid() {
-        let key = idempotency_key("0123456789abcdef0123456789abcdef").unwrap();
-        assert_eq!(key, "01234567-89ab-cdef-0123-456789abcdef");
-        assert!(idempotency_key("short").is_none());
+    fn a_request_has_a_uuid_of_its_own() {
+        let key = idempotency_key("name", "{}");
+        assert_eq!((key.len(), &key), (36, &idempotency_key("name", "{}")));
+        assert_ne!(key, idempotency_key("name", "[]"));
     }
 
     #[test]

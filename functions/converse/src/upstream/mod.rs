@@ -30,7 +30,7 @@ pub(crate) struct Request<'r> {
     pub(crate) query: Option<&'r str>,
     pub(crate) content_type: Option<HeaderValue>,
     pub(crate) body: Bytes,
-    /// A name of the request that stays the same when it is repeated, 32 hexadecimal digits.
+    /// A name of the request that stays the same when it is repeated.
     pub(crate) key: Option<&'r str>,
 }
 
@@ -101,13 +101,17 @@ impl Upstream {
         }
     }
 
-    /// The older API answers 404 for a conversation without messages, as for one that does not exist.
+    /// The older API answers 404 for a list without items: of conversations, and of messages, as it does for a conversation that
+    /// does not exist.
     async fn without_missing_list(
         &self,
         request: &Request<'_>,
         response: Response,
         deadline: UnixTime,
     ) -> Result<Response, SendError> {
+        if (request.call.route.operation, response.status) == (Operation::ListConversations, StatusCode::NOT_FOUND) {
+            return Ok(chat_api_v2::empty_list("conversations", request, response));
+        }
         let is_list = request.call.route.operation == Operation::ListMessages;
         let (true, StatusCode::NOT_FOUND, Some(id)) = (is_list, response.status, request.call.conversation()) else {
             return Ok(response);
@@ -116,7 +120,7 @@ impl Upstream {
         let show = Request { call: &call, query: None, content_type: None, body: Bytes::new(), key: None };
         let show = self.translated(&show).map_err(SendError::Rejected)?;
         let shown = self.exchange(call.route, &show, deadline).await?;
-        Ok(if shown.status.is_success() { chat_api_v2::no_messages(request, response) } else { response })
+        Ok(if shown.status.is_success() { chat_api_v2::empty_list("messages", request, response) } else { response })
     }
 
     async fn exchange(&self, route: &Route, request: &ApiRequest, deadline: UnixTime) -> Result<Response, SendError> {
@@ -161,8 +165,8 @@ impl Upstream {
                 let path = std::iter::once("conversations").chain(translated.path.iter().copied());
                 let mut url = config.endpoint.join(path);
                 url.set_query(translated.query.as_deref());
-                let idempotency_key = match translated.method {
-                    Method::POST => request.key.and_then(chat_api_v2::idempotency_key),
+                let idempotency_key = match (&translated.method, request.key, &translated.body) {
+                    (&Method::POST, Some(key), Some(body)) => Some(chat_api_v2::idempotency_key(key, body)),
                     _ => None,
                 };
                 Ok(ApiRequest {

@@ -86,6 +86,7 @@ async fn answer(
 async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
     Err(match kind {
         FailureKind::Status400 => Problem::bad_request("invalid_request", "The call fails on purpose."),
+        FailureKind::Status403 => Problem::forbidden("Access is denied"),
         FailureKind::Status500 => Problem::internal(api),
         FailureKind::Status504 => Problem::gateway_timeout(),
         FailureKind::Status429 => Problem::too_many_requests(),

@@ -1,12 +1,14 @@
 //! Conversations of Chat API v2: the same ones, in that API's words, and what it knows of them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::ContactCenter;
 use crate::api::{Answer, Body, Call, json_body, ok};
+use crate::fault::Fault;
 use crate::problem::Problem;
 use crate::record::{Message, Participant, Record, iso8601};
 use crate::schema::Object;
@@ -67,7 +69,9 @@ impl ContactCenter {
                         "participantId": message.author_id,
                     })
                 };
-                ok(json!({ "messages": record.messages.iter().map(show).collect::<Vec<_>>(), "participants": [] }))
+                let (is_late, now) = (self.faults.strikes(Fault::ListsLate), Instant::now());
+                let shown = record.messages.iter().filter(|message| !is_late || message.listed_late_at <= now);
+                ok(json!({ "messages": shown.map(show).collect::<Vec<_>>(), "participants": [] }))
             }
             ("POST", [id, "messages"]) => {
                 let record = state.conversations.get_mut(*id).ok_or_else(|| found(id))?;

@@ -117,6 +117,8 @@ enum Effect {
 pub enum FailureKind {
     /// It is refused with 400.
     Status400,
+    /// It is refused with 403, because the credentials lack a right.
+    Status403,
     /// It is answered with 500.
     Status500,
     /// It is answered with 504, as a gateway does that has waited for long enough.

@@ -3,8 +3,9 @@
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/>
 
-use std::cmp::Ordering;
+use std::cmp;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use serde_json::{Map, Value, json};
@@ -13,10 +14,15 @@ use super::AwsError;
 
 type Item = Map<String, Value>;
 
+/// What a write makes of a table: the id of an item, and its content.
+type Write = fn(&Table, &Value) -> Result<(String, Item), AwsError>;
+
 /// The tables of an account, each with the name of its key and its items by the key's value.
 #[derive(Debug, Default)]
 pub struct DynamoDb {
     tables: Mutex<BTreeMap<String, Table>>,
+    /// How many of the next writes meet a transaction in progress.
+    conflicts: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -29,6 +35,11 @@ impl DynamoDb {
     /// Creates a table whose items are known by `key`, a string.
     pub fn add(&self, name: &str, key: &str) {
         self.tables().insert(name.to_owned(), Table { key: key.to_owned(), items: BTreeMap::new() });
+    }
+
+    /// The next so many writes are rejected because another one is in progress.
+    pub fn conflict(&self, times: usize) {
+        self.conflicts.store(times, Ordering::SeqCst);
     }
 
     /// The items of a table, past the wire.
@@ -59,8 +70,8 @@ impl DynamoDb {
         match operation {
             "CreateTable" => self.create_table(input),
             "GetItem" => self.get_item(input),
-            "PutItem" => self.put_item(input),
-            "UpdateItem" => self.update_item(input),
+            "PutItem" => self.write(input, put_item),
+            "UpdateItem" => self.write(input, update_item),
             "TransactWriteItems" => self.transact_write_items(input),
             unknown => Err(AwsError::unknown_operation(unknown)),
         }
@@ -83,58 +94,61 @@ impl DynamoDb {
         Ok(item.map_or_else(|| json!({}), |item| json!({ "Item": item })))
     }
 
-    fn put_item(&self, input: &Value) -> Result<Value, AwsError> {
+    fn write(&self, input: &Value, kind: Write) -> Result<Value, AwsError> {
         let mut tables = self.tables();
         let table = find(&mut tables, input)?;
-        let item = input["Item"].as_object().cloned().ok_or_else(|| invalid("Item must be there"))?;
-        let id = string(item.get(&table.key))?;
-        check(input, table.items.get(&id))?;
+        let (id, item) = kind(table, input)?;
+        if self.is_conflict() {
+            return Err(AwsError::invalid("TransactionConflictException", "Transaction is ongoing for the item"));
+        }
         table.items.insert(id, item);
         Ok(json!({}))
     }
 
-    fn update_item(&self, input: &Value) -> Result<Value, AwsError> {
-        let mut tables = self.tables();
-        let table = find(&mut tables, input)?;
-        let (id, item) = updated(table, input)?;
-        table.items.insert(id, item);
-        Ok(json!({}))
-    }
-
-    /// Updates of different items, all of them or none.
+    /// Puts and updates of different items, all of them or none.
     fn transact_write_items(&self, input: &Value) -> Result<Value, AwsError> {
         let mut tables = self.tables();
         let items = input["TransactItems"].as_array().ok_or_else(|| invalid("TransactItems must be there"))?;
-        let updates: Vec<_> = items
-            .iter()
-            .map(|item| item.get("Update").ok_or_else(|| invalid("only Update is simulated in a transaction")))
-            .collect::<Result<_, _>>()?;
-        let mut results = Vec::new();
+        let mut writes = Vec::new();
         let mut reasons = Vec::new();
-        for update in &updates {
-            let table = find(&mut tables, update)?;
-            match updated(table, update) {
-                Ok(result) => {
-                    results.push(result);
+        for item in items {
+            let (kind, write) = match (item.get("Put"), item.get("Update")) {
+                (Some(put), None) => (put_item as Write, put),
+                (None, Some(update)) => (update_item as Write, update),
+                _ => return Err(invalid("only Put and Update are simulated in a transaction")),
+            };
+            match kind(find(&mut tables, write)?, write) {
+                Ok(written) => {
+                    writes.push((write, written));
                     reasons.push(json!({ "Code": "None" }));
                 }
                 Err(error) if error.kind == "ConditionalCheckFailedException" => {
-                    reasons
-                        .push(json!({ "Code": "ConditionalCheckFailed", "Message": "The conditional request failed" }));
+                    let mut reason = error.fields.unwrap_or_else(|| json!({}));
+                    reason["Code"] = "ConditionalCheckFailed".into();
+                    reason["Message"] = "The conditional request failed".into();
+                    reasons.push(reason);
                 }
                 Err(error) => return Err(error),
             }
         }
-        if results.len() < updates.len() {
-            let message = "Transaction cancelled, please refer cancellation reasons for specific reasons";
-            let mut error = AwsError::invalid("TransactionCanceledException", message);
-            error.fields = Some(json!({ "CancellationReasons": reasons }));
-            return Err(error);
+        if self.is_conflict() {
+            reasons = vec![json!({ "Code": "TransactionConflict" }); items.len()];
+        } else if writes.len() == items.len() {
+            for (write, (id, item)) in writes {
+                find(&mut tables, write)?.items.insert(id, item);
+            }
+            return Ok(json!({}));
         }
-        for (update, (id, item)) in updates.iter().zip(results) {
-            find(&mut tables, update)?.items.insert(id, item);
-        }
-        Ok(json!({}))
+        let message = "Transaction cancelled, please refer cancellation reasons for specific reasons";
+        let mut error = AwsError::invalid("TransactionCanceledException", message);
+        error.fields = Some(json!({ "CancellationReasons": reasons }));
+        Err(error)
+    }
+
+    /// Whether this write meets another one, as far as a test has asked for it.
+    fn is_conflict(&self) -> bool {
+        let next = |left: usize| left.checked_sub(1);
+        self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok()
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Table>> {
@@ -147,8 +161,16 @@ fn find<'t>(tables: &'t mut BTreeMap<String, Table>, input: &Value) -> Result<&'
     tables.get_mut(name).ok_or_else(|| AwsError::invalid("ResourceNotFoundException", "Requested resource not found"))
 }
 
+/// The id and the content of the item that a put stores, if its condition holds.
+fn put_item(table: &Table, input: &Value) -> Result<(String, Item), AwsError> {
+    let item = input["Item"].as_object().cloned().ok_or_else(|| invalid("Item must be there"))?;
+    let id = string(item.get(&table.key))?;
+    check(input, table.items.get(&id))?;
+    Ok((id, item))
+}
+
 /// The id and the new content of the item that an update changes, if its condition holds.
-fn updated(table: &Table, input: &Value) -> Result<(String, Item), AwsError> {
+fn update_item(table: &Table, input: &Value) -> Result<(String, Item), AwsError> {
     let id = string(input["Key"].get(&table.key))?;
     check(input, table.items.get(&id))?;
     let expression = input["UpdateExpression"].as_str().unwrap_or_default();
@@ -159,10 +181,10 @@ fn updated(table: &Table, input: &Value) -> Result<(String, Item), AwsError> {
     let mut item = before.clone();
     for assignment in operands(assignments) {
         let (attribute, value) = assignment.split_once('=').ok_or_else(|| invalid("an assignment has one ="))?;
-        item.insert(name(attribute)?.to_owned(), evaluate(value.trim(), &before, input)?);
+        item.insert(named(attribute, input)?.to_owned(), evaluate(value.trim(), &before, input)?);
     }
     for attribute in operands(removals).into_iter().filter(|attribute| !attribute.is_empty()) {
-        item.remove(name(attribute)?);
+        item.remove(named(attribute, input)?);
     }
     Ok((id, item))
 }
@@ -200,18 +222,18 @@ fn holds_for(item: Option<&Item>, term: &str, input: &Value) -> Result<bool, Aws
     let value = substitute(input, value)?;
     let ordering = item.and_then(|item| item.get(name(attribute).ok()?)).and_then(|found| compare(found, value));
     match comparison {
-        "=" => Ok(ordering == Some(Ordering::Equal)),
-        "<=" => Ok(matches!(ordering, Some(Ordering::Less | Ordering::Equal))),
+        "=" => Ok(ordering == Some(cmp::Ordering::Equal)),
+        "<=" => Ok(matches!(ordering, Some(cmp::Ordering::Less | cmp::Ordering::Equal))),
         _ => Err(invalid("only = and <= are simulated")),
     }
 }
 
 /// Values of different types are neither less nor equal.
-fn compare(one: &Value, other: &Value) -> Option<Ordering> {
+fn compare(one: &Value, other: &Value) -> Option<cmp::Ordering> {
     let number = |value: &Value| value.get("N")?.as_str()?.parse::<i128>().ok();
     match (number(one), number(other)) {
         (Some(one), Some(other)) => Some(one.cmp(&other)),
-        _ => (one == other).then_some(Ordering::Equal),
+        _ => (one == other).then_some(cmp::Ordering::Equal),
     }
 }
 
@@ -259,6 +281,17 @@ fn substitute<'i>(input: &'i Value, placeholder: &str) -> Result<&'i Value, AwsE
     value.ok_or_else(|| {
         invalid(&format!("An expression attribute value used in expression is not defined: {placeholder}"))
     })
+}
+
+/// An attribute's name, or what a placeholder like `#name` stands for.
+fn named<'i>(attribute: &'i str, input: &'i Value) -> Result<&'i str, AwsError> {
+    let attribute = attribute.trim();
+    match attribute.starts_with('#') {
+        true => input["ExpressionAttributeNames"][attribute].as_str().ok_or_else(|| {
+            invalid(&format!("An expression attribute name used in the document path is not defined: {attribute}"))
+        }),
+        false => name(attribute),
+    }
 }
 
 /// An attribute's name as an expression may have it. DynamoDB has 573 reserved words; these are some that come to mind.

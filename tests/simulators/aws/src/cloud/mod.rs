@@ -175,7 +175,9 @@ impl Cloud {
         // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
         if operation == "TransactWriteItems" {
             for item in input["TransactItems"].as_array().into_iter().flatten() {
-                self.record(function, service, "UpdateItem", &item["Update"]);
+                for (action, write) in [("PutItem", item.get("Put")), ("UpdateItem", item.get("Update"))] {
+                    write.into_iter().for_each(|write| self.record(function, service, action, write));
+                }
             }
             return;
         }
