@@ -16,6 +16,9 @@
 //! | `TokenOverdue` | count | `Token` | refresh-tokens: 1 if the token should have been renewed and was not, else 0 |
 //! | `ChannelDifferences` | count | | register-channel: what a review found |
 //! | `TokensRefused` | count | none, and `Reason` | issue-token |
+//! | `ConversationCalls` | count | none, and `Outcome` | converse |
+//! | `OutcomesInDoubt` | count | | converse: of those, looked for at 8x8 because 8x8 had not responded |
+//! | `OutcomesUnknown` | count | | converse: of those, answered 504 `unknown` |
 //!
 //! Nothing of a message, a person, a header or a secret is in any of them.
 
