@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
@@ -80,15 +80,12 @@ impl Table {
                 .return_values_on_condition_check_failure(on_failure);
             return match Box::pin(put.send()).await {
                 Ok(_) => Ok(Put::Stored),
-                Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
-                    match error.into_err() {
-                        PutItemError::ConditionalCheckFailedException(found) => {
-                            Ok(Put::Exists(found.item.unwrap_or_default()))
-                        }
-                        _ => Err(self.unreadable()),
+                Err(error) => match error.as_service_error() {
+                    Some(PutItemError::ConditionalCheckFailedException(found)) => {
+                        Ok(Put::Exists(found.item.clone().unwrap_or_default()))
                     }
-                }
-                Err(error) => Err(self.unavailable(&failure(&error))),
+                    Some(_) | None => Err(self.unavailable(&failure(&error))),
+                },
             };
         };
         let put = aws_sdk_dynamodb::types::Put::builder()

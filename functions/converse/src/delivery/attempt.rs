@@ -26,16 +26,15 @@ const MAX_SENDS: u32 = 3;
 /// Before it is sent again, where 8x8 does not say how long to wait.
 const RESEND_DELAY: Duration = Duration::from_millis(200);
 
-/// Before each probe: what 8x8 has accepted it usually lists a moment later, and a service that is late is not asked the more
-/// often for it. The last one is repeated. Ten probes are all that fit into a call of 29 s.
-const PROBE_DELAYS: [Duration; 6] = [
-    Duration::from_millis(50),
-    Duration::from_millis(350),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(5),
-];
+/// Before the first probe: what 8x8 has accepted it usually lists a moment later.
+const FIRST_PROBE_DELAY: Duration = Duration::from_millis(50);
+
+/// Before each later probe; then the longest one again and again. Ten probes are all that fit into a call of 29 s.
+const PROBE_DELAYS: [Duration; 4] =
+    [Duration::from_millis(350), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+/// The longest time between two probes.
+const LONGEST_PROBE_DELAY: Duration = Duration::from_secs(5);
 
 /// No probe begins with less time than this before the deadline: listing takes some hundred milliseconds.
 const MIN_PROBE_TIME: Duration = Duration::from_millis(500);
@@ -163,7 +162,7 @@ impl Attempt {
                         self.resend(now + wait, Outcome::Answered(response, interval))
                     }
                     OnUnknown::Reconcile | OnUnknown::Report => {
-                        unknown(self.on_unknown, interval, reason, now, now + PROBE_DELAYS[0])
+                        unknown(self.on_unknown, interval, reason, now, now + FIRST_PROBE_DELAY)
                     }
                 }
             }
@@ -174,13 +173,13 @@ impl Attempt {
             Err(SendError::NoResponse(reason)) => match self.on_unknown {
                 OnUnknown::Resend => self.resend(now + RESEND_DELAY, Outcome::Failed(Error::NoResponse(reason))),
                 OnUnknown::Reconcile | OnUnknown::Report => {
-                    unknown(self.on_unknown, interval, reason.to_owned(), now, now + PROBE_DELAYS[0])
+                    unknown(self.on_unknown, interval, reason.to_owned(), now, now + FIRST_PROBE_DELAY)
                 }
             },
             Err(SendError::Unusable(reason)) => match self.on_unknown {
                 OnUnknown::Resend => State::Finished(Box::new(Outcome::Failed(Error::UnusableResponse(reason)))),
                 OnUnknown::Reconcile | OnUnknown::Report => {
-                    unknown(self.on_unknown, interval, reason.to_owned(), now, now + PROBE_DELAYS[0])
+                    unknown(self.on_unknown, interval, reason.to_owned(), now, now + FIRST_PROBE_DELAY)
                 }
             },
             Err(SendError::Rejected(error)) => State::Finished(Box::new(Outcome::Failed(error))),
@@ -207,8 +206,8 @@ impl Attempt {
             Probe::Absent => Duration::ZERO,
             Probe::Unclear { retry_after } => retry_after.unwrap_or_default(),
         };
+        let delay = PROBE_DELAYS.get(*probes).copied().unwrap_or(LONGEST_PROBE_DELAY).max(wait);
         let probes = *probes + 1;
-        let delay = PROBE_DELAYS[probes.min(PROBE_DELAYS.len() - 1)].max(wait);
         // When it can be settled it is looked at once more.
         let until_settled = settled_at.since(now);
         let mut next_probe = now + if until_settled.is_zero() { delay } else { delay.min(until_settled.max(wait)) };
