@@ -275,6 +275,7 @@ async fn any_number_of_edits_within_a_day_lock_no_caller_out() {
     let stack = stack(CallbackAuthentication::Headers).await;
     let first = stack.caller_login();
     let before = headers_of(&stack, &first).await;
+    assert_eq!(status(&stack, &before).await, StatusCode::OK);
     stack.cloud.secrets.age(CALLER_SECRET, 48 * HOUR);
     let second = edit(&stack, json!({ "app_token": "second-app-token" }));
     stack.cloud.secrets.age(CALLER_SECRET, 12 * HOUR);

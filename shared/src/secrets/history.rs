@@ -57,15 +57,18 @@ impl<T: SecretContent> Secret<T> {
         let mut listed = self.list_versions().await?;
         listed.sort_by_key(|(_, written_at)| std::cmp::Reverse(*written_at));
         let mut past = Vec::new();
-        let mut replaced_at = current.written_at;
+        let (mut replaced_at, mut newer) = (current.written_at, current.written_at);
         for (id, written_at) in listed.into_iter().filter(|(id, _)| *id != current.id) {
+            // Versions of the same millisecond have no order, and are replaced together.
+            if written_at < newer {
+                (replaced_at, newer) = (newer, written_at);
+            }
             if now.since(replaced_at) >= grace {
                 break;
             }
             if let Some(version) = self.read_version(&id).await? {
                 past.push(PastVersion { version, replaced_at });
             }
-            replaced_at = written_at;
         }
         Ok(past)
     }
