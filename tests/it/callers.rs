@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use simulation::client::Client;
 use simulation::faults::When;
 
-use crate::support::{Headers, PATIENCE, Stack, message, received};
+use crate::support::{Headers, PATIENCE, Stack, message, now_millis, received};
 
 async fn stack(callback_authentication: CallbackAuthentication) -> Stack {
     Stack::with(SandboxSettings { callback_authentication, ..SandboxSettings::default() }).await
@@ -219,38 +219,162 @@ async fn after_the_start_a_check_needs_no_call() {
     stack.finish().await;
 }
 
+/// The headers of a caller that logs in with `login`; without a valid token if that fails.
+async fn headers_of(stack: &Stack, login: &Login) -> Headers {
+    let tokens = tokens(stack, login).await;
+    let access_token = tokens["access_token"].as_str().unwrap_or("none").to_owned();
+    vec![("x-app-token", login.app_token.clone()), ("authorization", format!("Bearer {access_token}"))]
+}
+
+/// The status of a callback with those headers.
+async fn status(stack: &Stack, headers: &Headers) -> StatusCode {
+    let body = message("c");
+    post(stack, &joined(&of_8x8(stack, &body), headers), &body).await
+}
+
+/// Edits the caller secret, as a person does, and gives what callers log in with from now on.
+fn edit(stack: &Stack, members: Value) -> Login {
+    let mut secret = stack.cloud.secrets.current(CALLER_SECRET);
+    secret.as_object_mut().unwrap().append(&mut members.as_object().unwrap().clone());
+    stack.cloud.secrets.set(CALLER_SECRET, &secret);
+    stack.caller_login()
+}
+
+/// Stops the processes that hold the secret in memory.
+fn recycle(stack: &Stack) {
+    stack.function(deployment::RECEIVE_MESSAGE).recycle();
+    stack.function(deployment::ISSUE_TOKEN).recycle();
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
 #[tokio::test]
 async fn a_replaced_app_token_and_password_leave_no_gap() {
     let stack = stack(CallbackAuthentication::Headers).await;
     let old = stack.caller_login();
-    let headers_of = async |login: &Login| {
-        let tokens = tokens(&stack, login).await;
-        let access_token = tokens["access_token"].as_str().unwrap_or("none").to_owned();
-        vec![("x-app-token", login.app_token.clone()), ("authorization", format!("Bearer {access_token}"))]
-    };
-    let status = async |headers: &Headers| {
-        let body = message("c");
-        post(&stack, &joined(&of_8x8(&stack, &body), headers), &body).await
-    };
-    let before = headers_of(&old).await;
-    assert_eq!(status(&before).await, StatusCode::OK);
+    let before = headers_of(&stack, &old).await;
+    assert_eq!(status(&stack, &before).await, StatusCode::OK);
 
-    // A person puts others into the secret; the functions still hold the old ones in memory.
-    let mut secret = stack.cloud.secrets.current(CALLER_SECRET);
-    (secret["app_token"], secret["password"]) = (json!("new-app-token"), json!("new-password"));
-    stack.cloud.secrets.set(CALLER_SECRET, &secret);
-    let new = stack.caller_login();
-    assert_eq!(status(&before).await, StatusCode::OK, "the old ones");
-    assert_eq!(status(&headers_of(&new).await).await, StatusCode::OK, "the new ones");
-    assert_eq!(status(&headers_of(&old).await).await, StatusCode::OK, "a new token for the old ones");
+    // The functions still hold the old ones in memory.
+    let new = edit(&stack, json!({ "app_token": "new-app-token", "password": "new-password" }));
+    assert_eq!(status(&stack, &before).await, StatusCode::OK, "the old ones");
+    assert_eq!(status(&stack, &headers_of(&stack, &new).await).await, StatusCode::OK, "the new ones");
+    assert_eq!(status(&stack, &headers_of(&stack, &old).await).await, StatusCode::OK, "a new token for the old ones");
 
     // A day later.
-    stack.cloud.secrets.age(CALLER_SECRET, Duration::from_secs(24 * 3600));
-    stack.function(deployment::RECEIVE_MESSAGE).recycle();
-    stack.function(deployment::ISSUE_TOKEN).recycle();
-    assert_eq!(status(&before).await, StatusCode::UNAUTHORIZED);
+    stack.cloud.secrets.age(CALLER_SECRET, 24 * HOUR);
+    recycle(&stack);
+    assert_eq!(status(&stack, &before).await, StatusCode::UNAUTHORIZED);
     assert_eq!(tokens(&stack, &old).await["error"], "invalid_client");
-    assert_eq!(status(&headers_of(&new).await).await, StatusCode::OK);
+    assert_eq!(status(&stack, &headers_of(&stack, &new).await).await, StatusCode::OK);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn any_number_of_edits_within_a_day_lock_no_caller_out() {
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let first = stack.caller_login();
+    let before = headers_of(&stack, &first).await;
+    assert_eq!(status(&stack, &before).await, StatusCode::OK);
+    stack.cloud.secrets.age(CALLER_SECRET, 48 * HOUR);
+    let second = edit(&stack, json!({ "app_token": "second-app-token" }));
+    stack.cloud.secrets.age(CALLER_SECRET, 12 * HOUR);
+    let secret = stack.cloud.secrets.current(CALLER_SECRET);
+    stack.cloud.secrets.set(CALLER_SECRET, &json!("a mistake"));
+    stack.cloud.secrets.set(CALLER_SECRET, &secret);
+    let third = edit(&stack, json!({ "password": "third-password" }));
+    let accepted = async |login: &Login| {
+        recycle(&stack);
+        status(&stack, &headers_of(&stack, login).await).await == StatusCode::OK
+    };
+    recycle(&stack);
+    assert_eq!(status(&stack, &before).await, StatusCode::OK, "the load balancer, which has seen no edit");
+    for login in [&first, &second, &third] {
+        assert!(accepted(login).await, "{login:?}");
+    }
+    stack.rotate_signing_key().await.expect("a rotation");
+    for login in [&first, &second, &third] {
+        assert!(accepted(login).await, "{login:?} after a rotation");
+    }
+    // A day after the first edit, and half a day after the second.
+    stack.cloud.secrets.age(CALLER_SECRET, 12 * HOUR);
+    assert!(accepted(&second).await && accepted(&third).await);
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn each_edit_begins_a_day_of_its_own() {
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let first = stack.caller_login();
+    stack.cloud.secrets.age(CALLER_SECRET, 48 * HOUR);
+    let second = edit(&stack, json!({ "app_token": "second-app-token" }));
+    stack.cloud.secrets.age(CALLER_SECRET, 12 * HOUR);
+    let third = edit(&stack, json!({ "app_token": "third-app-token" }));
+    stack.cloud.secrets.age(CALLER_SECRET, 12 * HOUR);
+    recycle(&stack);
+    assert_eq!(tokens(&stack, &first).await["error"], "invalid_client");
+    for login in [&second, &third] {
+        assert_eq!(status(&stack, &headers_of(&stack, login).await).await, StatusCode::OK, "{login:?}");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn not_before_revokes_all_tokens_and_replaced_logins() {
+    let stack = stack(CallbackAuthentication::Headers).await;
+    let stolen = stack.caller_login();
+    let stolen_tokens = tokens(&stack, &stolen).await;
+    let bearer = format!("Bearer {}", stolen_tokens["access_token"].as_str().unwrap());
+    let stolen_headers = vec![("x-app-token", stolen.app_token.clone()), ("authorization", bearer)];
+    assert_eq!(status(&stack, &stolen_headers).await, StatusCode::OK);
+    // A rotation moves the key under `superseded`.
+    stack.rotate_signing_key().await.expect("a rotation");
+
+    let not_before = now_millis() / 1000 + 1;
+    let new = edit(&stack, json!({ "not_before": u64::try_from(not_before).unwrap(), "password": "new-password" }));
+    recycle(&stack);
+    let refresh = async || {
+        let refresh_token = stolen_tokens["refresh_token"].as_str().unwrap();
+        let form = format!("grant_type=refresh_token&refresh_token={refresh_token}&clientid={}", stolen.app_token);
+        let request = Request::post(stack.api_url(sandbox::TOKEN));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.into()).unwrap();
+        let answer = Client::new().send(request).await.expect("issue-token answers");
+        serde_json::from_slice::<Value>(answer.body()).unwrap()["error"].clone()
+    };
+    for revoked in ["at once", "after a rotation"] {
+        assert_eq!(status(&stack, &stolen_headers).await, StatusCode::UNAUTHORIZED, "{revoked}");
+        assert_eq!(refresh().await, "invalid_grant", "{revoked}");
+        assert_eq!(tokens(&stack, &stolen).await["error"], "invalid_grant", "{revoked}");
+        stack.rotate_signing_key().await.expect("a rotation");
+        recycle(&stack);
+    }
+    // Tokens of the same second are revoked too.
+    let accepted = async { while status(&stack, &headers_of(&stack, &new).await).await != StatusCode::OK {} };
+    tokio::time::timeout(PATIENCE, accepted).await.expect("new tokens are accepted");
+    stack.finish().await;
+}
+
+/// `{"iss":"sandbox","kind":"access","iat":1700000000,"exp":4000000000,"jti":"forged"}`, signed with the empty key.
+const SIGNED_WITH_THE_EMPTY_KEY: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJzYW5kYm94Iiwia2luZCI6ImFjY2VzcyIsImlhdCI6MTcwMDAwMDAwMCwiZXhwIjo0MDAwMDAwMDAwLCJqdGkiOiJmb3JnZWQifQ.1iMUCclaFxDT5FjhiHv_vII5hOoTHRSrc5wTPe61xY8";
+
+#[tokio::test]
+async fn a_blank_or_short_signing_key_accepts_nothing_until_a_rotation_replaces_it() {
+    let stack = stack(CallbackAuthentication::Headers).await;
+    for key in ["", "  ", &*"k".repeat(31)] {
+        let login = edit(&stack, json!({ "signing_key": key }));
+        recycle(&stack);
+        let forged = vec![
+            ("x-app-token", login.app_token.clone()),
+            ("authorization", format!("Bearer {SIGNED_WITH_THE_EMPTY_KEY}")),
+        ];
+        assert_eq!(status(&stack, &forged).await, StatusCode::SERVICE_UNAVAILABLE, "{key:?}");
+        assert_eq!(tokens(&stack, &login).await["error"], "temporarily_unavailable", "{key:?}");
+        assert!(stack.logged("a `signing_key` of at least 32 bytes: rotate it, and a key is generated") > 0);
+
+        stack.rotate_signing_key().await.expect("a rotation");
+        assert_eq!(status(&stack, &forged).await, StatusCode::UNAUTHORIZED, "{key:?}");
+        assert_eq!(status(&stack, &headers_of(&stack, &login).await).await, StatusCode::OK, "{key:?}");
+    }
     stack.finish().await;
 }
 

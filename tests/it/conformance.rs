@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::aws::cloud::Cloud;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -18,11 +19,12 @@ use aws_sdk_dynamodb::types::{
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::aws;
 use shared::clock::UnixTime;
 use shared::config::ExactUrl;
 use shared::queue::{EventQueue, QueuedEvent};
+use shared::secrets::rotation::{Rotation, Stage};
 use shared::secrets::{Replaced, SecretContent, SecretsManager};
 use simulation::faults::Faults;
 use simulation::journal::Journal;
@@ -102,6 +104,8 @@ on_both_clouds! {
     a_secret_that_does_not_exist_is_named_with_awss_code
     a_secret_that_holds_something_else_is_named_with_what_belongs_there
     putting_the_same_value_under_the_same_token_is_a_no_op
+    every_version_that_was_replaced_recently_can_be_read
+    a_rotation_that_is_ended_is_not_pending_any_more
     a_repeated_deduplication_id_is_confirmed_and_dropped
     a_group_comes_in_order_and_waits_while_one_of_it_is_in_flight
     a_message_that_is_shown_again_comes_first_and_counts_its_receives
@@ -178,6 +182,35 @@ async fn putting_the_same_value_under_the_same_token_is_a_no_op(config: &SdkConf
     assert!(error.is_resource_exists_exception(), "{error:?}");
     let previous = client.get_secret_value().secret_id("a-secret").version_stage("AWSPREVIOUS").send().await.unwrap();
     assert_eq!(previous.secret_string(), Some("{}"));
+}
+
+async fn every_version_that_was_replaced_recently_can_be_read(config: &SdkConfig) {
+    let client = create_secret(config, r#"{"edit":1}"#).await;
+    for edit in 2..=5 {
+        let put = client.put_secret_value().secret_id("a-secret").secret_string(json!({ "edit": edit }).to_string());
+        put.send().await.expect("a new version");
+    }
+    let secret = SecretsManager::new(config).secret::<AnyJson>("a-secret".to_owned());
+    let history = secret.read_history(Duration::from_secs(3600), UnixTime::now()).await.unwrap();
+    assert_eq!(history.current.content.0["edit"], 5);
+    let mut past: Vec<u64> = history.past.iter().map(|old| old.version.content.0["edit"].as_u64().unwrap()).collect();
+    past.sort_unstable();
+    assert_eq!(past, [1, 2, 3, 4]);
+    let later = UnixTime::now() + Duration::from_secs(3601);
+    assert!(secret.read_history(Duration::from_secs(3600), later).await.unwrap().past.is_empty());
+}
+
+async fn a_rotation_that_is_ended_is_not_pending_any_more(config: &SdkConfig) {
+    let client = create_secret(config, "{}").await;
+    let token = "t".repeat(64);
+    let put = client.put_secret_value().secret_id("a-secret").client_request_token(&token).secret_string("{}");
+    put.version_stages("AWSPENDING").send().await.expect("a pending version");
+    let secret = SecretsManager::new(config).secret::<AnyJson>("a-secret".to_owned());
+    let rotation = Rotation::new(&secret, token);
+    assert_eq!(rotation.stage().await, Ok(Stage::Pending));
+    rotation.end().await.unwrap();
+    assert_eq!(rotation.stage().await, Ok(Stage::Unknown));
+    assert!(rotation.pending().await.unwrap().is_none());
 }
 
 struct Queue {

@@ -1,32 +1,32 @@
-//! issue-token: every row of its table, rotation, and an OAuth client that nobody wrote for it.
+//! issue-token: every row of its table, and an OAuth client library.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use oauth2::basic::BasicClient;
 use oauth2::{AuthType, ClientId, ResourceOwnerPassword, ResourceOwnerUsername, TokenResponse, TokenUrl};
-use sandbox::deployment::{self, CALLER_SECRET};
+use sandbox::deployment;
 use serde_json::{Value, json};
 use simulation::client::Client;
 use simulation::faults::When;
 
 use crate::support::Stack;
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
-async fn post(stack: &Stack, content_type: &str, body: String) -> Response<Bytes> {
+pub(crate) async fn post(stack: &Stack, content_type: &str, body: String) -> Response<Bytes> {
     let request = Request::post(stack.api_url(sandbox::TOKEN)).header("content-type", content_type);
     Client::new().send(request.body(body.into()).unwrap()).await.expect("issue-token answers")
 }
 
-fn json_of(answer: &Response<Bytes>) -> Value {
+pub(crate) fn json_of(answer: &Response<Bytes>) -> Value {
     serde_json::from_slice(answer.body()).expect("answers are JSON")
 }
 
-fn form(fields: &[(&str, &str)]) -> String {
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-fn password_grant(stack: &Stack) -> String {
+pub(crate) fn password_grant(stack: &Stack) -> String {
     let login = stack.caller_login();
     form(&[
         ("grant_type", "password"),
@@ -73,6 +73,23 @@ async fn issues_tokens_as_an_aisera_tenant_does() {
         assert_eq!(answer.status(), StatusCode::OK);
         assert_ne!(json_of(&answer)["access_token"], tokens["access_token"]);
     }
+    stack.finish().await;
+}
+
+#[tokio::test]
+async fn members_of_a_json_body_that_are_unknown_are_ignored() {
+    let stack = Stack::start().await;
+    let login = stack.caller_login();
+    let mut body = json!({
+        "grant_type": "password", "username": login.username, "password": login.password, "clientid": login.app_token,
+    });
+    for value in [json!(null), json!(1), json!(true), json!(["x"]), json!({ "x": 1 }), json!("x")] {
+        (body["scope"], body["client_secret"]) = (value.clone(), value);
+        let response = post(&stack, "application/json", body.to_string()).await;
+        assert_eq!(response.status(), StatusCode::OK, "{body}");
+    }
+    body["password"] = json!(1);
+    refused(&stack, "application/json", body.to_string(), StatusCode::BAD_REQUEST, "invalid_request").await;
     stack.finish().await;
 }
 
@@ -201,61 +218,5 @@ async fn an_oauth_client_library_works_with_it_unmodified() {
         let error = client.exchange_password(&username, &wrong).request_async(&send).await.unwrap_err();
         assert!(error.to_string().contains("Server returned error response"), "{error}");
     }
-    stack.finish().await;
-}
-
-#[tokio::test]
-async fn tokens_of_before_a_rotation_stay_good_and_new_ones_are_of_the_new_key() {
-    let stack = Stack::start().await;
-    let login = stack.caller_login();
-    let refresh = async |token: &str| {
-        let fields = [("grant_type", "refresh_token"), ("refresh_token", token), ("clientid", &login.app_token)];
-        json_of(&post(&stack, FORM, form(&fields)).await)["refresh_token"].as_str().expect("tokens").to_owned()
-    };
-    let first = json_of(&post(&stack, FORM, password_grant(&stack)).await);
-    let mut tokens = vec![first["refresh_token"].as_str().unwrap().to_owned()];
-    for _ in 0..3 {
-        stack.rotate_signing_key().await.expect("a rotation");
-        // An hour later every function knows the new key, and it signs.
-        stack.cloud.secrets.age(CALLER_SECRET, std::time::Duration::from_secs(3600));
-        stack.function(deployment::ISSUE_TOKEN).recycle();
-        for token in tokens.clone() {
-            tokens.push(refresh(&token).await);
-        }
-    }
-    assert_eq!(stack.caller_login().app_token, login.app_token, "a rotation replaces the key alone");
-    stack.finish().await;
-}
-
-#[tokio::test]
-async fn a_rotation_that_is_killed_or_repeated_is_completed() {
-    let stack = Stack::start().await;
-    let key = || stack.cloud.secrets.current(CALLER_SECRET)["signing_key"].clone();
-    let before = key();
-    let token = stack.cloud.secrets.begin_rotation(CALLER_SECRET);
-    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
-        let event = json!({ "Step": step, "SecretId": CALLER_SECRET, "ClientRequestToken": token });
-        stack.fault(aws::Fault::Kill(deployment::ROTATE_SIGNING_KEY), When::Next(2));
-        while stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.is_err() {}
-        stack.faults.clear();
-        stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.expect("a step may be repeated");
-    }
-    assert_ne!(key(), before);
-    assert_eq!(post(&stack, FORM, password_grant(&stack)).await.status(), StatusCode::OK);
-    stack.finish().await;
-}
-
-#[tokio::test]
-async fn a_rotation_that_secrets_manager_does_not_know_is_refused() {
-    let stack = Stack::start().await;
-    for event in
-        [json!({}), json!({ "Step": "createSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": "x".repeat(32) })]
-    {
-        assert!(stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.is_err());
-    }
-    // Testing what was not made.
-    let token = stack.cloud.secrets.begin_rotation(CALLER_SECRET);
-    let event = json!({ "Step": "testSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": token });
-    assert!(stack.function(deployment::ROTATE_SIGNING_KEY).invoke(&event).await.is_err());
     stack.finish().await;
 }

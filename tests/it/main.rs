@@ -19,6 +19,7 @@ mod receive_message;
 mod recording;
 mod refresh_tokens;
 mod register_channel;
+mod rotate_signing_key;
 mod signature;
 mod stand_in;
 mod support;

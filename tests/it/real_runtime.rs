@@ -255,9 +255,11 @@ async fn a_schedule_refreshes_the_token() {
 #[tokio::test]
 async fn a_caller_gets_a_token_and_its_callbacks_are_taken_through_a_rotation() {
     let deployment = Deployment::start().await;
-    let caller = json!({ "app_token": "app", "username": "user", "password": "password", "signing_key": "key-1" });
+    let caller =
+        json!({ "app_token": "app", "username": "user", "password": "password", "signing_key": "1".repeat(43) });
     let secrets = &deployment.secrets;
-    secrets.create_secret().name("caller").secret_string(caller.to_string()).send().await.expect("a secret");
+    let created = secrets.create_secret().name("caller").secret_string(caller.to_string()).send().await;
+    let created = created.expect("a secret");
     let (issue, rotate) = tokio::join!(deployment.function("issue-token"), deployment.function("rotate-signing-key"));
     let receive = deployment.function_with("receive-message", &[("CALLBACK_AUTHENTICATION", "headers")]).await;
 
@@ -289,15 +291,15 @@ async fn a_caller_gets_a_token_and_its_callbacks_are_taken_through_a_rotation() 
     let refused = rotate.invoke(&step("createSecret")).await;
     assert!(refused["errorMessage"].as_str().unwrap().contains("no rotation"), "{refused}");
     let rotated = json!({
-        "app_token": "app", "username": "user", "password": "password", "signing_key": "key-2",
-        "superseded": [{ "signing_key": "key-1", "until": 4_000_000_000_u64 }],
+        "app_token": "app", "username": "user", "password": "password", "signing_key": "2".repeat(43),
+        "superseded": [{ "signing_key": "1".repeat(43), "until": 4_000_000_000_u64 }], "rotated_from": created.version_id(),
     });
     let put = secrets.put_secret_value().secret_id("caller").client_request_token(version);
     put.version_stages("AWSPENDING").secret_string(rotated.to_string()).send().await.expect("a pending version");
     for name in ["createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"] {
         assert_eq!(rotate.invoke(&step(name)).await, Value::Null, "{name}");
     }
-    assert_eq!(deployment.secret("caller").await["signing_key"], "key-2");
+    assert_eq!(deployment.secret("caller").await["signing_key"], "2".repeat(43));
     assert_eq!(receive.invoke(&callback(&before)).await["statusCode"], 200);
     let issue = deployment.function("issue-token").await;
     assert_eq!(receive.invoke(&callback(&tokens(&issue).await)).await["statusCode"], 200);
@@ -307,7 +309,8 @@ async fn a_caller_gets_a_token_and_its_callbacks_are_taken_through_a_rotation() 
 #[tokio::test]
 async fn a_bot_opens_a_conversation_and_speaks_once_under_a_key() {
     let deployment = Deployment::start().await;
-    let caller = json!({ "app_token": "app", "username": "user", "password": "password", "signing_key": "key-1" });
+    let caller =
+        json!({ "app_token": "app", "username": "user", "password": "password", "signing_key": "1".repeat(43) });
     let create = deployment.secrets.create_secret().name("caller").secret_string(caller.to_string());
     create.send().await.expect("a secret");
     deployment.create_table("idempotency").await;

@@ -1,8 +1,8 @@
-//! `POST /tenant-users/oauth2/token`: the OAuth 2.0 token endpoint (RFC 6749) for those who call us, as an Aisera tenant has
-//! one. Grants `password` and `refresh_token`.
+//! `POST /tenant-users/oauth2/token`: the OAuth 2.0 token endpoint (RFC 6749) for callers, as an Aisera tenant has one.
+//! Grants `password` and `refresh_token`.
 
-mod answer;
 mod grant;
+mod response;
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use shared::clock::UnixTime;
 use shared::config::{CallersConfig, ConfigError, Environment};
 use shared::secrets::SecretsManager;
 
-use crate::answer::{Refusal, answer};
 use crate::grant::{Grant, TokenRequest};
+use crate::response::{Error, into_response};
 
 /// What the environment says.
 #[derive(Debug)]
@@ -53,15 +53,15 @@ impl IssueToken {
         Ok(Self { callers, refresh_life: config.refresh_life })
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
-        answer(self.issue(&request, UnixTime::now()).await)
+        into_response(self.issue(&request, UnixTime::now()).await)
     }
 
-    async fn issue(&self, request: &Request, now: UnixTime) -> Result<IssuedTokens, Refusal> {
+    async fn issue(&self, request: &Request, now: UnixTime) -> Result<IssuedTokens, Error> {
         let request = TokenRequest::read(request.headers(), request.body())?;
         let (grant, client_id) = (request.grant()?, request.client_id()?);
-        self.callers.check_client(client_id, now).await.map_err(|error| Refusal::of(error, Refusal::InvalidClient))?;
+        self.callers.check_client(client_id, now).await.map_err(|error| Error::of(error, Error::InvalidClient))?;
         let issued = match grant {
             Grant::Password { username, password } => {
                 self.callers.issue_for_password(client_id, username, password, self.refresh_life, now).await
@@ -70,7 +70,7 @@ impl IssueToken {
                 self.callers.issue_for_refresh_token(client_id, refresh_token, self.refresh_life, now).await
             }
         };
-        let issued = issued.map_err(|error: CallerError| Refusal::of(error, Refusal::InvalidGrant))?;
+        let issued = issued.map_err(|error: CallerError| Error::of(error, Error::InvalidGrant))?;
         tracing::info!("issued tokens");
         Ok(issued)
     }

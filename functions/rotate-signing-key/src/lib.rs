@@ -1,5 +1,5 @@
-//! Invoked by Secrets Manager in four steps: gives the caller secret a new signing key. The old one stays in the secret as
-//! long as a token lives that it has signed, so that no caller notices.
+//! The rotation of the signing key, which Secrets Manager invokes in four steps. The old key stays in the secret as long as a
+//! token lives that it has signed, so that no caller notices.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::aws::{self, Transport};
-use shared::caller::CallerContent;
+use shared::caller::{CallerContent, GRACE};
 use shared::clock::UnixTime;
 use shared::config::{ConfigError, Environment};
 use shared::secrets::rotation::{Rotation, Stage};
-use shared::secrets::{Secret, SecretError, SecretsManager};
+use shared::secrets::{History, Replaced, Secret, SecretError, SecretsManager};
 
 /// What the environment says.
 #[derive(Debug)]
@@ -69,8 +69,10 @@ enum Error {
     NoRandomNumber,
     #[error("the new version was not made")]
     NotMade,
-    #[error("the new version does not take the tokens that it must take")]
+    #[error("the new version does not accept the logins and tokens that the current one accepts")]
     Unfit,
+    #[error("the secret was edited during the rotation")]
+    Edited,
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
@@ -105,14 +107,10 @@ impl RotateSigningKey {
         }
         match event.step {
             Step::Create => self.create(&rotation, now).await,
-            // There is no other system that has to be told.
+            // The key is used nowhere else.
             Step::Set => Ok(()),
             Step::Test => self.test(&rotation, now).await,
-            Step::Finish => {
-                rotation.finish(&*self.secret.read(now).await?).await?;
-                tracing::info!("the signing key is rotated");
-                Ok(())
-            }
+            Step::Finish => self.finish(&rotation, now).await,
         }
     }
 
@@ -120,17 +118,36 @@ impl RotateSigningKey {
         if rotation.pending().await?.is_some() {
             return Ok(());
         }
-        let current = self.secret.read(now).await?;
-        let previous = self.secret.read_previous().await?;
-        let previous = previous.as_ref().map(|previous| &previous.content);
-        let rotated = current.content.rotated(previous, current.written_at, self.refresh_life, now);
-        Ok(rotation.make(&rotated.map_err(|_| Error::NoRandomNumber)?).await?)
+        let History { current, past } = self.secret.read_history(GRACE, now).await?;
+        let rotated = current.rotated(&past, None, self.refresh_life, now).map_err(|_| Error::NoRandomNumber)?;
+        Ok(rotation.make(&rotated).await?)
     }
 
-    /// What the current version takes, the new one must take too.
+    /// What the current version accepts, the new one must accept too, unless a person has edited the secret since it was
+    /// made: then it is not put in force.
     async fn test(&self, rotation: &Rotation<'_, CallerContent>, now: UnixTime) -> Result<(), Error> {
         let current = self.secret.read(now).await?;
         let pending = rotation.pending().await?.ok_or(Error::NotMade)?;
-        if pending.content.succeeds(&current.content, now) { Ok(()) } else { Err(Error::Unfit) }
+        let is_edited = !pending.content.is_rotated_from(&current.id);
+        if is_edited || pending.succeeds(&current, now) { Ok(()) } else { Err(Error::Unfit) }
+    }
+
+    /// Puts the new version in force, in the place of the version that it was made of. If that one has been edited since,
+    /// the edit gets the new key, as one more version: Secrets Manager refuses another value for the pending one.
+    async fn finish(&self, rotation: &Rotation<'_, CallerContent>, now: UnixTime) -> Result<(), Error> {
+        let pending = rotation.pending().await?.ok_or(Error::NotMade)?.content;
+        let History { current, past } = self.secret.read_history(GRACE, now).await?;
+        if pending.is_rotated_from(&current.id) {
+            rotation.finish(&current).await?;
+        } else if !pending.has_signing_key_of(&current.content) {
+            let rotated = current.rotated(&past, pending.signing_key(), self.refresh_life, now);
+            match self.secret.replace(&current, rotated.map_err(|_| Error::NoRandomNumber)?).await? {
+                Replaced::Stored => {}
+                Replaced::Superseded => return Err(Error::Edited),
+            }
+        }
+        rotation.end().await?;
+        tracing::info!("the signing key is rotated");
+        Ok(())
     }
 }

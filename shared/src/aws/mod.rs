@@ -23,7 +23,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All attempts of one operation together. 8x8 waits for receive-message meanwhile, and how long it does is not
 /// documented: below ten seconds is what webhook senders commonly allow.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(7);
+pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// The configuration that every AWS client of a function is made from.
 #[tracing::instrument(level = "debug", name = "AWS SDK", skip_all)]

@@ -1,13 +1,16 @@
 //! What the caller secret holds, and how it is rotated.
 //!
 //! ```json
-//! {"app_token":"…","username":"…","password":"…","signing_key":"…",
-//!  "superseded":[{"signing_key":"…","until":1790000000},{"app_token":"…","username":"…","password":"…","until":1790000000}]}
+//! {"app_token":"…","username":"…","password":"…","signing_key":"…","not_before":1790000000,
+//!  "superseded":[{"signing_key":"…","until":1790000000},{"app_token":"…","username":"…","password":"…","until":1790000000}],
+//!  "rotated_from":"…"}
 //! ```
 //!
-//! A person may replace app token, user name and password; rotation replaces the signing key and keeps under `superseded`
-//! what is still good.
+//! A person may replace app token, user name and password, and set `not_before`. Rotation replaces the signing key, keeps
+//! under `superseded` what is still valid, and notes under `rotated_from` which version it was made of. A blank text counts as
+//! missing.
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
@@ -15,12 +18,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::token::{ACCESS_LIFE, Kind, SigningKey};
-use super::{GRACE, Known, SETTLED};
+use super::{GRACE, Known};
 use crate::clock::UnixTime;
-use crate::secrets::SecretContent;
+use crate::secrets::{PastVersion, SecretContent, Version};
 
 /// The caller secret.
 #[derive(Debug, Deserialize)]
@@ -28,9 +31,26 @@ pub struct CallerContent {
     app_token: Option<SecretString>,
     username: Option<SecretString>,
     password: Option<SecretString>,
-    pub(super) signing_key: Option<SecretString>,
+    signing_key: Option<SecretString>,
+    /// Unix seconds: see [`CallerContent::not_before`].
+    not_before: Option<u64>,
     #[serde(default)]
     superseded: Vec<Superseded>,
+    rotated_from: Option<String>,
+    #[serde(flatten)]
+    others: OtherMembers,
+}
+
+/// Members that a person has added; a rotation keeps them.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct OtherMembers(Map<String, Value>);
+
+impl fmt::Debug for OtherMembers {
+    /// They may be secret as well.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[REDACTED]")
+    }
 }
 
 /// A login or a key that others have replaced.
@@ -40,7 +60,7 @@ struct Superseded {
     username: Option<SecretString>,
     password: Option<SecretString>,
     signing_key: Option<SecretString>,
-    /// Unix seconds: until when it is good.
+    /// Unix seconds: until when it is valid.
     until: u64,
 }
 
@@ -53,7 +73,17 @@ pub(super) struct Login<'s> {
 }
 
 impl SecretContent for CallerContent {
-    const SHAPE: &'static str = r#"{"app_token","username","password","signing_key"}"#;
+    const SHAPE: &'static str =
+        r#"{"app_token","username","password","signing_key"}, texts, with `not_before` in Unix seconds"#;
+}
+
+/// `None` for a text that is missing or blank.
+fn given(field: &Option<SecretString>) -> Option<&SecretString> {
+    field.as_ref().filter(|text| !text.expose_secret().trim().is_empty())
+}
+
+fn same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
 }
 
 impl<'s> Login<'s> {
@@ -62,12 +92,10 @@ impl<'s> Login<'s> {
         username: &'s Option<SecretString>,
         password: &'s Option<SecretString>,
     ) -> Option<Self> {
-        let given = |field: &'s Option<SecretString>| field.as_ref().filter(|text| !text.expose_secret().is_empty());
         Some(Self { app_token: given(app_token)?, username: given(username)?, password: given(password)? })
     }
 
     fn is(&self, other: &Self) -> bool {
-        let same = |one: &SecretString, other: &SecretString| one.expose_secret() == other.expose_secret();
         same(self.app_token, other.app_token)
             && same(self.username, other.username)
             && same(self.password, other.password)
@@ -88,82 +116,138 @@ impl CallerContent {
         Login::of(&self.app_token, &self.username, &self.password)
     }
 
+    /// The key that signs, if it is one.
+    pub fn signing_key(&self) -> Option<&SecretString> {
+        self.signing_key.as_ref().filter(|key| SigningKey::new(key).is_some())
+    }
+
+    /// When everything that is older was revoked: tokens that were issued before are refused, and logins and keys that were
+    /// replaced before have no day of grace.
+    pub(super) fn not_before(&self) -> UnixTime {
+        UnixTime::from_secs(self.not_before.unwrap_or(0))
+    }
+
     pub(super) fn superseded_logins(&self, now: UnixTime) -> impl Iterator<Item = Login<'_>> {
-        self.superseded(now).filter_map(|old| Login::of(&old.app_token, &old.username, &old.password))
+        self.still_valid(now).filter_map(|old| self.superseded_login(old))
     }
 
     pub(super) fn superseded_keys(&self, now: UnixTime) -> impl Iterator<Item = &SecretString> {
-        self.superseded(now).filter_map(|old| old.signing_key.as_ref())
+        self.still_valid(now).filter_map(|old| old.signing_key.as_ref())
     }
 
-    fn superseded(&self, now: UnixTime) -> impl Iterator<Item = &Superseded> {
+    fn still_valid(&self, now: UnixTime) -> impl Iterator<Item = &Superseded> {
         self.superseded.iter().filter(move |old| UnixTime::from_secs(old.until) > now)
     }
 
-    /// The secret with a new signing key, as JSON. The old key stays good for `refresh_life`, as long as a token lives that
-    /// it has signed; a login that a person has replaced less than a day ago stays good for the rest of that day. Where a
-    /// login has no app token or no password yet, it gets one.
+    fn superseded_login<'s>(&self, old: &'s Superseded) -> Option<Login<'s>> {
+        let replaced_at = UnixTime::from_secs(old.until) - GRACE;
+        Login::of(&old.app_token, &old.username, &old.password).filter(|_| replaced_at >= self.not_before())
+    }
+
+    /// Whether both have the same signing key.
+    pub fn has_signing_key_of(&self, other: &Self) -> bool {
+        matches!((self.signing_key(), other.signing_key()), (Some(one), Some(other)) if same(one, other))
+    }
+
+    /// Whether a rotation has made this content of the version `id`.
+    pub fn is_rotated_from(&self, id: &str) -> bool {
+        self.rotated_from.as_deref() == Some(id)
+    }
+}
+
+impl Version<CallerContent> {
+    /// The secret with another signing key, as JSON: `signing_key`, or else a random one. The old key stays valid for
+    /// `refresh_life`, as long as a token lives that it has signed. What a person has replaced less than a day ago stays
+    /// valid for the rest of that day. Where a login has no app token or no password yet, it gets one.
     ///
     /// # Errors
     /// No random number.
     pub fn rotated(
         &self,
-        previous: Option<&Self>,
-        written_at: UnixTime,
+        past: &[PastVersion<CallerContent>],
+        signing_key: Option<&SecretString>,
         refresh_life: Duration,
         now: UnixTime,
     ) -> Result<SecretString, Unspecified> {
-        let mut superseded: Vec<Value> = Vec::new();
-        if let Some(key) = &self.signing_key {
-            superseded.push(json!({ "signing_key": key.expose_secret(), "until": (now + refresh_life).secs() }));
-        }
-        let replaced_until = written_at + GRACE;
-        if let (Some(old), Some(new)) = (previous.and_then(Self::login), self.login())
-            && now < replaced_until
-            && !old.is(&new)
-        {
-            superseded.push(old.to_json(replaced_until.secs()));
-        }
-        for old in self.superseded(now) {
-            if let Some(key) = &old.signing_key {
-                superseded.push(json!({ "signing_key": key.expose_secret(), "until": old.until }));
-            }
-            if let Some(login) = Login::of(&old.app_token, &old.username, &old.password) {
-                superseded.push(login.to_json(old.until));
-            }
-        }
-        let given = |field: &Option<SecretString>| field.as_ref().map(|text| text.expose_secret().to_owned());
-        let or_new = |field| given(field).filter(|text| !text.is_empty()).map_or_else(random, Ok);
-        Ok(json!({
-            "app_token": or_new(&self.app_token)?,
-            "username": given(&self.username).unwrap_or_else(|| "live-agent".to_owned()),
-            "password": or_new(&self.password)?,
-            "signing_key": random()?,
-            "superseded": superseded,
-        })
-        .to_string()
-        .into())
+        let text_or = |field, new: &dyn Fn() -> Result<String, Unspecified>| {
+            given(field).map_or_else(new, |text| Ok(text.expose_secret().to_owned()))
+        };
+        let mut members = self.content.others.0.clone();
+        members.insert("app_token".to_owned(), text_or(&self.content.app_token, &random)?.into());
+        members.insert("username".to_owned(), text_or(&self.content.username, &|| Ok("live-agent".to_owned()))?.into());
+        members.insert("password".to_owned(), text_or(&self.content.password, &random)?.into());
+        let signing_key = signing_key.map_or_else(random, |key| Ok(key.expose_secret().to_owned()))?;
+        members.insert("signing_key".to_owned(), signing_key.into());
+        members.extend(self.content.not_before.map(|time| ("not_before".to_owned(), time.into())));
+        members.insert("superseded".to_owned(), self.superseded_from_now_on(past, refresh_life, now).into());
+        members.insert("rotated_from".to_owned(), self.id.clone().into());
+        Ok(Value::Object(members).to_string().into())
     }
 
-    /// Whether everyone whom `current` knows is known here as well: its login logs in, tokens of its key are taken, and so
-    /// are those of the new one.
+    /// `superseded` of the version that replaces this one: its key, and what it and the versions before it replaced.
+    fn superseded_from_now_on(
+        &self,
+        past: &[PastVersion<CallerContent>],
+        refresh_life: Duration,
+        now: UnixTime,
+    ) -> Vec<Value> {
+        let content = &self.content;
+        let recent = || self.not_revoked(past).map(|old| (&old.version.content, (old.replaced_at + GRACE).secs()));
+
+        let mut keys: Vec<(&SecretString, u64)> = Vec::new();
+        let current_key = content.signing_key().map(|key| (key, (now + refresh_life).secs()));
+        let older_keys = content.still_valid(now).filter_map(|old| Some((old.signing_key.as_ref()?, old.until)));
+        let recent_keys = recent().filter_map(|(old, until)| Some((old.signing_key()?, until)));
+        for (key, until) in current_key.into_iter().chain(older_keys).chain(recent_keys) {
+            if !keys.iter().any(|(kept, _)| same(kept, key)) {
+                keys.push((key, until));
+            }
+        }
+
+        let mut logins: Vec<(Login<'_>, u64)> = Vec::new();
+        let recent_logins = recent().filter_map(|(old, until)| Some((old.login()?, until)));
+        let older_logins = content.still_valid(now).filter_map(|old| Some((content.superseded_login(old)?, old.until)));
+        for (login, until) in recent_logins.chain(older_logins) {
+            let is_current = content.login().is_some_and(|current| current.is(&login));
+            if !is_current && !logins.iter().any(|(kept, _)| kept.is(&login)) {
+                logins.push((login, until));
+            }
+        }
+
+        let keys = keys.into_iter().map(|(key, until)| json!({ "signing_key": key.expose_secret(), "until": until }));
+        keys.chain(logins.into_iter().map(|(login, until)| login.to_json(until))).collect()
+    }
+
+    /// The versions before this one that `not_before` does not revoke.
+    pub(super) fn not_revoked<'v>(
+        &self,
+        past: &'v [PastVersion<CallerContent>],
+    ) -> impl Iterator<Item = &'v PastVersion<CallerContent>> {
+        let not_before = self.content.not_before();
+        past.iter().filter(move |old| old.version.written_at >= not_before)
+    }
+
+    /// Whether everyone whom `current` knows is known here as well: its login logs in, tokens of its key verify, and so do
+    /// those of the new one.
     pub fn succeeds(&self, current: &Self, now: UnixTime) -> bool {
-        let Some(known) = Known::new(self, None, SETTLED, now) else { return false };
-        let takes = |key: &SigningKey| {
+        // A clock that is slightly behind the one that set `not_before` must not make a difference.
+        let now = now.max(self.content.not_before());
+        let Ok(known) = Known::new(self, &[], now) else { return false };
+        let verifies = |key: &SigningKey| {
             let issued = key.issue("test", ACCESS_LIFE, now);
             known.verifies(issued.access_token.expose_secret(), Kind::Access, "test", now)
         };
-        let logs_in = current.login().is_none_or(|login| {
+        let logs_in = current.content.login().is_none_or(|login| {
             let text = SecretString::expose_secret;
             known.logs_in(text(login.app_token), text(login.username), text(login.password))
         });
         logs_in
-            && takes(&known.signs)
-            && current.signing_key.as_ref().map(SigningKey::new).is_none_or(|key| takes(&key))
+            && verifies(&known.signs)
+            && current.content.signing_key().and_then(SigningKey::new).is_none_or(|key| verifies(&key))
     }
 }
 
-/// 256 random bits: nobody guesses them, and HMAC-SHA256 uses no more (RFC 2104 §3).
+/// 256 random bits, which cannot be guessed; HMAC-SHA256 uses no more (RFC 2104 §3).
 fn random() -> Result<String, Unspecified> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)?;
@@ -178,53 +262,96 @@ mod tests {
     const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn content(json: Value) -> CallerContent {
-        serde_json::from_value(json).unwrap()
+    fn version(id: &str, written_at: UnixTime, json: Value) -> Version<CallerContent> {
+        Version { content: serde_json::from_value(json).unwrap(), written_at, id: id.to_owned() }
     }
 
-    fn rotated(
-        current: &CallerContent,
-        previous: Option<&CallerContent>,
-        written_at: UnixTime,
-        now: UnixTime,
-    ) -> Value {
-        serde_json::from_str(current.rotated(previous, written_at, MONTH, now).unwrap().expose_secret()).unwrap()
+    fn login(app_token: &str, key: &str) -> Value {
+        json!({ "app_token": app_token, "username": "u", "password": "p", "signing_key": key.repeat(32) })
+    }
+
+    fn rotated(current: &Version<CallerContent>, past: &[PastVersion<CallerContent>], now: UnixTime) -> Value {
+        serde_json::from_str(current.rotated(past, None, MONTH, now).unwrap().expose_secret()).unwrap()
+    }
+
+    fn app_tokens(version: &Version<CallerContent>, now: UnixTime) -> Vec<&str> {
+        version.content.superseded_logins(now).map(|login| login.app_token.expose_secret()).collect()
+    }
+
+    fn keys(version: &Version<CallerContent>, now: UnixTime) -> Vec<&str> {
+        version.content.superseded_keys(now).map(|key| &key.expose_secret()[..1]).collect()
     }
 
     #[test]
-    fn the_first_rotation_fills_in_what_is_missing() {
-        let new = rotated(&content(json!({ "username": "acme", "signing_key": "k" })), None, NOW, NOW);
+    fn a_rotation_fills_in_what_is_missing_or_blank() {
+        let current = version("v", NOW, json!({ "username": "acme", "password": " ", "signing_key": "" }));
+        let new = rotated(&current, &[], NOW);
         assert_eq!(new["username"], "acme");
         for field in ["app_token", "password", "signing_key"] {
             assert_eq!(new[field].as_str().unwrap().len(), 43, "256 bits in base64: {field}");
         }
         assert_ne!(new["app_token"], new["password"]);
+        assert_eq!(new["superseded"], json!([]), "the blank key is not kept");
     }
 
     #[test]
     fn a_rotation_keeps_the_login_and_the_old_key_as_long_as_its_tokens_live() {
-        let old = content(json!({ "app_token": "a", "username": "u", "password": "p", "signing_key": "k1" }));
-        let new = rotated(&old, None, NOW - MONTH, NOW);
+        let new = rotated(&version("v", NOW - MONTH, login("a", "k")), &[], NOW);
         assert_eq!((&new["app_token"], &new["username"], &new["password"]), (&json!("a"), &json!("u"), &json!("p")));
-        assert_ne!(new["signing_key"], "k1");
-        let new = content(new);
-        let keys = |now| new.superseded_keys(now).map(|key| key.expose_secret().to_owned()).collect::<Vec<_>>();
-        assert_eq!(keys(NOW + MONTH - HOUR), ["k1"]);
-        assert!(keys(NOW + MONTH).is_empty());
+        assert_ne!(new["signing_key"], "k".repeat(32));
+        let new = version("w", NOW, new);
+        assert!(new.content.is_rotated_from("v") && !new.content.is_rotated_from("w"));
+        assert_eq!(keys(&new, NOW + MONTH - HOUR), ["k"]);
+        assert!(keys(&new, NOW + MONTH).is_empty());
     }
 
     #[test]
-    fn a_rotation_within_the_day_of_a_change_by_hand_keeps_the_replaced_login() {
-        let old = content(json!({ "app_token": "old", "username": "u", "password": "p", "signing_key": "k" }));
-        let changed = content(json!({ "app_token": "new", "username": "u", "password": "p", "signing_key": "k" }));
-        let new = content(rotated(&changed, Some(&old), NOW - HOUR, NOW));
-        let app_tokens = |content: &CallerContent, now| {
-            content.superseded_logins(now).map(|login| login.app_token.expose_secret().to_owned()).collect::<Vec<_>>()
+    fn a_rotation_within_a_day_of_changes_by_hand_keeps_what_they_replaced() {
+        let past = |app_token, key, replaced_at| PastVersion {
+            version: version("old", NOW - MONTH, login(app_token, key)),
+            replaced_at,
         };
-        assert_eq!(app_tokens(&new, NOW + 22 * HOUR), ["old"]);
+        let current = version("v", NOW - HOUR, login("third", "c"));
+        let past = [past("second", "b", NOW - HOUR), past("first", "a", NOW - 2 * HOUR)];
+        let new = version("w", NOW, rotated(&current, &past, NOW));
+        assert_eq!(app_tokens(&new, NOW + 21 * HOUR), ["second", "first"]);
+        assert_eq!(app_tokens(&new, NOW + 22 * HOUR), ["second"]);
         assert!(app_tokens(&new, NOW + 23 * HOUR).is_empty());
-        // A second rotation carries it on, and one after the day does not.
-        assert_eq!(app_tokens(&content(rotated(&new, Some(&changed), NOW, NOW + HOUR)), NOW + 2 * HOUR), ["old"]);
-        assert!(app_tokens(&content(rotated(&changed, Some(&old), NOW - GRACE, NOW)), NOW).is_empty());
+        assert_eq!(keys(&new, NOW), ["c", "b", "a"]);
+        assert_eq!(keys(&new, NOW + 23 * HOUR), ["c"]);
+        // A second rotation carries them on.
+        let again = version("x", NOW + HOUR, rotated(&new, &[], NOW + HOUR));
+        assert_eq!(app_tokens(&again, NOW + 21 * HOUR), ["second", "first"]);
+        assert_eq!(keys(&again, NOW + 21 * HOUR)[1..], ["c", "b", "a"]);
+    }
+
+    #[test]
+    fn a_rotation_keeps_not_before_and_members_that_it_does_not_know() {
+        let mut content = login("a", "k");
+        (content["not_before"], content["owner"]) = (json!(1_700_000_000), json!({ "team": "it" }));
+        let new = rotated(&version("v", NOW, content), &[], NOW);
+        assert_eq!((&new["not_before"], &new["owner"]), (&json!(1_700_000_000), &json!({ "team": "it" })));
+    }
+
+    #[test]
+    fn not_before_ends_the_grace_of_what_was_replaced() {
+        let mut content = login("new", "n");
+        content["not_before"] = NOW.secs().into();
+        content["superseded"] = json!([login("stolen", "s"), login("recent", "r")]);
+        (content["superseded"][0]["until"], content["superseded"][1]["until"]) =
+            ((NOW + GRACE - HOUR).secs().into(), (NOW + GRACE).secs().into());
+        let current = version("v", NOW, content);
+        assert_eq!(app_tokens(&current, NOW), ["recent"]);
+        let old = PastVersion { version: version("u", NOW - HOUR, login("old", "o")), replaced_at: NOW };
+        let new = version("w", NOW, rotated(&current, &[old], NOW));
+        assert_eq!(app_tokens(&new, NOW), ["recent"]);
+        assert!(!keys(&new, NOW).contains(&"o"));
+    }
+
+    #[test]
+    fn debug_shows_no_member() {
+        let mut content = login("hunter2", "k");
+        content["note"] = json!("hunter2");
+        assert!(!format!("{:?}", version("v", NOW, content)).contains("hunter2"));
     }
 }

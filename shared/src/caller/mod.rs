@@ -4,9 +4,12 @@
 //! token is signed by us. The secret changes, by rotation or by hand, and nobody is refused for it:
 //!
 //! - a token is good until it expires, whichever of our keys has signed it since;
-//! - app token, user name and password are good for a day after others have replaced them ([`GRACE`]);
+//! - app token, user name and password are good for a day after others have replaced them ([`GRACE`]), however often the
+//!   secret is edited;
 //! - what is not known is looked for in the secret as it is now before it is refused;
-//! - a new key signs nothing before every function must have seen it (`SETTLED`).
+//! - a new key signs nothing before every function must have seen it (`KEY_PROPAGATION`).
+//!
+//! Except for what `not_before` in the secret revokes.
 
 mod content;
 mod token;
@@ -23,7 +26,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::UnixTime;
 use crate::config::CallersConfig;
-use crate::secrets::{KEPT_FOR, Kept, Secret, SecretError, SecretsManager};
+use crate::secrets::{History, KEPT_FOR, Kept, PastVersion, Secret, SecretError, SecretsManager, Version};
 pub use content::CallerContent;
 use content::Login;
 pub use token::{ACCESS_LIFE, IssuedTokens};
@@ -34,10 +37,20 @@ use token::{Kind, SigningKey};
 pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// How old a key must be before it signs: twice as long as a function keeps the secret in memory.
-const SETTLED: Duration = Duration::from_secs(2 * KEPT_FOR.as_secs());
+const KEY_PROPAGATION: Duration = Duration::from_secs(2 * KEPT_FOR.as_secs());
+
+/// How far `not_before` may be ahead of this clock. Above the error of any clock that is set, and below every time that
+/// was given in milliseconds by mistake, which would refuse all tokens for ever.
+const MAX_CLOCK_ERROR: Duration = Duration::from_secs(300);
 
 /// The secret is read again for the sake of an unknown caller at most this often.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+const MIN_REREAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the secret lacks, and what to do about it.
+const LOGIN: &str =
+    "`app_token`, `username` and `password`, none of them blank: rotate it, and what is missing is generated";
+const SIGNING_KEY: &str = "a `signing_key` of at least 32 bytes: rotate it, and a key is generated";
+const NOT_BEFORE: &str = "a `not_before` that is in Unix seconds and not in the future: correct it";
 
 /// Why a caller is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +69,7 @@ pub struct Callers {
     integration: String,
     secret: Secret<CallerContent>,
     known: Kept<Known>,
-    looked_at: Mutex<UnixTime>,
+    reread_at: Mutex<UnixTime>,
 }
 
 /// What the secret says.
@@ -64,8 +77,9 @@ pub struct Callers {
 struct Known {
     logins: Vec<LoginDigests>,
     signs: SigningKey,
-    /// Keys that only verify.
     verify: Vec<SigningKey>,
+    /// Tokens that were issued before are refused.
+    not_before: UnixTime,
 }
 
 /// App token, user name and password as digests: of one length, and so compared in the same time whatever they are.
@@ -83,7 +97,7 @@ impl Callers {
             integration: config.integration_name,
             secret: secrets.secret(config.secret_id),
             known: Kept::default(),
-            looked_at: Mutex::new(UnixTime::from_millis(0)),
+            reread_at: Mutex::new(UnixTime::from_millis(0)),
         }
     }
 
@@ -154,43 +168,60 @@ impl Callers {
         if let Some(found) = look(&*self.known.get(now, self.read(now)).await?) {
             return Ok(found);
         }
-        if !self.may_look_again(now).await {
+        if !self.may_reread(now).await {
             return Err(CallerError::Refused);
         }
         look(&*self.known.renew(now, self.read(now)).await?).ok_or(CallerError::Refused)
     }
 
-    async fn may_look_again(&self, now: UnixTime) -> bool {
-        let mut looked_at = self.looked_at.lock().await;
-        let may = now.since(*looked_at) >= BETWEEN_LOOKS;
+    async fn may_reread(&self, now: UnixTime) -> bool {
+        let mut reread_at = self.reread_at.lock().await;
+        let may = now.since(*reread_at) >= MIN_REREAD_INTERVAL;
         if may {
-            *looked_at = now;
+            *reread_at = now;
         }
         may
     }
 
     async fn read(&self, now: UnixTime) -> Result<Arc<Known>, SecretError> {
-        let (current, previous) = tokio::try_join!(self.secret.read(now), self.secret.read_previous())?;
-        let previous = previous.as_ref().map(|previous| &previous.content);
-        let known = Known::new(&current.content, previous, now.since(current.written_at), now);
-        known.map(Arc::new).ok_or_else(|| self.secret.malformed())
+        let History { current, past } = self.secret.read_history(GRACE, now).await?;
+        Known::new(&current, &past, now).map(Arc::new).map_err(|expected| self.secret.lacks(expected))
     }
 }
 
 impl Known {
-    /// `None` as long as the secret has no login or no key: the first rotation fills in what is missing.
-    fn new(current: &CallerContent, previous: Option<&CallerContent>, age: Duration, now: UnixTime) -> Option<Self> {
-        let recent = previous.filter(|_| age < GRACE).and_then(CallerContent::login);
-        let logins = std::iter::once(current.login()?).chain(recent).chain(current.superseded_logins(now));
+    /// What those versions say, or what the secret lacks.
+    fn new(
+        current: &Version<CallerContent>,
+        past: &[PastVersion<CallerContent>],
+        now: UnixTime,
+    ) -> Result<Self, &'static str> {
+        let not_before = current.content.not_before();
+        if not_before > now + MAX_CLOCK_ERROR {
+            return Err(NOT_BEFORE);
+        }
+        let recent =
+            || current.not_revoked(past).filter(|old| now.since(old.replaced_at) < GRACE).map(|old| &old.version);
 
-        let current_key = SigningKey::new(current.signing_key.as_ref()?);
-        let previous_key = previous.and_then(|previous| previous.signing_key.as_ref()).map(SigningKey::new);
-        let (signs, other) = match previous_key {
-            Some(previous_key) if age < SETTLED => (previous_key, Some(current_key)),
-            other => (current_key, other),
+        let login = current.content.login().ok_or(LOGIN)?;
+        let recent_logins = recent().filter_map(|old| old.content.login());
+        let logins = std::iter::once(login).chain(recent_logins).chain(current.content.superseded_logins(now));
+
+        let key = current.content.signing_key().ok_or(SIGNING_KEY)?;
+        let keys = || {
+            std::iter::once((key, current.written_at))
+                .chain(recent().filter_map(|old| Some((old.content.signing_key()?, old.written_at))))
         };
-        let verify = other.into_iter().chain(current.superseded_keys(now).map(SigningKey::new)).collect();
-        Some(Self { logins: logins.map(LoginDigests::of).collect(), signs, verify })
+        let is_propagated = |written_at| now.since(written_at) >= KEY_PROPAGATION;
+        let signs = keys().find(|(_, written_at)| is_propagated(*written_at)).or_else(|| keys().last());
+        let signs = signs.map_or(key, |(key, _)| key);
+        let verify = keys().map(|(key, _)| key).chain(current.content.superseded_keys(now)).filter_map(SigningKey::new);
+        Ok(Self {
+            logins: logins.map(LoginDigests::of).collect(),
+            signs: SigningKey::new(signs).ok_or(SIGNING_KEY)?,
+            verify: verify.collect(),
+            not_before,
+        })
     }
 
     fn has_app_token(&self, app_token: &str) -> bool {
@@ -209,7 +240,7 @@ impl Known {
     }
 
     fn verifies(&self, token: &str, kind: Kind, integration: &str, now: UnixTime) -> bool {
-        std::iter::once(&self.signs).chain(&self.verify).any(|key| key.verifies(token, kind, integration, now))
+        self.verify.iter().any(|key| key.verifies(token, kind, integration, self.not_before, now))
     }
 }
 
@@ -242,47 +273,99 @@ fn equal(one: &Digest, other: &Digest) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+    const SECOND: Duration = Duration::from_secs(1);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn content(app_token: &str, key: &str) -> CallerContent {
-        let json = serde_json::json!({ "app_token": app_token, "username": "u", "password": "p", "signing_key": key });
-        serde_json::from_value(json).unwrap()
+    fn content(app_token: &str, key: &str) -> Value {
+        json!({ "app_token": app_token, "username": "u", "password": "p", "signing_key": key.repeat(32) })
     }
 
-    fn known(current: &CallerContent, previous: Option<&CallerContent>, age: Duration) -> Known {
-        Known::new(current, previous, age, NOW).unwrap()
+    fn version(content: Value, age: Duration) -> Version<CallerContent> {
+        Version { content: serde_json::from_value(content).unwrap(), written_at: NOW - age, id: "v".to_owned() }
+    }
+
+    fn past(content: Value, age: Duration, replaced_since: Duration) -> PastVersion<CallerContent> {
+        PastVersion { version: version(content, age), replaced_at: NOW - replaced_since }
+    }
+
+    fn known(content: Value, age: Duration, past: &[PastVersion<CallerContent>]) -> Known {
+        Known::new(&version(content, age), past, NOW).unwrap()
+    }
+
+    fn lacks(content: Value) -> &'static str {
+        Known::new(&version(content, HOUR), &[], NOW).unwrap_err()
+    }
+
+    fn token(known: &Known) -> String {
+        known.signs.issue("i", HOUR, NOW).access_token.expose_secret().to_owned()
     }
 
     #[test]
-    fn a_replaced_app_token_is_good_for_a_day() {
-        let (old, new) = (content("old", "k"), content("new", "k"));
-        assert!(known(&new, Some(&old), GRACE - Duration::from_secs(1)).has_app_token("old"));
-        assert!(!known(&new, Some(&old), GRACE).has_app_token("old"));
-        assert!(known(&new, Some(&old), GRACE).has_app_token("new"));
+    fn a_replaced_app_token_is_good_for_a_day_however_often_the_secret_is_edited() {
+        let replaced = |since| {
+            let versions =
+                [past(content("second", "k"), 2 * GRACE, HOUR), past(content("first", "k"), 2 * GRACE, since)];
+            known(content("third", "k"), HOUR, &versions)
+        };
+        for app_token in ["first", "second", "third"] {
+            assert!(replaced(GRACE - SECOND).has_app_token(app_token));
+        }
+        assert!(!replaced(GRACE).has_app_token("first"));
+        assert!(replaced(GRACE).has_app_token("second"));
     }
 
     #[test]
-    fn a_new_key_verifies_at_once_and_signs_when_everyone_has_it() {
-        let (old, new) = (content("a", "old-key"), content("a", "new-key"));
-        let (before, after) = (known(&old, None, HOUR), known(&new, Some(&old), HOUR));
-        let fresh = known(&new, Some(&old), Duration::from_secs(1));
-        let token = |known: &Known| known.signs.issue("i", HOUR, NOW).access_token.expose_secret().to_owned();
+    fn a_new_key_verifies_at_once_and_signs_when_every_function_has_it() {
+        let old = |age| past(content("a", "o"), 3 * HOUR, age);
+        let before = known(content("a", "o"), 3 * HOUR, &[]);
+        let fresh = known(content("a", "n"), SECOND, &[old(SECOND)]);
+        let after = known(content("a", "n"), KEY_PROPAGATION, &[old(KEY_PROPAGATION)]);
         for signed in [token(&before), token(&fresh), token(&after)] {
             assert!(fresh.verifies(&signed, Kind::Access, "i", NOW) && after.verifies(&signed, Kind::Access, "i", NOW));
         }
-        assert!(
-            before.verifies(&token(&fresh), Kind::Access, "i", NOW),
-            "who has not seen the new key is not asked to"
-        );
+        assert!(before.verifies(&token(&fresh), Kind::Access, "i", NOW), "it need not have seen the new key");
         assert!(!before.verifies(&token(&after), Kind::Access, "i", NOW));
     }
 
     #[test]
+    fn an_edit_soon_after_a_rotation_does_not_make_the_new_key_sign_early() {
+        let before = known(content("a", "o"), 3 * HOUR, &[]);
+        let versions = [past(content("a", "n"), 2 * SECOND, SECOND), past(content("a", "o"), 3 * HOUR, 2 * SECOND)];
+        let edited = known(content("b", "n"), SECOND, &versions);
+        assert!(before.verifies(&token(&edited), Kind::Access, "i", NOW));
+    }
+
+    #[test]
+    fn not_before_revokes_older_versions_and_tokens() {
+        let mut revoked = content("new", "n");
+        revoked["not_before"] = (NOW - SECOND).secs().into();
+        let (old, key) = (content("old", "o"), SigningKey::new(&"n".repeat(32).into()).unwrap());
+        let known = known(revoked, Duration::ZERO, &[past(old, HOUR, Duration::ZERO)]);
+        assert!(!known.has_app_token("old"));
+        assert!(known.verifies(&token(&known), Kind::Access, "i", NOW), "the key of before does not sign any more");
+        let issued = |at| key.issue("i", HOUR, at);
+        for (at, verifies) in [(NOW - 2 * SECOND, false), (NOW - SECOND, true)] {
+            let IssuedTokens { access_token, refresh_token } = issued(at);
+            assert_eq!(known.verifies(access_token.expose_secret(), Kind::Access, "i", NOW), verifies);
+            assert_eq!(known.verifies(refresh_token.expose_secret(), Kind::Refresh, "i", NOW), verifies);
+        }
+    }
+
+    #[test]
+    fn a_not_before_in_milliseconds_is_an_error_of_the_secret() {
+        let mut wrong = content("a", "k");
+        wrong["not_before"] = NOW.millis().into();
+        assert_eq!(lacks(wrong), NOT_BEFORE);
+    }
+
+    #[test]
     fn all_three_parts_of_a_login_count() {
-        let known = known(&content("a", "k"), None, HOUR);
+        let known = known(content("a", "k"), HOUR, &[]);
         assert!(known.logs_in("a", "u", "p"));
         for (app_token, username, password) in [("x", "u", "p"), ("a", "x", "p"), ("a", "u", "x"), ("", "", "")] {
             assert!(!known.logs_in(app_token, username, password));
@@ -290,9 +373,32 @@ mod tests {
     }
 
     #[test]
-    fn without_a_login_or_a_key_nobody_is_known() {
-        let empty: CallerContent = serde_json::from_str(r#"{"username":"u","signing_key":"k"}"#).unwrap();
-        assert!(Known::new(&empty, None, HOUR, NOW).is_none());
+    fn a_login_or_key_that_is_missing_blank_or_short_is_an_error_of_the_secret() {
+        for (member, lack) in
+            [("app_token", LOGIN), ("username", LOGIN), ("password", LOGIN), ("signing_key", SIGNING_KEY)]
+        {
+            for value in [Value::Null, "".into(), " ".into()] {
+                let mut content = content("a", "k");
+                content[member] = value;
+                assert_eq!(lacks(content), lack, "{member}");
+            }
+        }
+        assert_eq!(
+            lacks(json!({ "app_token": "a", "username": "u", "password": "p", "signing_key": "short" })),
+            SIGNING_KEY
+        );
+    }
+
+    #[test]
+    fn a_blank_login_or_key_of_another_version_matches_nothing() {
+        let mut blank = content("", "k");
+        blank["signing_key"] = "".into();
+        let mut current = content("a", "k");
+        current["superseded"] = json!([blank.clone()]);
+        current["superseded"][0]["until"] = (NOW + HOUR).secs().into();
+        let known = known(current, HOUR, &[past(blank, 2 * HOUR, HOUR)]);
+        assert!(!known.has_app_token("") && !known.logs_in("", "u", "p"));
+        assert_eq!(known.verify.len(), 1);
     }
 
     #[test]

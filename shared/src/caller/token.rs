@@ -50,15 +50,22 @@ pub(super) struct SigningKey {
     validation: Validation,
 }
 
+/// A key of HMAC-SHA256 must be at least as long as its hash (RFC 7518 §3.2): a shorter one, or a blank, can be guessed.
+const MIN_KEY_BYTES: usize = 32;
+
 impl SigningKey {
-    pub(super) fn new(key: &SecretString) -> Self {
+    /// `None` if the key is too short to be one.
+    pub(super) fn new(key: &SecretString) -> Option<Self> {
+        if key.expose_secret().trim().len() < MIN_KEY_BYTES {
+            return None;
+        }
         let key = key.expose_secret().as_bytes();
         let mut validation = Validation::new(Algorithm::HS256);
         // Time is checked against the time that is given, and not against the system's.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims = HashSet::new();
-        Self { encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key), validation }
+        Some(Self { encoding: EncodingKey::from_secret(key), decoding: DecodingKey::from_secret(key), validation })
     }
 
     /// A pair of tokens for the integration.
@@ -84,11 +91,22 @@ impl SigningKey {
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).unwrap_or_default().into()
     }
 
-    /// Whether this key has signed `token` for the integration, as a token of that kind that has not expired.
-    pub(super) fn verifies(&self, token: &str, kind: Kind, integration: &str, now: UnixTime) -> bool {
+    /// Whether this key has signed `token` for the integration, as a token of that kind that was not issued before
+    /// `not_before` and has not expired.
+    pub(super) fn verifies(
+        &self,
+        token: &str,
+        kind: Kind,
+        integration: &str,
+        not_before: UnixTime,
+        now: UnixTime,
+    ) -> bool {
         decode::<Claims>(token, &self.decoding, &self.validation).is_ok_and(|token| {
             let claims = token.claims;
-            claims.kind == kind && claims.iss == integration && UnixTime::from_secs(claims.exp) > now
+            claims.kind == kind
+                && claims.iss == integration
+                && UnixTime::from_secs(claims.iat) >= not_before
+                && UnixTime::from_secs(claims.exp) > now
         })
     }
 }
@@ -102,8 +120,10 @@ mod tests {
     const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
     const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
+    const ALWAYS: UnixTime = UnixTime::from_secs(0);
+
     fn key(text: &str) -> SigningKey {
-        SigningKey::new(&SecretString::from(text))
+        SigningKey::new(&SecretString::from(text.repeat(32))).unwrap()
     }
 
     fn issued() -> (String, String) {
@@ -114,8 +134,9 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_kind_its_integration_and_its_time() {
         let (access, refresh) = issued();
-        let verifies =
-            |token: &str, kind, integration, after: Duration| key("k").verifies(token, kind, integration, NOW + after);
+        let verifies = |token: &str, kind, integration, after: Duration| {
+            key("k").verifies(token, kind, integration, ALWAYS, NOW + after)
+        };
         let second = Duration::from_secs(1);
         assert!(verifies(&access, Kind::Access, "acme", ACCESS_LIFE - second));
         assert!(!verifies(&access, Kind::Access, "acme", ACCESS_LIFE));
@@ -123,13 +144,31 @@ mod tests {
         assert!(!verifies(&refresh, Kind::Refresh, "acme", MONTH));
         assert!(!verifies(&access, Kind::Refresh, "acme", second) && !verifies(&refresh, Kind::Access, "acme", second));
         assert!(!verifies(&access, Kind::Access, "other", second));
-        assert!(!key("another").verifies(&access, Kind::Access, "acme", NOW));
+        assert!(!key("another").verifies(&access, Kind::Access, "acme", ALWAYS, NOW));
+    }
+
+    #[test]
+    fn a_token_of_before_not_before_is_refused() {
+        let (access, refresh) = issued();
+        let second = Duration::from_secs(1);
+        for (token, kind) in [(&access, Kind::Access), (&refresh, Kind::Refresh)] {
+            assert!(key("k").verifies(token, kind, "acme", NOW, NOW));
+            assert!(!key("k").verifies(token, kind, "acme", NOW + second, NOW + second));
+        }
+    }
+
+    #[test]
+    fn a_blank_or_short_key_is_no_key() {
+        for text in ["".to_owned(), " ".repeat(64), "k".repeat(31)] {
+            assert!(SigningKey::new(&text.into()).is_none());
+        }
+        assert!(SigningKey::new(&"k".repeat(32).into()).is_some());
     }
 
     #[test]
     fn another_algorithm_is_never_taken() {
         let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJhY21lIiwia2luZCI6ImFjY2VzcyIsImlhdCI6MSwiZXhwIjo5OTk5OTk5OTk5LCJqdGkiOiJ4In0.";
-        assert!(!key("k").verifies(unsigned, Kind::Access, "acme", NOW));
+        assert!(!key("k").verifies(unsigned, Kind::Access, "acme", ALWAYS, NOW));
     }
 
     #[test]
@@ -149,7 +188,7 @@ mod tests {
             if inserts { altered.insert(at, with) } else { altered[at] = with }
             let Ok(altered) = String::from_utf8(altered) else { return Ok(()) };
             prop_assume!(altered != access);
-            prop_assert!(!key("k").verifies(&altered, Kind::Access, "acme", NOW));
+            prop_assert!(!key("k").verifies(&altered, Kind::Access, "acme", ALWAYS, NOW));
         }
 
         #[test]
@@ -161,14 +200,14 @@ mod tests {
             let life = if refreshes { MONTH } else { ACCESS_LIFE };
             let now = NOW + Duration::from_secs(after);
             let expected = integration == "acme" && Duration::from_secs(after) < life;
-            prop_assert_eq!(key("k").verifies(&token, kind, &integration, now), expected);
+            prop_assert_eq!(key("k").verifies(&token, kind, &integration, ALWAYS, now), expected);
             let other = if refreshes { Kind::Access } else { Kind::Refresh };
-            prop_assert!(!key("k").verifies(&token, other, "acme", now));
+            prop_assert!(!key("k").verifies(&token, other, "acme", ALWAYS, now));
         }
 
         #[test]
         fn any_text_is_refused(text in "\\PC*") {
-            prop_assert!(!key("k").verifies(&text, Kind::Access, "acme", NOW));
+            prop_assert!(!key("k").verifies(&text, Kind::Access, "acme", ALWAYS, NOW));
         }
     }
 }

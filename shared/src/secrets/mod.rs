@@ -1,5 +1,6 @@
 //! AWS Secrets Manager: read a secret, keep it for a while, replace it without overwriting what someone else wrote.
 
+mod history;
 mod kept;
 pub mod rotation;
 
@@ -11,12 +12,14 @@ use aws_sdk_secretsmanager::config::Config;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
+use aws_sdk_secretsmanager::primitives::DateTime;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::aws;
 use crate::clock::UnixTime;
 use crate::digest::sha256_hex;
+pub use history::{History, PastVersion};
 pub use kept::{KEPT_FOR, Kept};
 
 /// The staging label of the version in force.
@@ -41,7 +44,7 @@ pub enum SecretError {
     Malformed {
         /// Name or ARN.
         id: String,
-        /// The JSON that belongs there.
+        /// What belongs there, and where it is not obvious, how to get it there.
         expected: &'static str,
     },
 }
@@ -59,7 +62,8 @@ pub struct Version<T> {
     pub content: T,
     /// When it was written.
     pub written_at: UnixTime,
-    id: String,
+    /// What Secrets Manager calls it.
+    pub id: String,
 }
 
 /// How [`Secret::replace`] ended.
@@ -130,11 +134,6 @@ impl<T: SecretContent> Secret<T> {
         self.is_on_loopback
     }
 
-    /// The version that the current one has replaced, if there is one.
-    pub async fn read_previous(&self) -> Result<Option<Version<T>>, SecretError> {
-        self.read_stage(PREVIOUS).await
-    }
-
     /// `retries` in the place of the SDK's standard.
     async fn fetch(&self, retries: Option<RetryConfig>) -> Result<Arc<Version<T>>, SecretError> {
         let operation = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT);
@@ -161,11 +160,11 @@ impl<T: SecretContent> Secret<T> {
 
     fn version(&self, mut answer: GetSecretValueOutput) -> Result<Version<T>, SecretError> {
         let id = answer.version_id.take().ok_or_else(|| self.unavailable("an answer without a version".to_owned()))?;
-        let written_at = answer.created_date.and_then(|date| u64::try_from(date.to_millis().ok()?).ok());
+        let written_at = written_at(answer.created_date());
         let value = SecretString::from(answer.secret_string.take().ok_or_else(|| self.malformed())?);
         // serde's own error may quote the value.
         let content = serde_json::from_str(value.expose_secret()).map_err(|_| self.malformed())?;
-        Ok(Version { content, written_at: UnixTime::from_millis(written_at.unwrap_or(0)), id })
+        Ok(Version { content, written_at, id })
     }
 
     /// Makes `value` the current version, unless someone else has replaced `read` meanwhile.
@@ -205,12 +204,22 @@ impl<T: SecretContent> Secret<T> {
 
     /// The error for content that reads well and still cannot be used.
     pub fn malformed(&self) -> SecretError {
-        SecretError::Malformed { id: self.id.clone(), expected: T::SHAPE }
+        self.lacks(T::SHAPE)
+    }
+
+    /// The error for a secret that lacks something that it needs.
+    pub fn lacks(&self, expected: &'static str) -> SecretError {
+        SecretError::Malformed { id: self.id.clone(), expected }
     }
 
     fn unavailable(&self, reason: String) -> SecretError {
         SecretError::Unavailable { id: self.id.clone(), reason }
     }
+}
+
+fn written_at(created: Option<&DateTime>) -> UnixTime {
+    let millis = created.and_then(|date| u64::try_from(date.to_millis().ok()?).ok());
+    UnixTime::from_millis(millis.unwrap_or(0))
 }
 
 /// The id of the version that replaces `version_id`: 32 to 64 characters are allowed, and the hexadecimal SHA-256 is 64.

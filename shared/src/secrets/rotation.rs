@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{CURRENT, Secret, SecretContent, SecretError, Version};
 use crate::aws;
 
-const PENDING: &str = "AWSPENDING";
+pub(super) const PENDING: &str = "AWSPENDING";
 
 /// One rotation of a secret. Each step may be repeated.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub struct Rotation<'s, T> {
 pub enum Stage {
     /// Secrets Manager knows nothing of it.
     Unknown,
-    /// It has begun.
+    /// It has begun, and has not ended.
     Pending,
-    /// It is over: the new version is the current one.
+    /// It has ended: the new version is the current one.
     Finished,
 }
 
@@ -41,8 +41,9 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
         let stages = described.version_ids_to_stages().and_then(|versions| versions.get(&self.token));
         Ok(match stages {
             None => Stage::Unknown,
+            Some(stages) if stages.iter().any(|stage| stage == PENDING) => Stage::Pending,
             Some(stages) if stages.iter().any(|stage| stage == CURRENT) => Stage::Finished,
-            Some(_) => Stage::Pending,
+            Some(_) => Stage::Unknown,
         })
     }
 
@@ -63,6 +64,16 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
     pub async fn finish(&self, current: &Version<T>) -> Result<(), SecretError> {
         let update = self.secret.client.update_secret_version_stage().secret_id(&self.secret.id).version_stage(CURRENT);
         let update = update.move_to_version_id(&self.token).remove_from_version_id(&current.id);
+        update.send().await.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
+        Ok(())
+    }
+
+    /// Takes the label `AWSPENDING` away, whether or not the new version is the current one. A label that stays on a version
+    /// that is not current, as the next edit leaves it, keeps Secrets Manager from beginning another rotation
+    /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>).
+    pub async fn end(&self) -> Result<(), SecretError> {
+        let update = self.secret.client.update_secret_version_stage().secret_id(&self.secret.id).version_stage(PENDING);
+        let update = update.remove_from_version_id(&self.token);
         update.send().await.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
         Ok(())
     }

@@ -150,8 +150,9 @@ impl Subjects {
 
         let (cloud, cloud_server) =
             Cloud::start(Default::default(), simulation::journal::Journal::new(false).into()).await;
-        let login =
-            json!({ "app_token": "app-token", "username": "user", "password": "password", "signing_key": "key" });
+        let login = json!({
+            "app_token": "app-token", "username": "user", "password": "password", "signing_key": "k".repeat(43),
+        });
         cloud.secrets.set("caller", &login);
         let config = CallersConfig { integration_name: "acme".to_owned(), secret_id: "caller".to_owned() };
         let callers = Callers::new(config, &SecretsManager::new(&sdk_config(&cloud_server.url())));

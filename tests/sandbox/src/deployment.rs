@@ -266,7 +266,8 @@ pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot
     let bot = json!({ "app_token": bot.app_token, "username": bot.username, "password": bot.password });
     cloud.secrets.set(BOT_SECRET, &bot);
     // As the template generates it: the first rotation fills in the rest.
-    cloud.secrets.set(CALLER_SECRET, &json!({ "username": "sandbox-caller", "signing_key": simulation::id::base64() }));
+    let signing_key = format!("{}{}", simulation::id::base64(), simulation::id::base64());
+    cloud.secrets.set(CALLER_SECRET, &json!({ "username": "sandbox-caller", "signing_key": signing_key }));
     for name in [CONTACT_CENTER_TOKEN_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET] {
         cloud.secrets.set(name, &json!({}));
     }

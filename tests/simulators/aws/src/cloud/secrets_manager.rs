@@ -49,11 +49,15 @@ impl Secret {
         {
             self.stage(&current, PREVIOUS);
         }
+        self.unstage(stage);
+        for version in self.versions.iter_mut().filter(|version| version.id == id) {
+            version.stages.push(stage.to_owned());
+        }
+    }
+
+    fn unstage(&mut self, stage: &str) {
         for version in &mut self.versions {
             version.stages.retain(|label| label != stage);
-            if version.id == id {
-                version.stages.push(stage.to_owned());
-            }
         }
     }
 }
@@ -69,9 +73,15 @@ impl SecretsManager {
     }
 
     /// Begins a rotation, as RotateSecret does: a version without a value is labelled AWSPENDING. Gives its id.
+    ///
+    /// # Panics
+    /// If the rotation before is not complete: then RotateSecret is an error
+    /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>).
     pub fn begin_rotation(&self, name: &str) -> String {
         let mut secrets = self.secrets();
         let secret = secrets.get_mut(name).expect("the secret exists");
+        let is_over = secret.staged(PENDING).is_none_or(|pending| pending.stages.iter().any(|label| label == CURRENT));
+        assert!(is_over, "a previous rotation isn't complete");
         let id = simulation::id::uuid();
         secret.versions.push(Version::new(&id, None));
         secret.stage(&id, PENDING);
@@ -106,6 +116,7 @@ impl SecretsManager {
             "GetSecretValue" => self.get_secret_value(input),
             "PutSecretValue" => self.put_secret_value(input),
             "DescribeSecret" => self.describe_secret(input),
+            "ListSecretVersionIds" => self.list_secret_version_ids(input),
             "UpdateSecretVersionStage" => self.update_secret_version_stage(input),
             unknown => Err(AwsError::unknown_operation(unknown)),
         }
@@ -188,20 +199,47 @@ impl SecretsManager {
         Ok(json!({ "ARN": secret.arn, "Name": name, "RotationEnabled": true, "VersionIdsToStages": stages }))
     }
 
+    /// In pages of two, so that every list has to be paged.
+    fn list_secret_version_ids(&self, input: &Value) -> Result<Value, AwsError> {
+        const PAGE: usize = 2;
+
+        let secrets = self.secrets();
+        let (name, secret) = find(&secrets, input)?;
+        let with_deprecated = input.get("IncludeDeprecated").and_then(Value::as_bool).unwrap_or(false);
+        let listed = secret.versions.iter().filter(|version| with_deprecated || !version.stages.is_empty());
+        let start = match input.get("NextToken").and_then(Value::as_str) {
+            None => 0,
+            Some(token) => token
+                .parse()
+                .map_err(|_| AwsError::invalid("InvalidNextTokenException", "The NextToken value is invalid."))?,
+        };
+        let mut rest = listed.skip(start);
+        let page: Vec<Value> = rest.by_ref().take(PAGE).map(Version::entry).collect();
+        let mut answer = json!({ "ARN": secret.arn, "Name": name, "Versions": page });
+        if rest.next().is_some() {
+            answer["NextToken"] = (start + PAGE).to_string().into();
+        }
+        Ok(answer)
+    }
+
     fn update_secret_version_stage(&self, input: &Value) -> Result<Value, AwsError> {
-        let (stage, to) = (text(input, "VersionStage")?, text(input, "MoveToVersionId")?);
+        let (stage, to) = (text(input, "VersionStage")?, input.get("MoveToVersionId").and_then(Value::as_str));
         let mut secrets = self.secrets();
         let name = find(&secrets, input)?.0.to_owned();
         let secret = secrets.get_mut(&name).expect("it was found");
-        if !secret.versions.iter().any(|version| version.id == to) {
+        if to.is_some_and(|to| !secret.versions.iter().any(|version| version.id == to)) {
             return Err(not_found("Secrets Manager can't find the version to move the staging label to."));
         }
+        let from = input.get("RemoveFromVersionId").and_then(Value::as_str);
         let holder = secret.staged(stage).map(|version| version.id.as_str());
-        if holder.is_some_and(|holder| input.get("RemoveFromVersionId").and_then(Value::as_str) != Some(holder)) {
+        if holder != from && (holder.is_some() || to.is_none()) {
             let message = "RemoveFromVersionId must name the version that the staging label is attached to.";
             return Err(AwsError::invalid("InvalidParameterException", message));
         }
-        secret.stage(to, stage);
+        match to {
+            Some(to) => secret.stage(to, stage),
+            None => secret.unstage(stage),
+        }
         Ok(json!({ "ARN": secret.arn, "Name": name }))
     }
 
@@ -221,6 +259,10 @@ impl Version {
     fn new(id: &str, value: Option<String>) -> Self {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs_f64();
         Self { id: id.to_owned(), value, stages: Vec::new(), created }
+    }
+
+    fn entry(&self) -> Value {
+        json!({ "VersionId": self.id, "VersionStages": self.stages, "CreatedDate": self.created })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The answers of a token endpoint (RFC 6749 §5.1, §5.2). None of them may be kept by a cache.
+//! The responses of a token endpoint (RFC 6749 §5.1, §5.2). No cache may store one.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -11,7 +11,7 @@ use shared::telemetry;
 
 /// Why there are no tokens.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum Error {
     InvalidRequest(&'static str),
     InvalidClient,
     InvalidGrant,
@@ -19,16 +19,16 @@ pub(crate) enum Refusal {
     Unavailable(SecretError),
 }
 
-impl Refusal {
-    /// A caller's error: `refused` if it is one of the caller's.
-    pub(crate) fn of(error: CallerError, refused: Self) -> Self {
+impl Error {
+    /// `rejected` if the caller's credentials are wrong.
+    pub(crate) fn of(error: CallerError, rejected: Self) -> Self {
         match error {
-            CallerError::Refused => refused,
+            CallerError::Refused => rejected,
             CallerError::Secret(error) => Self::Unavailable(error),
         }
     }
 
-    /// Status, OAuth's code, and a description. The descriptions of wrong credentials tell nothing about them.
+    /// Status, OAuth's code, and a description. The descriptions of wrong credentials do not say which one is wrong.
     fn outcome(&self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::InvalidRequest(description) => (StatusCode::BAD_REQUEST, "invalid_request", description),
@@ -42,22 +42,21 @@ impl Refusal {
     }
 }
 
-pub(crate) fn answer(outcome: Result<IssuedTokens, Refusal>) -> Response<Body> {
+pub(crate) fn into_response(outcome: Result<IssuedTokens, Error>) -> Response<Body> {
     match outcome {
         Ok(tokens) => response(StatusCode::OK, &tokens_json(&tokens)),
-        Err(refusal) => {
-            let (status, error, description) = refusal.outcome();
-            telemetry::token_refused(error);
-            match &refusal {
-                Refusal::Unavailable(reason) => tracing::error!(error, %reason, "no tokens issued"),
-                Refusal::InvalidRequest(_)
-                | Refusal::InvalidClient
-                | Refusal::InvalidGrant
-                | Refusal::UnsupportedGrantType => tracing::warn!(error, "no tokens issued"),
+        Err(error) => {
+            let (status, code, description) = error.outcome();
+            telemetry::token_refused(code);
+            match &error {
+                Error::Unavailable(reason) => tracing::error!(error = code, %reason, "no tokens issued"),
+                Error::InvalidRequest(_) | Error::InvalidClient | Error::InvalidGrant | Error::UnsupportedGrantType => {
+                    tracing::warn!(error = code, "no tokens issued")
+                }
             }
-            let mut response = response(status, &json!({ "error": error, "error_description": description }));
+            let mut response = response(status, &json!({ "error": code, "error_description": description }));
             match status {
-                // A client that uses the Authorization header is told the scheme (RFC 6749 §5.2).
+                // For a client that uses the Authorization header (RFC 6749 §5.2).
                 StatusCode::UNAUTHORIZED => {
                     let scheme = HeaderValue::from_static("Basic realm=\"live-agent\"");
                     response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
