@@ -8,11 +8,11 @@ use contact_center::{Authentication, ContactCenterSettings};
 use sandbox::SandboxSettings;
 use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET};
 use serde_json::{Value, json};
-use shared::bot_platform::BotPlatform;
+use shared::bot_platform::BotTokenEndpoint;
 use shared::clock::UnixTime;
 use shared::config::Endpoint;
+use shared::oauth::{Refresh, Refresher, TokenStore};
 use shared::secrets::SecretsManager;
-use shared::token::{KeptToken, Refresh};
 use simulation::faults::When;
 
 use crate::conformance::sdk_config;
@@ -178,8 +178,9 @@ async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
     let secrets = SecretsManager::new(&sdk_config(address("AWS")));
     let endpoint = Endpoint::parse(address("bot platform")).unwrap();
     let refresher = || {
-        let bot = BotPlatform::new(shared::http::client().unwrap(), &endpoint, secrets.secret(BOT_SECRET.to_owned()));
-        KeptToken::new(secrets.secret(BOT_TOKEN_SECRET.to_owned()), bot)
+        let credentials = secrets.secret(BOT_SECRET.to_owned()).into();
+        let bot = BotTokenEndpoint::new(shared::http::client().unwrap(), &endpoint, credentials);
+        Refresher::new(TokenStore::new(secrets.secret(BOT_TOKEN_SECRET.to_owned())), bot)
     };
     let (one, other) = (refresher(), refresher());
     let now = UnixTime::now();
