@@ -83,13 +83,15 @@ async fn an_event_that_stays_forbidden_while_others_are_accepted_goes_to_the_dea
     stack.bot.refuse_conversation(forbidden.id(), 403, None);
     message(&forbidden);
     wait_until(|| stack.bot.refused_with(403) >= 2).await;
-    while stack.queues.dead_letters.len() == 0 {
-        let accepted = received(&stack, other.id()).len();
-        message(&other);
-        let refused = stack.bot.refused_with(403);
-        wait_until(|| received(&stack, other.id()).len() > accepted).await;
-        wait_until(|| stack.bot.refused_with(403) > refused || stack.queues.dead_letters.len() > 0).await;
-    }
+    let traffic = async {
+        while stack.queues.dead_letters.len() == 0 {
+            let (accepted, refused) = (received(&stack, other.id()).len(), stack.bot.refused_with(403));
+            message(&other);
+            wait_until(|| received(&stack, other.id()).len() > accepted).await;
+            wait_until(|| stack.bot.refused_with(403) > refused || stack.queues.dead_letters.len() > 0).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, traffic).await.expect("the event is given up");
     assert!(received(&stack, other.id()).len() >= 5, "not before other events were accepted again and again");
     let dead = stack.queues.dead_letters.contents();
     assert_eq!(dead[0].message_attributes["status"]["StringValue"], "403");
