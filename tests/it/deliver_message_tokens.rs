@@ -84,11 +84,11 @@ async fn an_event_that_stays_forbidden_while_others_are_accepted_goes_to_the_dea
     message(&forbidden);
     wait_until(|| stack.bot.refused_with(403) >= 2).await;
     let traffic = async {
-        while stack.queues.dead_letters.len() == 0 {
+        while stack.queues.dead_letters.is_empty() {
             let (accepted, refused) = (received(&stack, other.id()).len(), stack.bot.refused_with(403));
             message(&other);
             wait_until(|| received(&stack, other.id()).len() > accepted).await;
-            wait_until(|| stack.bot.refused_with(403) > refused || stack.queues.dead_letters.len() > 0).await;
+            wait_until(|| stack.bot.refused_with(403) > refused || !stack.queues.dead_letters.is_empty()).await;
         }
     };
     tokio::time::timeout(PATIENCE, traffic).await.expect("the event is given up");
