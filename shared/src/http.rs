@@ -37,6 +37,10 @@ pub(crate) fn tls() -> Result<rustls::ClientConfig, ClientError> {
     Ok(tls.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// The most headers of a response. hyper's default of 100 is an error for a response whose status may say that it was done;
+/// no server is known to send a tenth of this.
+const MAX_HEADERS: usize = 1024;
+
 /// Builds the client: TLS 1.2 and 1.3 with Mozilla's roots, HTTP/1.1, no redirects, no proxy, no cookies.
 ///
 /// Redirects are off because a callback or a token request must reach the host that was configured or none; a time-out
@@ -51,6 +55,7 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
         .pool_idle_timeout(IDLE_TIMEOUT)
         // Answers and events are small: send each write at once instead of waiting for more to fill a packet.
         .tcp_nodelay(true)
+        .http1_max_headers(MAX_HEADERS)
         // Unpacking costs more than a small body saves. A peer that packs all the same is unpacked (`gzip`).
         .default_headers(HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .gzip(true)

@@ -6,7 +6,7 @@
 //! | [`contact_center`] | 8x8: its signature, its events, its API and how one logs in there |
 //! | [`bot_platform`] | the bot's side: its token endpoint and its `receiveMessage` |
 //! | [`caller`] | those who call us with an app token and a bearer token of ours |
-//! | [`token`] | access tokens: when one is fresh, and the one way to refresh and store it |
+//! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
 //! | [`secrets`] | AWS Secrets Manager |
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
 //! | [`aws`] | the AWS SDK's configuration, its HTTP client and its signature |
@@ -24,7 +24,7 @@ pub mod contact_center;
 pub mod digest;
 pub mod http;
 pub mod http_api;
+pub mod oauth;
 pub mod queue;
 pub mod secrets;
 pub mod telemetry;
-pub mod token;

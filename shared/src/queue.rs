@@ -109,7 +109,7 @@ impl EventQueue {
 
     /// Hides a message that was received, and with it all later ones of its group, for `wait` (whole seconds, at most 12
     /// hours) from now.
-    pub async fn hide(&self, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+    pub async fn change_visibility(&self, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
         self.client
             .change_message_visibility()
             .queue_url(&self.url)

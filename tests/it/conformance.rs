@@ -309,7 +309,7 @@ async fn a_message_that_is_shown_again_comes_first_and_counts_its_receives(confi
     queue.send("two", "g", "2").await;
     assert_eq!(texts(&queue.receive().await), Vec::<String>::new());
     let receipt = first[0].receipt_handle().unwrap();
-    queue.ours.hide(receipt, std::time::Duration::ZERO).await.expect("its visibility can be changed");
+    queue.ours.change_visibility(receipt, std::time::Duration::ZERO).await.expect("its visibility can be changed");
     let again = queue.receive().await;
     assert_eq!(texts(&again), ["one", "two"]);
     let attributes = again[0].attributes().unwrap();

@@ -10,6 +10,7 @@ mod contact_center;
 mod converse;
 mod custom_resource;
 mod deliver_message;
+mod deliver_message_tokens;
 mod documentation;
 mod edits_at_8x8;
 mod http_events;

@@ -5,17 +5,19 @@ use std::time::Duration;
 use aws::lambda::InvokeError;
 use bot_platform::BotPlatformSettings;
 use contact_center::{Authentication, ContactCenterSettings};
+use http::StatusCode;
 use sandbox::SandboxSettings;
 use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET};
 use serde_json::{Value, json};
-use shared::bot_platform::BotPlatform;
+use shared::bot_platform::BotTokenEndpoint;
 use shared::clock::UnixTime;
 use shared::config::Endpoint;
+use shared::oauth::{Refresh, Refresher, TokenStore};
 use shared::secrets::SecretsManager;
-use shared::token::{KeptToken, Refresh};
 use simulation::faults::When;
 
 use crate::conformance::sdk_config;
+use crate::stand_in::{StandIn, response};
 use crate::support::Stack;
 
 fn now_secs() -> u64 {
@@ -178,8 +180,9 @@ async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
     let secrets = SecretsManager::new(&sdk_config(address("AWS")));
     let endpoint = Endpoint::parse(address("bot platform")).unwrap();
     let refresher = || {
-        let bot = BotPlatform::new(shared::http::client().unwrap(), &endpoint, secrets.secret(BOT_SECRET.to_owned()));
-        KeptToken::new(secrets.secret(BOT_TOKEN_SECRET.to_owned()), bot)
+        let credentials = secrets.secret(BOT_SECRET.to_owned()).into();
+        let bot = BotTokenEndpoint::new(shared::http::client().unwrap(), &endpoint, credentials);
+        Refresher::new(TokenStore::new(secrets.secret(BOT_TOKEN_SECRET.to_owned())), bot)
     };
     let (one, other) = (refresher(), refresher());
     let now = UnixTime::now();
@@ -193,4 +196,63 @@ async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     conversation.queued();
     stack.finish().await;
+}
+
+/// A bot platform with that response to every grant, and a stored token that has to be refreshed.
+async fn with_response(body: &'static str) -> (Stack, StandIn) {
+    let bot =
+        StandIn::start(move |_, _| response(StatusCode::OK, &[("content-type", b"application/json")], body)).await;
+    let stack = Stack::with(SandboxSettings { bot_endpoint: Some(bot.url()), ..SandboxSettings::default() }).await;
+    let stored = json!({ "access_token": "bot-access-good", "refresh_token": "bot-refresh-good", "token_type": "bearer", "issued_at": now_secs() - 3000, "expires_at": now_secs() + 600 });
+    stack.cloud.secrets.set(BOT_TOKEN_SECRET, &stored);
+    (stack, bot)
+}
+
+#[tokio::test]
+async fn an_empty_access_token_does_not_replace_a_good_one() {
+    let (stack, _bot) = with_response(r#"{"access_token":"","refresh_token":"","expires_in":3600}"#).await;
+    let stored = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
+    assert!(failure(&stack).await["failed"][0]["reason"].as_str().unwrap().contains("no access token"));
+    assert_eq!(stack.cloud.secrets.current(BOT_TOKEN_SECRET), stored);
+    assert_eq!(stack.leaks(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_empty_refresh_token_does_not_replace_a_good_one() {
+    let (stack, _bot) =
+        with_response(r#"{"access_token":"bot-access-new","refresh_token":"","expires_in":3600}"#).await;
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    let stored = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
+    assert_eq!(
+        (&stored["access_token"], &stored["refresh_token"]),
+        (&json!("bot-access-new"), &json!("bot-refresh-good"))
+    );
+}
+
+#[tokio::test]
+async fn an_empty_refresh_token_that_is_stored_is_not_sent() {
+    let (stack, bot) = with_response(r#"{"access_token":"bot-access-new","expires_in":3600}"#).await;
+    let mut stored = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
+    stored["refresh_token"] = json!("");
+    stack.cloud.secrets.set(BOT_TOKEN_SECRET, &stored);
+    assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
+    let requests = bot.take();
+    assert_eq!(requests.len(), 1);
+    assert!(String::from_utf8_lossy(&requests[0].1).contains("grant_type=password"));
+}
+
+#[tokio::test]
+async fn an_unusual_response_does_not_cost_the_token() {
+    for (body, lifetime) in [
+        (r#"{"access_token":"bot-access-new","refresh_token":"r","values":[],"expires_in":"3599.994"}"#, 3599),
+        ("\u{feff}{\"access_token\":\"bot-access-new\",\"expires_in\":3600.0}", 3600),
+        (r#"{"access_token":"bot-access-new","token_type":"bearer","token_type":"bearer","expires_in":""}"#, 3600),
+        (r#"{"access_token":"bot-access-new","expires_in":18446744073709551616}"#, 365 * 24 * 3600),
+    ] {
+        let (stack, _bot) = with_response(body).await;
+        assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]), "{body}");
+        let stored = stack.cloud.secrets.current(BOT_TOKEN_SECRET);
+        assert_eq!(stored["access_token"], "bot-access-new");
+        assert!(stored["expires_at"].as_u64().unwrap().abs_diff(now_secs() + lifetime) < 10, "{body}");
+    }
 }

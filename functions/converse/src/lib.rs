@@ -35,7 +35,7 @@ use shared::aws::{self, Transport};
 use shared::caller::Callers;
 use shared::clock::UnixTime;
 use shared::config::{CallersConfig, ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment};
-use shared::contact_center::authentication::Access;
+use shared::contact_center::authentication::Authenticator;
 use shared::contact_center::client::{self, ContactCenter};
 use shared::contact_center::saved::{Registration, SavedChannel};
 use shared::digest::sha256_hex;
@@ -132,12 +132,18 @@ impl Converse {
         let secrets = SecretsManager::new(&sdk);
         let callers = Callers::new(config.callers, &secrets);
         let channel = secrets.secret(config.channel_secret_id);
-        let access = Access::new(client.clone(), &secrets, config.authentication, config.credentials_secret_id);
+        let authenticator =
+            Authenticator::new(client.clone(), &secrets, config.authentication, config.credentials_secret_id);
         let (endpoint, now) = (config.contact_center.endpoint.url(), UnixTime::now());
-        tokio::join!(callers.warm_up(now), access.warm_up(now), channel.warm_up(now), warm_up(&client, endpoint));
+        tokio::join!(
+            callers.warm_up(now),
+            authenticator.warm_up(now),
+            channel.warm_up(now),
+            warm_up(&client, endpoint)
+        );
         Ok(Self {
             callers,
-            upstream: Upstream::new(ContactCenter::new(client, config.contact_center, access)),
+            upstream: Upstream::new(ContactCenter::new(client, config.contact_center, authenticator)),
             channel,
             table: Table::new(&sdk, config.idempotency_table),
         })

@@ -9,18 +9,18 @@ use futures_util::future::join_all;
 use crate::Outcome;
 
 /// Delivers the groups of a batch side by side and each group's messages one after the other. After a message that has to
-/// come again, it and the rest of its group are postponed for the same time and named in the answer.
+/// come again, it and the rest of its group are delayed for the same time and named in the response.
 pub(crate) async fn process(
     messages: Vec<SqsMessage>,
     deliver: impl AsyncFn(&SqsMessage) -> Outcome,
-    postpone: impl AsyncFn(&SqsMessage, Duration),
+    delay: impl AsyncFn(&SqsMessage, Duration),
 ) -> SqsBatchResponse {
     let process_group = async |group: Vec<SqsMessage>| {
         let mut untried = group.iter();
         while let Some(message) = untried.next() {
-            if let Outcome::Postponed(wait) = deliver(message).await {
+            if let Outcome::Delayed(wait) = deliver(message).await {
                 let back: Vec<_> = std::iter::once(message).chain(untried).collect();
-                join_all(back.iter().map(|message| postpone(message, wait))).await;
+                join_all(back.iter().map(|message| delay(message, wait))).await;
                 return back.into_iter().map(failure).collect();
             }
         }
@@ -81,17 +81,17 @@ mod tests {
             batch in proptest::collection::vec((0..4_u8, proptest::bool::weighted(0.2)), 0..30)
         ) {
             let tried = RefCell::new(Vec::new());
-            let postponed = RefCell::new(BTreeSet::new());
+            let delayed = RefCell::new(BTreeSet::new());
             let index = |message: &SqsMessage| message.message_id.as_deref().unwrap().parse::<usize>().unwrap();
             let messages = batch.iter().enumerate().map(|(id, (group, _))| message(id, *group)).collect();
             let deliver = async |message: &SqsMessage| {
                 tokio::task::yield_now().await;
                 tried.borrow_mut().push(index(message));
-                if batch[index(message)].1 { Outcome::Postponed(Duration::from_secs(2)) } else { Outcome::Settled }
+                if batch[index(message)].1 { Outcome::Delayed(Duration::from_secs(2)) } else { Outcome::Settled }
             };
-            let postpone = async |message: &SqsMessage, _| { postponed.borrow_mut().insert(index(message)); };
+            let delay = async |message: &SqsMessage, _| { delayed.borrow_mut().insert(index(message)); };
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let response = runtime.block_on(process(messages, deliver, postpone));
+            let response = runtime.block_on(process(messages, deliver, delay));
             let failed: BTreeSet<usize> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.parse().unwrap()).collect();
 
             for group in 0..4 {
@@ -103,7 +103,7 @@ mod tests {
                 let came_back: Vec<usize> = failed.iter().copied().filter(|id| batch[*id].0 == group).collect();
                 prop_assert_eq!(came_back, &members[first_failure..]);
             }
-            prop_assert_eq!(&*postponed.borrow(), &failed);
+            prop_assert_eq!(&*delayed.borrow(), &failed);
         }
     }
 }

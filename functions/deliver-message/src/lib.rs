@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 2xx | done |
 //! | 401, 403 | one more try with a token that is read again or new; then as 5xx |
+//! | 403, again and again, while other events are accepted with the same token | as anything else |
 //! | 408, 425, 429, 5xx, nothing | a few tries at once; then back to the queue, hidden for a wait that doubles |
 //! | anything else | to the dead-letter queue, so that the conversation goes on |
 
@@ -14,14 +15,13 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use shared::aws::{self, Transport};
-use shared::bot_platform::{Answer, BotPlatform, DELIVERY_TIMEOUT};
+use shared::bot_platform::{BotPlatform, DELIVERY_TIMEOUT, DeliveryOutcome};
 use shared::clock::UnixTime;
 use shared::config::{BotPlatformConfig, ConfigError, Environment, ExactUrl};
 use shared::http::client;
 use shared::queue::{DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent};
 use shared::secrets::SecretsManager;
 use shared::telemetry;
-use shared::token::{KeptToken, TokenError};
 
 /// Pauses before the second and the third try: what a restarting process or a full connection pool needs.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
@@ -63,7 +63,7 @@ impl Config {
 /// What the function holds between invocations.
 #[derive(Debug)]
 pub struct DeliverMessage {
-    bot: KeptToken<BotPlatform>,
+    bot: BotPlatform,
     queue: EventQueue,
     dead_letters: DeadLetterQueue,
 }
@@ -74,7 +74,7 @@ enum Outcome {
     /// SQS may delete it.
     Settled,
     /// It has to come again after this time, and all later ones of its conversation after it.
-    Postponed(Duration),
+    Delayed(Duration),
 }
 
 impl DeliverMessage {
@@ -86,10 +86,8 @@ impl DeliverMessage {
         let client = client()?;
         let sdk = aws::sdk_config(&Transport::new()?).await;
         let secrets = SecretsManager::new(&sdk);
-        let bot = BotPlatform::new(client, &config.bot.endpoint, secrets.secret(config.bot.secret_id));
-        let bot = KeptToken::new(secrets.secret(config.bot.token_secret_id), bot);
-        let now = UnixTime::now();
-        tokio::join!(bot.issuer().warm_up(now), bot.warm_up(now));
+        let bot = BotPlatform::new(client, &secrets, config.bot);
+        bot.warm_up(UnixTime::now()).await;
         Ok(Self {
             bot,
             queue: EventQueue::new(&sdk, &config.queue_url),
@@ -97,71 +95,62 @@ impl DeliverMessage {
         })
     }
 
-    /// Delivers a batch. The answer names the messages that have to come again.
+    /// Delivers a batch. The response names the messages that have to come again.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
         let deadline = UnixTime::from_millis(event.context.deadline) - RESERVE;
         let deliver = async |message: &SqsMessage| self.deliver(message, deadline.min(UnixTime::now() + BUDGET)).await;
-        batch::process(event.payload.records, deliver, async |message, wait| self.postpone(message, wait).await).await
+        batch::process(event.payload.records, deliver, async |message, wait| self.delay(message, wait).await).await
     }
 
     async fn deliver(&self, message: &SqsMessage, deadline: UnixTime) -> Outcome {
         let Some(event) = message.body.as_deref().and_then(QueuedEvent::from_message) else {
-            return self.bury(message, DeadLetterReason::NotAnEvent).await;
+            return self.dead_letter(message, DeadLetterReason::NotAnEvent).await;
         };
         match self.post(&event, deadline).await {
-            Ok(Answer::Delivered) => {
+            DeliveryOutcome::Delivered => {
                 let age = UnixTime::now().since(event.transmitted_at());
                 telemetry::event_delivered(age);
                 tracing::info!(event_id = event.id(), age_ms = age.as_millis() as u64, "delivered");
                 Outcome::Settled
             }
-            Ok(Answer::Refused { status }) => self.bury(message, DeadLetterReason::RefusedByBot(status)).await,
-            Ok(Answer::TryAgain { reason, retry_after }) => self.later(message, &event, &reason, retry_after),
-            Ok(Answer::Unauthorized) => self.later(message, &event, "our token is refused", None),
-            Err(error) => self.later(message, &event, &error.to_string(), None),
+            DeliveryOutcome::Rejected { status } => {
+                self.dead_letter(message, DeadLetterReason::RefusedByBot(status)).await
+            }
+            DeliveryOutcome::RetryLater { reason, retry_after } => {
+                self.retry_later(message, &event, &reason, retry_after)
+            }
+            DeliveryOutcome::Unauthorized { status } => {
+                self.retry_later(message, &event, &format!("our token is refused (status {status})"), None)
+            }
+            DeliveryOutcome::Forbidden => {
+                self.retry_later(message, &event, "status 403, although our token is accepted for other events", None)
+            }
         }
     }
 
-    /// Tries a few times, as long as a whole try fits in before `deadline`. A try after a log-in is one of them: where a bot
-    /// platform takes its time to refuse a token, and again to issue one, the event waits for the next invocation.
-    async fn post(&self, event: &QueuedEvent, deadline: UnixTime) -> Result<Answer, TokenError> {
-        let no_time = |what: &str| Answer::TryAgain { reason: format!("no time left for {what}"), retry_after: None };
+    /// Tries a few times, as long as a whole try fits in before `deadline`.
+    async fn post(&self, event: &QueuedEvent, deadline: UnixTime) -> DeliveryOutcome {
         let mut pauses = PAUSES.into_iter();
         loop {
-            let now = UnixTime::now();
-            let send = |token: std::sync::Arc<_>| async move {
-                match UnixTime::now() + DELIVERY_TIMEOUT > deadline {
-                    true => no_time("another try"),
-                    false => self.bot.issuer().deliver(event, &token, now).await,
-                }
-            };
-            let authorized = self.bot.authorize(now, send, |answer| *answer == Answer::Unauthorized);
-            let answer = match tokio::time::timeout(deadline.since(now), authorized).await {
-                Ok(answer) => answer,
-                Err(_) => return Ok(no_time("a log-in")),
-            };
-            let asked = match &answer {
-                Ok(Answer::TryAgain { retry_after, .. }) => *retry_after,
-                Err(_) => None,
-                Ok(Answer::Delivered | Answer::Unauthorized | Answer::Refused { .. }) => return answer,
-            };
-            let Some(pause) = pauses.next() else { return answer };
-            let pause = asked.map_or(pause, |asked| asked.max(pause));
+            let outcome = self.bot.deliver(event, UnixTime::now(), deadline).await;
+            let DeliveryOutcome::RetryLater { retry_after, .. } = &outcome else { return outcome };
+            let Some(pause) = pauses.next() else { return outcome };
+            let pause = retry_after.unwrap_or_default().max(pause);
             if UnixTime::now() + pause + DELIVERY_TIMEOUT > deadline {
-                return answer;
+                return outcome;
             }
             tokio::time::sleep(pause).await;
         }
     }
 
-    fn later(&self, message: &SqsMessage, event: &QueuedEvent, reason: &str, asked: Option<Duration>) -> Outcome {
+    fn retry_later(&self, message: &SqsMessage, event: &QueuedEvent, reason: &str, asked: Option<Duration>) -> Outcome {
         let wait = wait(receive_count(message), asked);
         telemetry::event_retried();
         tracing::warn!(event_id = event.id(), reason, wait_s = wait.as_secs(), "not delivered, to be tried again");
-        Outcome::Postponed(wait)
+        Outcome::Delayed(wait)
     }
 
-    async fn bury(&self, message: &SqsMessage, reason: DeadLetterReason) -> Outcome {
+    async fn dead_letter(&self, message: &SqsMessage, reason: DeadLetterReason) -> Outcome {
         let body = message.body.as_deref().unwrap_or_default();
         let id = message.message_id.as_deref().unwrap_or_default();
         match self.dead_letters.send(body, batch::group_of(message), id, reason).await {
@@ -174,14 +163,14 @@ impl DeliverMessage {
                 // Keep it where it is until the dead-letter queue takes it.
                 telemetry::event_retried();
                 tracing::error!(message_id = id, %error, "cannot be moved to the dead-letter queue yet");
-                Outcome::Postponed(wait(receive_count(message), None))
+                Outcome::Delayed(wait(receive_count(message), None))
             }
         }
     }
 
-    async fn postpone(&self, message: &SqsMessage, wait: Duration) {
+    async fn delay(&self, message: &SqsMessage, wait: Duration) {
         let Some(receipt_handle) = &message.receipt_handle else { return };
-        if let Err(error) = self.queue.hide(receipt_handle, wait).await {
+        if let Err(error) = self.queue.change_visibility(receipt_handle, wait).await {
             // It comes again all the same, when the queue's own visibility time-out ends.
             tracing::warn!(message_id = message.message_id, %error, "comes again at the queue's time instead of ours");
         }

@@ -4,16 +4,16 @@
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use shared::aws::{self, Transport};
-use shared::bot_platform::BotPlatform;
+use shared::bot_platform::BotTokenEndpoint;
 use shared::clock::UnixTime;
 use shared::config::{
     BotPlatformConfig, ConfigError, ContactCenterAuthentication, ContactCenterTokenConfig, Environment,
 };
-use shared::contact_center::authentication::ContactCenterIssuer;
+use shared::contact_center::authentication::ContactCenterTokenEndpoint;
 use shared::http::client;
+use shared::oauth::{Refresh, Refresher, TokenEndpoint, TokenError, TokenStore};
 use shared::secrets::SecretsManager;
 use shared::telemetry;
-use shared::token::{KeptToken, Refresh, TokenError, TokenIssuer};
 
 /// What the environment says.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl Config {
 #[derive(Debug)]
 pub struct RefreshTokens {
     /// `None` where an API key needs no token.
-    contact_center: Option<KeptToken<ContactCenterIssuer>>,
-    bot: KeptToken<BotPlatform>,
+    contact_center: Option<Refresher<ContactCenterTokenEndpoint>>,
+    bot: Refresher<BotTokenEndpoint>,
 }
 
 /// What became of each token.
@@ -81,11 +81,12 @@ impl RefreshTokens {
         let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
         let contact_center = contact_center.map(|ContactCenterToken { config, credentials_id }| {
             let credentials = secrets.secret(credentials_id).into();
-            let issuer = ContactCenterIssuer::new(client.clone(), &config, credentials);
-            KeptToken::new(secrets.secret(config.secret_id), issuer)
+            let endpoint = ContactCenterTokenEndpoint::new(client.clone(), &config, credentials);
+            Refresher::new(TokenStore::new(secrets.secret(config.secret_id)), endpoint)
         });
-        let issuer = BotPlatform::new(client, &bot.endpoint, secrets.secret(bot.secret_id));
-        Ok(Self { contact_center, bot: KeptToken::new(secrets.secret(bot.token_secret_id), issuer) })
+        let endpoint = BotTokenEndpoint::new(client, &bot.endpoint, secrets.secret(bot.secret_id).into());
+        let bot = Refresher::new(TokenStore::new(secrets.secret(bot.token_secret_id)), endpoint);
+        Ok(Self { contact_center, bot })
     }
 
     /// Refreshes what has to be. One token's failure does not keep the other from being refreshed.
@@ -106,39 +107,39 @@ impl RefreshTokens {
             report.add("contact-center", token, result, now).await;
         }
         report.add("bot", &self.bot, bot, now).await;
-        report.into_answer()
+        report.into_result()
     }
 }
 
 impl Report {
-    async fn add<I: TokenIssuer>(
+    async fn add<E: TokenEndpoint>(
         &mut self,
         name: &'static str,
-        token: &KeptToken<I>,
+        token: &Refresher<E>,
         result: Result<Refresh, TokenError>,
         now: UnixTime,
     ) {
         // A run that fails leaves a token that it should have renewed, or one of which nothing is known.
         telemetry::token_overdue(name, result.is_err());
-        let life = match result {
-            Ok(Refresh::Refreshed(life)) => {
-                tracing::info!(token = name, left_s = life.left.as_secs(), "refreshed");
+        let lifetime = match result {
+            Ok(Refresh::Refreshed(lifetime)) => {
+                tracing::info!(token = name, left_s = lifetime.remaining.as_secs(), "refreshed");
                 self.refreshed.push(name);
-                life
+                lifetime
             }
-            Ok(Refresh::Fresh(life)) => {
+            Ok(Refresh::Fresh(lifetime)) => {
                 self.fresh.push(name);
-                life
+                lifetime
             }
             Err(error) => {
                 self.failed.push(Failed { token: name, reason: error.to_string() });
-                token.life(now).await
+                token.lifetime(now).await
             }
         };
-        telemetry::token_left(name, life.left, life.share());
+        telemetry::token_left(name, lifetime.remaining, lifetime.fraction());
     }
 
-    fn into_answer(self) -> Result<Self, Diagnostic> {
+    fn into_result(self) -> Result<Self, Diagnostic> {
         if self.failed.is_empty() {
             return Ok(self);
         }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use shared::aws::{self, Transport};
 use shared::clock::UnixTime;
 use shared::config::{ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment, ExactUrl};
-use shared::contact_center::authentication::Access;
+use shared::contact_center::authentication::Authenticator;
 use shared::contact_center::client::{ContactCenter, ContactCenterError};
 use shared::contact_center::saved::SavedChannel;
 use shared::http::client;
@@ -115,11 +115,11 @@ impl RegisterChannel {
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let client = client()?;
         let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
-        let access = Access::new(client.clone(), &secrets, config.authentication, config.credentials_id);
+        let authenticator = Authenticator::new(client.clone(), &secrets, config.authentication, config.credentials_id);
         Ok(Self {
             name: format!("live-agent-{}", config.integration_name),
             callback_url: config.callback_url.as_str().to_owned(),
-            contact_center: ContactCenter::new(client.clone(), config.contact_center, access),
+            contact_center: ContactCenter::new(client.clone(), config.contact_center, authenticator),
             saved: secrets.secret(config.channel_secret_id),
             client,
         })

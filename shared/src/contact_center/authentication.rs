@@ -1,6 +1,7 @@
 //! How we log in at 8x8: with an API key on each call, or with a token of its OAuth endpoint.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
@@ -12,10 +13,10 @@ use url::Url;
 use crate::clock::UnixTime;
 use crate::config::{ContactCenterAuthentication, ContactCenterGrant, ContactCenterTokenConfig};
 use crate::http::sensitive_header;
+use crate::oauth::{Authorizer, GrantError, Token, TokenEndpoint, TokenError, TokenStore, request_token};
 use crate::secrets::{Secret, SecretContent, SecretError, SecretsManager, Version};
-use crate::token::{GrantError, KeptToken, Token, TokenError, TokenIssuer, request_token};
 
-/// What 8x8 knows us by: those fields that the configured authentication needs.
+/// Our credentials at 8x8: those fields that the configured authentication needs.
 #[derive(Debug, Deserialize)]
 pub struct ContactCenterCredentials {
     api_key: Option<SecretString>,
@@ -31,15 +32,15 @@ impl SecretContent for ContactCenterCredentials {
 
 /// 8x8's token endpoint.
 #[derive(Debug)]
-pub struct ContactCenterIssuer {
+pub struct ContactCenterTokenEndpoint {
     client: reqwest::Client,
     url: Url,
     grant: ContactCenterGrant,
     credentials: Arc<Secret<ContactCenterCredentials>>,
 }
 
-impl ContactCenterIssuer {
-    /// The token endpoint of `config`, which knows us by `credentials`.
+impl ContactCenterTokenEndpoint {
+    /// The token endpoint of `config`, with our `credentials`.
     pub fn new(
         client: reqwest::Client,
         config: &ContactCenterTokenConfig,
@@ -49,8 +50,8 @@ impl ContactCenterIssuer {
     }
 }
 
-impl TokenIssuer for ContactCenterIssuer {
-    async fn log_in(&self, now: UnixTime) -> Result<Token, GrantError> {
+impl TokenEndpoint for ContactCenterTokenEndpoint {
+    async fn credentials_grant(&self, now: UnixTime) -> Result<Token, GrantError> {
         let credentials = self.credentials.read(now).await?;
         let given = |field: &Option<SecretString>| {
             field.clone().ok_or_else(|| GrantError::Credentials(self.credentials.malformed()))
@@ -73,21 +74,21 @@ impl TokenIssuer for ContactCenterIssuer {
     }
 
     /// 8x8 documents no refresh grant: logging in again is how its tokens are renewed.
-    async fn refresh(&self, _: &SecretString, now: UnixTime) -> Result<Token, GrantError> {
-        self.log_in(now).await
+    async fn refresh_grant(&self, _: &SecretString, now: UnixTime) -> Result<Token, GrantError> {
+        self.credentials_grant(now).await
     }
 }
 
-/// The credentials of our calls to 8x8.
+/// What authenticates our calls to 8x8.
 #[derive(Debug)]
-pub struct Access {
+pub struct Authenticator {
     credentials: Arc<Secret<ContactCenterCredentials>>,
-    token: Option<KeptToken<ContactCenterIssuer>>,
+    authorizer: Option<Authorizer<ContactCenterTokenEndpoint>>,
     sends_api_key: bool,
 }
 
-impl Access {
-    /// The access that `authentication` describes, with the credentials in the secret `secret_id`.
+impl Authenticator {
+    /// The way that `authentication` describes, with the credentials in the secret `secret_id`.
     pub fn new(
         client: reqwest::Client,
         secrets: &SecretsManager,
@@ -96,68 +97,72 @@ impl Access {
     ) -> Self {
         let credentials = Arc::new(secrets.secret(secret_id));
         match authentication {
-            ContactCenterAuthentication::ApiKey => Self { credentials, token: None, sends_api_key: true },
+            ContactCenterAuthentication::ApiKey => Self { credentials, authorizer: None, sends_api_key: true },
             ContactCenterAuthentication::Token(config) => {
                 let sends_api_key = config.grant == ContactCenterGrant::Password;
-                let issuer = ContactCenterIssuer::new(client, &config, Arc::clone(&credentials));
-                let token = KeptToken::new(secrets.secret(config.secret_id), issuer);
-                Self { credentials, token: Some(token), sends_api_key }
+                let endpoint = ContactCenterTokenEndpoint::new(client, &config, Arc::clone(&credentials));
+                let authorizer = Authorizer::new(TokenStore::new(secrets.secret(config.secret_id)), endpoint);
+                Self { credentials, authorizer: Some(authorizer), sends_api_key }
             }
         }
     }
 
     /// Reads the credentials while a function starts.
     pub async fn warm_up(&self, now: UnixTime) {
-        match &self.token {
+        match &self.authorizer {
             None => self.credentials.warm_up(now).await,
-            Some(token) => token.warm_up(now).await,
+            Some(authorizer) => authorizer.warm_up(now).await,
         }
     }
 
-    /// Forgets former credentials: reads them past what is kept, and where they are good for a token, logs in with them.
+    /// Replaces former credentials: reads them past the cache, and where they are good for a token, logs in with them.
     pub async fn renew(&self, now: UnixTime) -> Result<(), TokenError> {
         self.credentials.read(now).await?;
-        match &self.token {
+        match &self.authorizer {
             None => Ok(()),
-            Some(token) => token.log_in(now).await,
+            Some(authorizer) => authorizer.renew(now).await,
         }
     }
 
-    /// Sends a request with our credentials. If 8x8 does not take them (401), they are read again or renewed, and the
-    /// request is sent once more: what was refused has done nothing.
+    /// Sends a request with our credentials. If 8x8 does not accept them (401), they are read again or renewed, and the
+    /// request is sent once more: what was refused has had no effect.
     ///
-    /// The outer error means that there are no credentials to send, the inner one that there is no answer.
+    /// The outer error means that there are no credentials to send, the inner one that there is no response.
     pub async fn send(
         &self,
         request: impl Fn() -> RequestBuilder,
         now: UnixTime,
     ) -> Result<reqwest::Result<Response>, TokenError> {
-        let is_refusal = |answer: &reqwest::Result<Response>| {
-            answer.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)
+        let is_refusal = |response: &reqwest::Result<Response>| {
+            response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED)
         };
-        let credentials = self.credentials.get(now).await?;
-        match &self.token {
-            None => {
-                let answer = self.with_api_key(request(), &credentials)?.send().await;
-                if !is_refusal(&answer) {
-                    return Ok(answer);
-                }
-                let credentials = self.credentials.read(now).await?;
-                Ok(self.with_api_key(request(), &credentials)?.send().await)
+        let Some(authorizer) = &self.authorizer else {
+            let credentials = self.credentials.get(now).await?;
+            let response = self.with_api_key(request(), &credentials)?.send().await;
+            if !is_refusal(&response) {
+                return Ok(response);
             }
-            Some(token) => {
-                let send = |token: Arc<Token>| {
-                    let request =
-                        if self.sends_api_key { self.with_api_key(request(), &credentials) } else { Ok(request()) };
-                    async move {
-                        // A token that no header can carry is sent as none, and refused.
-                        let bearer = token.bearer().unwrap_or_else(|| HeaderValue::from_static("Bearer"));
-                        Ok(request?.header(AUTHORIZATION, bearer).send().await)
-                    }
-                };
-                token.authorize(now, send, |answer| answer.as_ref().is_ok_and(is_refusal)).await?
+            let credentials = self.credentials.read(now).await?;
+            return Ok(self.with_api_key(request(), &credentials)?.send().await);
+        };
+        let is_retry = AtomicBool::new(false);
+        let send = async |token: Arc<Token>| {
+            let mut request = request();
+            // What was refused may be the API key: the second try reads it past the cache.
+            let is_retry = is_retry.swap(true, Ordering::Relaxed);
+            if self.sends_api_key {
+                let credentials =
+                    if is_retry { self.credentials.read(now).await? } else { self.credentials.get(now).await? };
+                request = self.with_api_key(request, &credentials)?;
             }
-        }
+            // A token that no header can carry is sent as an empty one, and refused.
+            let bearer = token.bearer().unwrap_or_else(|| HeaderValue::from_static("Bearer"));
+            Ok(request.header(AUTHORIZATION, bearer).send().await)
+        };
+        // All calls are one subject: what 8x8 refuses with 401 is us.
+        let response = authorizer.authorize("8x8", now, send, |response| response.as_ref().is_ok_and(is_refusal)).await;
+        authorizer.store(now).await;
+        response?
     }
 
     fn with_api_key(

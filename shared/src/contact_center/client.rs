@@ -8,12 +8,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::authentication::Access;
+use super::authentication::Authenticator;
 use super::problem::Problem;
 use crate::clock::UnixTime;
 use crate::config::{ContactCenterApi, ContactCenterConfig};
 use crate::http::{BodyError, failure, never_sent, read_body};
-use crate::token::{GrantError, TokenError};
+use crate::oauth::{GrantError, TokenError};
 
 /// Creating a webhook makes 8x8 call us and wait for our answer before it gives its own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -62,7 +62,7 @@ impl Response {
 pub struct ContactCenter {
     client: reqwest::Client,
     config: ContactCenterConfig,
-    access: Access,
+    authenticator: Authenticator,
 }
 
 /// Why a call to 8x8 failed. `call` completes "to …": `create the webhook`.
@@ -160,9 +160,9 @@ pub(super) fn found<T>(result: Result<T, ContactCenterError>) -> Result<Option<T
 }
 
 impl ContactCenter {
-    /// The contact center at `config`, called with `access`.
-    pub fn new(client: reqwest::Client, config: ContactCenterConfig, access: Access) -> Self {
-        Self { client, config, access }
+    /// The contact center at `config`, called with what `authenticator` adds.
+    pub fn new(client: reqwest::Client, config: ContactCenterConfig, authenticator: Authenticator) -> Self {
+        Self { client, config, authenticator }
     }
 
     /// Forgets former credentials: reads them past what is kept, and where they are good for a token, logs in with them.
@@ -171,7 +171,7 @@ impl ContactCenter {
     /// # Errors
     /// Credentials that cannot be read, and a token endpoint that refuses them or does not answer.
     pub async fn renew_credentials(&self, call: &'static str) -> Result<(), ContactCenterError> {
-        let renewed = self.access.renew(UnixTime::now()).await;
+        let renewed = self.authenticator.renew(UnixTime::now()).await;
         renewed.map_err(|error| ContactCenterError::NoCredentials { call, error })
     }
 
@@ -206,7 +206,7 @@ impl ContactCenter {
             }
             prepared.body(request.body.clone())
         };
-        let response = self.access.send(prepared, UnixTime::now()).await;
+        let response = self.authenticator.send(prepared, UnixTime::now()).await;
         let response = response.map_err(|error| ContactCenterError::NoCredentials { call, error })?;
         let response = response.map_err(|error| ContactCenterError::NoResponse {
             call,

@@ -45,6 +45,25 @@ async fn a_key_that_8x8_refuses_is_a_failure_of_the_bridge_and_not_of_its_caller
 }
 
 #[tokio::test]
+async fn a_key_that_is_replaced_beside_a_token_is_used_at_once() {
+    let contact_center =
+        ContactCenterSettings { authentication: Authentication::Password, ..ContactCenterSettings::default() };
+    let stack = Stack::with(SandboxSettings { contact_center, ..SandboxSettings::default() }).await;
+    let conversation = opened(&stack).await;
+    let right = stack.cloud.secrets.current(CONTACT_CENTER_SECRET);
+    let mut former = right.clone();
+    former["api_key"] = json!("former");
+    stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &former);
+    stack.function(deployment::CONVERSE).recycle();
+    // Neither a call nor a log-in is possible with it.
+    let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
+    assert_eq!((status, code_of(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
+    assert_eq!(stack.chatbot.get(&format!("/{conversation}")).await.0, StatusCode::OK);
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn secrets_that_cannot_be_read_are_a_503_and_nothing_is_sent() {
     let stack = Stack::start().await;
     stack.function(deployment::CONVERSE).recycle();

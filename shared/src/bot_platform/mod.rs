@@ -1,0 +1,206 @@
+//! All of the bot's side: an Aisera tenant, or any bot behind an endpoint that has the same two calls.
+
+mod forbidden;
+mod token_endpoint;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use self::forbidden::{Cause, ForbiddenEvents};
+use crate::clock::UnixTime;
+use crate::config::BotPlatformConfig;
+use crate::http::{failure, read_body, retry_after, sensitive_header, warm_up};
+use crate::oauth::{Authorizer, Token, TokenStore};
+use crate::queue::QueuedEvent;
+use crate::secrets::{Secret, SecretError, SecretsManager};
+
+pub use token_endpoint::{BotCredentials, BotTokenEndpoint};
+
+/// How long one try of a delivery may take. A bot acknowledges an event and thinks afterwards; one that thinks first
+/// gets a few seconds, and a hung one must leave time for a second try within deliver-message's 30 s.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The rest of a response is read only so that the connection can be used again; more than this is not worth it.
+const RESPONSE_LIMIT: usize = 64 * 1024;
+
+/// What the bot platform made of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryOutcome {
+    /// It has the event.
+    Delivered,
+    /// It does not accept our token (401, 403).
+    Unauthorized {
+        /// HTTP status.
+        status: u16,
+    },
+    /// It does not accept the event for now (403), although it accepts our token: it has accepted other events with it.
+    Forbidden,
+    /// It may accept the event later.
+    RetryLater {
+        /// `status 503`, `no answer in time`.
+        reason: String,
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// It will never accept the event.
+    Rejected {
+        /// HTTP status.
+        status: u16,
+    },
+}
+
+/// The bot platform, with our credentials there.
+#[derive(Debug)]
+pub struct BotPlatform {
+    client: reqwest::Client,
+    receive_message_url: Url,
+    credentials: Arc<Secret<BotCredentials>>,
+    authorizer: Authorizer<BotTokenEndpoint>,
+    forbidden: ForbiddenEvents,
+}
+
+impl BotPlatform {
+    /// The bot platform of `config`, with the credentials and the token in its secrets.
+    pub fn new(client: reqwest::Client, secrets: &SecretsManager, config: BotPlatformConfig) -> Self {
+        let credentials = Arc::new(secrets.secret(config.secret_id));
+        let endpoint = BotTokenEndpoint::new(client.clone(), &config.endpoint, Arc::clone(&credentials));
+        Self {
+            client,
+            receive_message_url: config.endpoint.join(["v1", "liveAgent", "receiveMessage"]),
+            credentials,
+            authorizer: Authorizer::new(TokenStore::new(secrets.secret(config.token_secret_id)), endpoint),
+            forbidden: ForbiddenEvents::default(),
+        }
+    }
+
+    /// Opens the connections that the first event will need, and reads the secrets, while a function starts.
+    pub async fn warm_up(&self, now: UnixTime) {
+        tokio::join!(
+            warm_up(&self.client, self.receive_message_url.clone()),
+            self.credentials.warm_up(now),
+            self.authorizer.warm_up(now)
+        );
+    }
+
+    /// Posts an event with a token that is alive, a second time if the token is refused. A try that would not end before
+    /// `deadline` is not begun: where a bot platform needs its time to refuse a token, and again to issue one, the event
+    /// waits for the next invocation.
+    pub async fn deliver(&self, event: &QueuedEvent, now: UnixTime, deadline: UnixTime) -> DeliveryOutcome {
+        let send = async |token: Arc<Token>| {
+            if UnixTime::now() + DELIVERY_TIMEOUT > deadline {
+                return DeliveryOutcome::retry_later("no time left for another try".to_owned());
+            }
+            let outcome = self.post(event, &token, now).await;
+            self.attribute(outcome, event, &token)
+        };
+        let is_refusal = |outcome: &DeliveryOutcome| matches!(outcome, DeliveryOutcome::Unauthorized { .. });
+        let authorized = self.authorizer.authorize(event.id().unwrap_or_default(), now, send, is_refusal);
+        let outcome = match tokio::time::timeout(deadline.since(now), authorized).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => DeliveryOutcome::retry_later(error.to_string()),
+            Err(_) => DeliveryOutcome::retry_later("no time left for a log-in".to_owned()),
+        };
+        self.authorizer.store(now).await;
+        outcome
+    }
+
+    /// Decides whether a 403 is about the token or about the event.
+    fn attribute(&self, outcome: DeliveryOutcome, event: &QueuedEvent, token: &Arc<Token>) -> DeliveryOutcome {
+        let Some(id) = event.id() else { return outcome };
+        if outcome == DeliveryOutcome::Delivered {
+            self.forbidden.accepted(id, token);
+        }
+        let status = StatusCode::FORBIDDEN.as_u16();
+        if outcome != (DeliveryOutcome::Unauthorized { status }) {
+            return outcome;
+        }
+        match self.forbidden.forbidden(id, token) {
+            Cause::Token => outcome,
+            Cause::Event => DeliveryOutcome::Forbidden,
+            Cause::Rejection => DeliveryOutcome::Rejected { status },
+        }
+    }
+
+    /// Posts an event once: its bytes, its content type, its `x-8x8-*` headers, our two headers, and nothing else.
+    async fn post(&self, event: &QueuedEvent, token: &Token, now: UnixTime) -> DeliveryOutcome {
+        let app_token = match self.app_token(now).await {
+            Ok(app_token) => app_token,
+            Err(error) => return DeliveryOutcome::retry_later(error.to_string()),
+        };
+        let Some(bearer) = token.bearer() else {
+            // No header can carry it, so no server accepts it: it is replaced like any token that is refused.
+            return DeliveryOutcome::Unauthorized { status: StatusCode::UNAUTHORIZED.as_u16() };
+        };
+        let mut request = self
+            .client
+            .post(self.receive_message_url.clone())
+            .timeout(DELIVERY_TIMEOUT)
+            .header("x-app-token", app_token)
+            .header(AUTHORIZATION, bearer);
+        if let Some(content_type) = &event.content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        for (name, value) in &event.headers {
+            request = request.header(name, value);
+        }
+        match request.body(event.body.clone()).send().await {
+            Err(error) => DeliveryOutcome::retry_later(failure(&error).to_owned()),
+            Ok(response) => {
+                let outcome = DeliveryOutcome::from_status(response.status(), retry_after(response.headers(), now));
+                // Read so that the connection can be used again; its status has said all.
+                let _ = read_body(response, RESPONSE_LIMIT).await;
+                outcome
+            }
+        }
+    }
+
+    async fn app_token(&self, now: UnixTime) -> Result<HeaderValue, SecretError> {
+        let credentials = self.credentials.get(now).await?;
+        sensitive_header(credentials.content.app_token.expose_secret()).ok_or_else(|| self.credentials.malformed())
+    }
+}
+
+impl DeliveryOutcome {
+    fn retry_later(reason: String) -> Self {
+        Self::RetryLater { reason, retry_after: None }
+    }
+
+    /// By who must act: no one, the owner of the token, time, or a person.
+    fn from_status(status: StatusCode, retry_after: Option<Duration>) -> Self {
+        match status.as_u16() {
+            200..=299 => Self::Delivered,
+            status @ (401 | 403) => Self::Unauthorized { status },
+            status @ (408 | 425 | 429 | 500..=599) => {
+                Self::RetryLater { reason: format!("status {status}"), retry_after }
+            }
+            // Redirects among them: an event must not go where it was not configured to go.
+            status => Self::Rejected { status },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_row() {
+        let wait = Some(Duration::from_secs(7));
+        for status in 100..=999 {
+            let expected = match status {
+                200..=299 => DeliveryOutcome::Delivered,
+                401 | 403 => DeliveryOutcome::Unauthorized { status },
+                408 | 425 | 429 | 500..=599 => {
+                    DeliveryOutcome::RetryLater { reason: format!("status {status}"), retry_after: wait }
+                }
+                _ => DeliveryOutcome::Rejected { status },
+            };
+            assert_eq!(DeliveryOutcome::from_status(StatusCode::from_u16(status).unwrap(), wait), expected);
+        }
+    }
+}
