@@ -6,7 +6,7 @@
 //! | a refusal | the store is read again; if it holds the same token, we log in and send once more |
 //! | a refusal of a new token | it is dropped, and the same sender does not log in again for ten minutes |
 //!
-//! A new token that is refused says something about one request or about the server: after two different senders nobody logs
+//! A new token that is refused says something about one request or about the server: after two different senders no sender logs
 //! in, until the server accepts a token again or the ten minutes are over.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -273,7 +273,7 @@ async fn an_error_of_8x8_is_passed_on_as_it_is() {
         assert_eq!(answer.body(), expected.body());
         assert_eq!(answer.headers()[CONTENT_TYPE], expected.headers()[CONTENT_TYPE]);
     }
-    assert_eq!(stack.logged("\"code\":\"invalid_queue\""), 1, "whoever operates the bridge sees why");
+    assert_eq!(stack.logged("\"code\":\"invalid_queue\""), 1, "the operator of the bridge sees why");
     stack.finish().await;
 }
 

@@ -59,7 +59,7 @@ pub(crate) enum Probe {
     Found(Response),
     /// 8x8 does not list it, and lists nothing that it might be. It may still carry it out.
     Absent,
-    /// It cannot be told. 8x8 may have said when to ask again.
+    /// Neither is certain. 8x8 may have said when to ask again.
     Unclear { retry_after: Option<Duration> },
 }
 

@@ -50,7 +50,7 @@ pub struct ContactCenterSettings {
 /// Who plays the agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Agents {
-    /// Whoever calls the control API.
+    /// A client of the control API.
     #[default]
     Manual,
     /// An agent who joins each conversation and answers each message.

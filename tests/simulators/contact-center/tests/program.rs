@@ -157,7 +157,7 @@ impl Event {
         serde_json::from_slice(&self.body).expect("an event is JSON")
     }
 
-    /// Its type, and what tells it from others of that type.
+    /// Its type, and what distinguishes it from others of that type.
     fn kind(&self) -> String {
         let event = self.json();
         let data = &event["data"];

@@ -1,4 +1,4 @@
-//! The control API: whoever can send HTTP requests plays the agents, lets something go wrong, and reads what happened.
+//! The control API: any HTTP client plays the agents, lets something go wrong, and reads what happened.
 //!
 //! | request | what it does |
 //! |---|---|
