@@ -4,14 +4,14 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`routes`] | the operations: one row each |
-//! | [`conversation`] | what the bridge adds to a creation |
-//! | [`idempotency`] | the header `Idempotency-Key`: a request is worked on once |
-//! | [`delivery`] | what happens when 8x8 does not respond: a request takes effect once |
-//! | [`upstream`] | 8x8, in either of its two APIs |
-//! | [`table`] | the DynamoDB table behind `idempotency` and `delivery` |
-//! | [`error`], [`response`], [`file_name`] | what the caller gets |
-//! | [`json`] | changes in a body that leave the rest as it is |
+//! | `routes` | the operations: one row each |
+//! | `conversation` | what the bridge adds to a creation |
+//! | `idempotency` | the header `Idempotency-Key`: a request is worked on once |
+//! | `delivery` | what happens when 8x8 does not respond: a request takes effect once |
+//! | `upstream` | 8x8, in either of its two APIs |
+//! | `table` | the DynamoDB table behind `idempotency` and `delivery` |
+//! | `error`, `response`, `file_name` | what the caller gets |
+//! | `json` | changes in a body that leave the rest as it is |
 
 mod conversation;
 mod delivery;
