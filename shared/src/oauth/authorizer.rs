@@ -130,7 +130,7 @@ impl<E: TokenEndpoint> Authorizer<E> {
     }
 
     /// Stores the token of the last log-in once it has been accepted, so that tokens that are no good cost no versions of
-    /// the secret. A token that does not live as long as [`MIN_STORE_INTERVAL`] is of no use to others.
+    /// the secret. A token that does not live as long as `MIN_STORE_INTERVAL` is of no use to others.
     pub async fn store(&self, now: UnixTime) {
         let issued = {
             let mut state = self.state();
