@@ -260,6 +260,8 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     let spoken_in = created["conversationId"].as_str().expect("a conversation");
     stack.chatbot.say(spoken_in, "user", "confidential: hello", "key").await;
     stack.contact_center.revoke_tokens();
+    // A process that has just logged in does not do so again within seconds.
+    stack.function(deployment::CONVERSE).recycle();
     stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
     let answer = stack.chatbot.say(spoken_in, "user", "confidential: hello?", "another-key").await;
     assert_eq!(answer.status(), StatusCode::ACCEPTED);

@@ -34,7 +34,7 @@ async fn however_late_8x8_is_nothing_is_lost_and_nothing_said_twice_in_the_older
 }
 
 /// Ten messages in each conversation, a quarter of them equal. 8x8 drops connections, hangs, answers 500 or 504, carries a
-/// call out at once, up to 20 s later or never, and lists messages late. The bot repeats what is not a success under the same
+/// call out at once, up to 20 s later or never. The bot repeats what is not a success under the same
 /// key, when it is asked to.
 async fn play(api: ContactCenterApi, conversations: usize) {
     // Ten thousand echoes would double the work and prove nothing about it.
@@ -55,7 +55,6 @@ async fn play(api: ContactCenterApi, conversations: usize) {
     stack.fault(Fault::Status500, When::Share(0.005));
     stack.fault(Fault::Hangs, When::Share(0.001));
     stack.fault(Fault::AnswersSlowly, When::Share(0.001));
-    stack.fault(Fault::ListsLate, When::Share(0.3));
     let stack = Arc::new(stack);
     let places = Arc::new(Semaphore::new(PROCESSES));
     let mut bots = tokio::task::JoinSet::new();
