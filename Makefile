@@ -5,6 +5,9 @@
 # make build               the deployable zips, below target/lambda/
 # make deploy STACK=name   builds and deploys; asks only the first time. SET="QueueId=102" changes a value
 # make delete STACK=name   deletes the stack
+# make doctor STACK=name   what is wrong with a deployed stack, and what to do about it; changes nothing
+# make trace STACK=name CONVERSATION=id   the path of one conversation's events and calls
+# make dead-letters STACK=name [ARGS="redrive --conversation id"]   lists, redrives, discards
 #
 # ARCH=x86_64 builds for that architecture instead of arm64; deploy keeps the stack's, and asks the first time.
 # Needed: Rust, Python 3, make. What else it takes is fetched below target/.
@@ -17,7 +20,8 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy delete deploy-test ministack
+.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy delete deploy-test ministack \
+	doctor trace dead-letters
 
 # The profile `dev`, as the tests have it: without link-time optimization the first build takes a few minutes less, and
 # cargo shows its progress.
@@ -75,6 +79,16 @@ deploy: target/python/sam/.installed
 delete: target/python/sam/.installed
 	@test -n "$(STACK)" || { echo 'usage: make delete STACK=name' >&2; exit 2; }
 	@$(DEPLOY) delete '$(STACK)' $(DEPLOY_OPTIONS) $(if $(YES),--yes)
+
+OPERATE = @test -n "$(STACK)" || { echo 'usage: make $@ STACK=name' >&2; exit 2; }; \
+	target/python/sam/bin/python tools/$(subst -,_,$@).py '$(STACK)' $(if $(PROFILE),--profile '$(PROFILE)') \
+	$(if $(REGION),--region '$(REGION)')
+
+doctor dead-letters: target/python/sam/.installed
+	$(OPERATE) $(ARGS)
+
+trace: target/python/sam/.installed
+	$(OPERATE) '$(CONVERSATION)' $(ARGS)
 
 # The deployment script through a pseudo-terminal, against a stand-in for AWS, and the deploying role against the template.
 deploy-test: target/python/sam/.installed
