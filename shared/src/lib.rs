@@ -8,6 +8,7 @@
 //! | [`caller`] | those who call us with an app token and a bearer token of ours |
 //! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
 //! | [`secrets`] | AWS Secrets Manager |
+//! | [`cache`] | how long secrets, callers and keys are used, and what happens while their source fails |
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
 //! | [`aws`] | the AWS SDK's configuration, its HTTP client and its signature |
 //! | [`http`] | the HTTP client for everything but AWS; TLS for all |
@@ -17,6 +18,7 @@
 
 pub mod aws;
 pub mod bot_platform;
+pub mod cache;
 pub mod caller;
 pub mod clock;
 pub mod config;

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod browser;
+mod cached;
 mod callers;
 mod configuration;
 mod conformance;
