@@ -9,7 +9,7 @@
 //! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
 //! | [`secrets`] | AWS Secrets Manager |
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
-//! | [`aws`] | the AWS SDK's configuration, its HTTP client and its signature |
+//! | [`aws`] | the AWS SDK's configuration and its HTTP client |
 //! | [`http`] | the HTTP client for everything but AWS; TLS for all |
 //! | [`http_api`] | API Gateway: its events as requests, and responses |
 //! | [`telemetry`] | logs, metrics, and the start of a function |
