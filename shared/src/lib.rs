@@ -10,7 +10,7 @@
 //! | [`caller`] | those who call us with an app token and a bearer token of ours |
 //! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
 //! | [`secrets`] | AWS Secrets Manager |
-//! | [`aws`] | the AWS SDK's configuration, its HTTP client and its signature |
+//! | [`aws`] | the AWS SDK's configuration and its HTTP client |
 //! | [`http`] | the HTTP client for everything but AWS; TLS for all |
 //! | [`http_api`] | API Gateway: its events as requests, and responses |
 //! | [`runtime`] | the start of a function, and the loop that it runs in |

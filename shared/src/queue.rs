@@ -90,11 +90,7 @@ impl EventQueue {
     /// The queue at `url`.
     #[tracing::instrument(level = "debug", name = "queue client", skip_all)]
     pub fn new(config: &SdkConfig, url: &VerbatimUrl) -> Self {
-        let mut sqs = aws_sdk_sqs::config::Builder::from(config);
-        if let Some(region) = config.region() {
-            sqs = sqs.push_auth_scheme(aws::KeptKeySigner::new(region.to_string(), "sqs"));
-        }
-        Self { client: Client::from_conf(sqs.build()), url: url.as_str().to_owned() }
+        Self { client: Client::new(config), url: url.as_str().to_owned() }
     }
 
     /// Puts an event behind all others of its group. When this returns `Ok`, SQS has stored it on several servers. An
