@@ -11,6 +11,7 @@
 //!
 //! Except for what `not_before` in the secret revokes.
 
+mod config;
 mod content;
 mod token;
 
@@ -25,9 +26,9 @@ use secrecy::ExposeSecret;
 
 use crate::cache::{Cached, Policy};
 use crate::clock::UnixTime;
-use crate::config::CallersConfig;
 use crate::http::WARM_UP_TIMEOUT;
 use crate::secrets::{self, History, PastVersion, Secret, SecretError, SecretsManager, Version};
+pub use config::{CallersConfig, caller_secret_id, refresh_token_lifetime};
 pub use content::CallerContent;
 use content::Login;
 pub use token::{ACCESS_LIFE, IssuedTokens};

@@ -23,8 +23,8 @@ use url::Url;
 
 use crate::cache::{Absence, Cached, Policy};
 use crate::clock::UnixTime;
-use crate::config::Endpoint;
 use crate::http::{failure, read_body, warm_up};
+use crate::url::BaseUrl;
 
 /// How long a key is used without a refresh. With [`WITHDRAWAL_GRACE`] it is an hour until a key that 8x8 withdraws is refused.
 const TTL: Duration = Duration::from_secs(55 * 60);
@@ -81,7 +81,7 @@ pub enum KeyError {
 #[derive(Debug)]
 pub struct PublicKeys {
     client: reqwest::Client,
-    endpoint: Endpoint,
+    endpoint: BaseUrl,
     known: Mutex<HashMap<KeyId, Arc<Cached<ParsedPublicKey, KeyError>>>>,
     unknown: Mutex<Allowance>,
 }
@@ -116,7 +116,7 @@ impl Allowance {
 
 impl PublicKeys {
     /// Keys that lie at `{endpoint}/jwk/{kid}/public`.
-    pub fn new(client: reqwest::Client, endpoint: Endpoint) -> Self {
+    pub fn new(client: reqwest::Client, endpoint: BaseUrl) -> Self {
         Self { client, endpoint, known: Mutex::default(), unknown: Mutex::new(Allowance::new()) }
     }
 
