@@ -11,9 +11,9 @@
 //! So an old value stays in use while its source fails, hangs or is slow, and costs one waiting event in a minute.
 //!
 //! Why a refresh is waited for at all: Lambda freezes the process between invocations, and an invocation of a few
-//! milliseconds is shorter than a refresh. A refresh that nobody waits for would be frozen in its middle, its connection
-//! would die, and a function with little traffic would use the old value for ever. Within [`PATIENCE`] a normal refresh
-//! ends.
+//! milliseconds is shorter than a refresh. Without the wait, the refresh would be frozen in its middle, its connection would
+//! be closed by the peer, and a function with little traffic would use the old value for ever. Within [`PATIENCE`] a normal
+//! refresh ends.
 //!
 //! Why it is a task of its own: it continues beside the invocation after [`PATIENCE`], and a caller that gives up does not
 //! cancel it. A frozen task continues at the next invocation or finds its connection dead, which is a failure like any other.

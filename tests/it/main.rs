@@ -2,6 +2,7 @@
 
 mod adoption;
 mod browser;
+#[cfg(target_os = "linux")]
 mod cached;
 mod callers;
 mod configuration;
