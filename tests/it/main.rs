@@ -2,6 +2,7 @@
 
 mod adoption;
 mod browser;
+mod callback_edges;
 mod callers;
 mod configuration;
 mod conformance;
@@ -20,10 +21,12 @@ mod receive_message;
 mod recording;
 mod refresh_tokens;
 mod register_channel;
+mod response_heads;
 mod rotate_signing_key;
 mod signature;
 mod stand_in;
 mod support;
 mod template;
+mod tenants;
 mod two_stacks;
 mod whole_path;
