@@ -12,16 +12,18 @@ use lambda_http::{Body, Request, Response};
 use shared::aws::{self, Transport};
 use shared::caller::Callers;
 use shared::clock::UnixTime;
-use shared::config::{CallbackAuthentication, ConfigError, ContactCenterConfig, Environment, ExactUrl};
-use shared::contact_center::callback::{Callback, CallbackVerifier, Verification, Verified};
+use shared::contact_center::callback::{Callback, CallbackAuthentication, CallbackVerifier, Verification, Verified};
+use shared::contact_center::config::ContactCenterConfig;
 use shared::contact_center::event::{Event, WEB_HOOK_VERIFY};
 use shared::contact_center::keys::PublicKeys;
 use shared::digest::sha256_hex;
+use shared::environment::{ConfigError, Environment};
 use shared::http::client;
 use shared::http_api::{header_text, header_texts};
-use shared::queue::{EventQueue, QueuedEvent};
+use shared::queue::{EventQueue, QueuedEvent, event_queue_url};
 use shared::secrets::SecretsManager;
 use shared::telemetry;
+use shared::url::VerbatimUrl;
 
 use crate::error::Rejection;
 use crate::response::into_response;
@@ -38,7 +40,7 @@ const NO_CONVERSATION: &str = "no-conversation";
 pub struct Config {
     contact_center: ContactCenterConfig,
     authentication: CallbackAuthentication,
-    queue_url: ExactUrl,
+    queue_url: VerbatimUrl,
 }
 
 impl Config {
@@ -47,11 +49,11 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            contact_center: environment.contact_center()?,
-            authentication: environment.callback_authentication()?,
-            queue_url: environment.event_queue_url()?,
+            contact_center: ContactCenterConfig::from_environment(environment)?,
+            authentication: CallbackAuthentication::from_environment(environment)?,
+            queue_url: event_queue_url(environment)?,
         })
     }
 }

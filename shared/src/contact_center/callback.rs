@@ -8,8 +8,9 @@ use lambda_http::{Body, Request};
 use super::event::{Event, NotAnEvent};
 use super::keys::PublicKeys;
 use super::signature::{self, SignatureError};
-use crate::caller::{CallerError, Callers};
+use crate::caller::{CallerError, Callers, CallersConfig};
 use crate::clock::UnixTime;
+use crate::environment::{ConfigError, Environment};
 
 /// A request as it came. Anyone may have sent it, so that nothing of it can be read but [`Self::is_handshake`].
 pub struct Callback {
@@ -85,6 +86,37 @@ impl VerificationError {
     /// Whether it proves nothing against the sender: a key or a secret is not available.
     fn is_unavailable(&self) -> bool {
         matches!(self, Self::Signature(SignatureError::KeyUnavailable(_)) | Self::Caller(CallerError::Secret(_)))
+    }
+}
+
+/// What a callback has to prove.
+#[derive(Debug)]
+pub enum CallbackAuthentication {
+    /// 8x8's signature.
+    Signature,
+    /// The two headers that a load balancer adds.
+    Headers(CallersConfig),
+    /// One of them.
+    Either(CallersConfig),
+    /// Both.
+    Both(CallersConfig),
+}
+
+impl CallbackAuthentication {
+    /// Reads `CALLBACK_AUTHENTICATION` (`signature` unless it is set), and who may call us, where headers count.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed.
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        let name = "CALLBACK_AUTHENTICATION";
+        let callers = || CallersConfig::from_environment(environment);
+        match environment.optional(name).as_deref() {
+            None | Some("signature") => Ok(Self::Signature),
+            Some("headers") => callers().map(Self::Headers),
+            Some("either") => callers().map(Self::Either),
+            Some("both") => callers().map(Self::Both),
+            Some(_) => Err(ConfigError::Malformed { name, expected: "signature, headers, either or both" }),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod authentication;
 pub mod callback;
 pub mod client;
+pub mod config;
 pub mod event;
 pub mod keys;
 pub mod problem;
