@@ -104,7 +104,7 @@ impl<'h> Claims<'h> {
         let header = |name: &'static str| {
             let mut values = headers.get_all(name).iter();
             let value = values.next().ok_or(SignatureError::Missing(name))?;
-            let value = std::str::from_utf8(value.as_bytes()).map_err(|_| SignatureError::Malformed(name))?;
+            let value = value.to_str().map_err(|_| SignatureError::Malformed(name))?;
             match (value, values.next()) {
                 ("", _) => Err(SignatureError::Missing(name)),
                 (value, None) => Ok(value),
