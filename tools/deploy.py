@@ -191,6 +191,8 @@ def empty(name):
     return lambda values: not values.get(name)
 
 
+EVERY_TENANT = "While TenantId is empty, genuine events of every 8x8 tenant are accepted, and an alarm says so."
+
 # Each question comes after those that its conditions read.
 QUESTIONS = [
     Question("Architecture", "Your choice; arm64 costs less. The functions are built for it."),
@@ -208,7 +210,8 @@ QUESTIONS = [
              equals("AuthenticationType", "client-credentials", "password"), lambda values: True),
     Question("Endpoint", "8x8's API documentation, for the region of your tenant. Owner: 8x8 administrator."),
     Question("ContactCenterApi", "It must fit the endpoint: chat-api-v2 only for an endpoint that ends in /tenant/<tenant id>/."),
-    Question("TenantId", "8x8 Configuration Manager > Home > Profile. Owner: 8x8 administrator."),
+    Question("TenantId", "8x8 Configuration Manager > Home > Profile; 8x8 sends it as x-8x8-tenant-id with every event, and "
+             f"receive-message logs it while this is empty. Owner: 8x8 administrator. {EVERY_TENANT}"),
     Question("ChannelId", "Aisera's configuration of the live agent, if Aisera registered a channel at 8x8. Leave it empty "
              "to register a new channel. Owner: Aisera administrator."),
     Question("QueueId", "8x8 Configuration Manager > Queues: the id of a chat queue. Owner: 8x8 administrator.",
@@ -867,6 +870,8 @@ def print_success(present, template):
          "a person: the conversation is offered to that agent.")
     if not values.get("ChannelId") and "ChannelId" in outputs:
         show(f"The bot platform opens its conversations on channel {outputs['ChannelId']}; enter this id there.")
+    if "TenantId" in template.parameters and not values.get("TenantId"):
+        show(f"Warning: {EVERY_TENANT} `make deploy STACK={name} SET=TenantId` asks for it.")
     if "ConversationsUrl" in outputs:
         show(f"A bot platform that calls the bridge uses {outputs['ConversationsUrl']}")
 

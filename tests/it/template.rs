@@ -322,6 +322,20 @@ fn every_alarm_reaches_the_topic_and_is_in_the_runbook() {
 }
 
 #[test]
+fn an_alarm_says_that_every_tenant_is_accepted_while_no_tenant_id_is_set_and_a_blank_one_is_refused() {
+    let alarm = &TEMPLATE["written"]["Resources"]["UncheckedTenantAlarm"];
+    let condition = &TEMPLATE["written"]["Conditions"][alarm["Condition"].as_str().expect("a condition")];
+    assert!(holds(condition, &[]) && holds(condition, &[("TenantId", "")]));
+    assert!(!holds(condition, &[("TenantId", "acme")]));
+    let description = alarm["Properties"]["AlarmDescription"].as_str().expect("a description");
+    assert!(description.contains("SET=TenantId"), "{description}");
+    assert_eq!(alarm["Properties"]["MetricName"], "EventsWithoutTenantCheck");
+    for (id, taken) in [("", true), ("acme", true), (" ", false), ("acme ", false), (" acme", false)] {
+        assert_eq!(is_taken("TenantId", id), taken, "{id:?}");
+    }
+}
+
+#[test]
 fn alarms_and_dashboard_use_metrics_that_the_functions_write() {
     let telemetry = std::fs::read_to_string(root().join("shared/src/telemetry.rs")).unwrap();
     let names: BTreeSet<&str> = resources("AWS::CloudWatch::Alarm")

@@ -299,7 +299,7 @@ pub fn deploy(
         ("INTEGRATION_NAME", settings.integration_name.clone()),
         ("CONTACT_CENTER_ENDPOINT", endpoints.contact_center_endpoint.to_owned()),
         ("CONTACT_CENTER_API", api.to_owned()),
-        ("CONTACT_CENTER_TENANT_ID", contact_center.tenant_id.clone()),
+        ("CONTACT_CENTER_TENANT_ID", settings.tenant_id.unwrap_or(&contact_center.tenant_id).to_owned()),
         ("CONTACT_CENTER_AUTHENTICATION", authentication.to_owned()),
         ("CONTACT_CENTER_SECRET_ID", CONTACT_CENTER_SECRET.to_owned()),
         ("CONTACT_CENTER_ACCESS_TOKEN_URL", endpoints.access_token_url.to_owned()),

@@ -79,6 +79,8 @@ pub struct SandboxSettings {
     pub callback_url: Option<String>,
     /// How 8x8's events prove that they are genuine. With anything but the signature a load balancer stands in front.
     pub callback_authentication: CallbackAuthentication,
+    /// The stack's `TenantId`, where it is not 8x8's own.
+    pub tenant_id: Option<&'static str>,
     /// Whether every hop is printed.
     pub is_shown: bool,
     /// At most so many processes of receive-message and of deliver-message.
@@ -104,6 +106,7 @@ impl Default for SandboxSettings {
             bot_endpoint: None,
             callback_url: None,
             callback_authentication: CallbackAuthentication::default(),
+            tenant_id: None,
             is_shown: false,
             concurrency: 8,
             time_scale: 1,
