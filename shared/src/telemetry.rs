@@ -65,6 +65,7 @@ pub fn init() {
         "issue_token",
         "converse",
         "rotate_signing_key",
+        "manage_dead_letters",
     ];
     let filter = Targets::new()
         .with_default(Level::WARN.min(level))
