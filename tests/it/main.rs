@@ -15,6 +15,7 @@ mod documentation;
 mod edits_at_8x8;
 mod http_events;
 mod issue_token;
+mod layers;
 mod manage_dead_letters;
 mod real_runtime;
 mod receive_message;

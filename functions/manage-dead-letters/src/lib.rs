@@ -18,7 +18,9 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use shared::aws::{self, Transport};
 use shared::clock::UnixTime;
-use shared::config::{ConfigError, Environment, ExactUrl};
+use shared::environment::{ConfigError, Environment};
+use shared::queue::{dead_letter_queue_url, event_queue_url};
+use shared::url::VerbatimUrl;
 
 use crate::choice::{InvalidRequest, Operation};
 use crate::letter::{Letter, Summary};
@@ -31,8 +33,8 @@ const MAX_RESPONSE: usize = 5 * 1024 * 1024;
 /// What the environment says.
 #[derive(Debug)]
 pub struct Config {
-    queue_url: ExactUrl,
-    dead_letter_queue_url: ExactUrl,
+    queue_url: VerbatimUrl,
+    dead_letter_queue_url: VerbatimUrl,
 }
 
 impl Config {
@@ -41,10 +43,10 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            queue_url: environment.event_queue_url()?,
-            dead_letter_queue_url: environment.dead_letter_queue_url()?,
+            queue_url: event_queue_url(environment)?,
+            dead_letter_queue_url: dead_letter_queue_url(environment)?,
         })
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName};
 use shared::aws;
 use shared::clock::UnixTime;
-use shared::config::ExactUrl;
+use shared::url::VerbatimUrl;
 
 use crate::letter::{Letter, REASON, STATUS};
 
@@ -42,7 +42,7 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    pub(crate) fn new(config: &SdkConfig, events: &ExactUrl, dead_letters: &ExactUrl) -> Self {
+    pub(crate) fn new(config: &SdkConfig, events: &VerbatimUrl, dead_letters: &VerbatimUrl) -> Self {
         Self {
             client: Client::new(config),
             events: events.as_str().to_owned(),
