@@ -19,6 +19,7 @@ mod edits_at_8x8;
 mod http_events;
 mod issue_token;
 mod layers;
+mod manage_dead_letters;
 mod real_runtime;
 mod receive_message;
 mod recording;

@@ -87,6 +87,8 @@ pub const REGISTER_CHANNEL: &str = "register-channel";
 pub const ISSUE_TOKEN: &str = "issue-token";
 /// Secrets Manager's rotation.
 pub const ROTATE_SIGNING_KEY: &str = "rotate-signing-key";
+/// Lists, redrives and discards dead letters; direct invokes.
+pub const MANAGE_DEAD_LETTERS: &str = "manage-dead-letters";
 /// `/v1/liveAgent/conversations…`.
 pub const CONVERSE: &str = "converse";
 
@@ -146,7 +148,7 @@ const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
 const ALL: &[&str] = &["AWS_ENDPOINT_URL"];
 
 /// Every function: the only list of them in the sandbox. A test holds it against the template.
-pub const FUNCTIONS: [FunctionRow; 7] = [
+pub const FUNCTIONS: [FunctionRow; 8] = [
     FunctionRow {
         name: RECEIVE_MESSAGE,
         timeout: 15,
@@ -215,6 +217,14 @@ pub const FUNCTIONS: [FunctionRow; 7] = [
             Variables::Always(CALLERS),
             Variables::Always(&["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE"]),
         ],
+    },
+    FunctionRow {
+        name: MANAGE_DEAD_LETTERS,
+        timeout: 120,
+        // Two operators can run it at once.
+        concurrency: Concurrency::Many,
+        killed_by: "kill-dead-letters",
+        variables: &[Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"])],
     },
 ];
 

@@ -364,6 +364,12 @@ impl Sandbox {
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 
+    /// Invokes manage-dead-letters.
+    pub async fn manage_dead_letters(&self, request: Value) -> Result<Value, InvokeError> {
+        let answer = self.function(deployment::MANAGE_DEAD_LETTERS).invoke(&request).await?;
+        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+    }
+
     /// Every line that a function wrote.
     pub fn logs(&self) -> Vec<LogLine> {
         self.logs.lock().expect("no holder panics").clone()

@@ -23,7 +23,8 @@ pub struct Load {
     pub rate: Option<u32>,
 }
 
-/// All faults that a soak has, each often enough to strike at ten thousand events and seldom enough to get on.
+/// All faults that a soak has, each often enough to strike at ten thousand events and seldom enough to get on. Not among them:
+/// `bot-422`, after which an event waits for an operator.
 pub const ALL_FAULTS: [(Fault, f64); 18] = [
     (Fault::BotPlatform(bot_platform::Fault::Status500), 0.02),
     (Fault::BotPlatform(bot_platform::Fault::Status429), 0.01),
