@@ -2,10 +2,10 @@
 
 A release is a folder, or a GitHub release, with these files:
 
-    <function>-<architecture>.zip   what Lambda gets, for arm64 and for x86_64
-    template.yaml                   the template that these functions belong to
-    <function>.cdx.json             what the function is made of, in CycloneDX's form
-    SHA256SUMS                      the checksum of each, as sha256sum writes and checks it
+    <function>-<architecture>.zip         what Lambda gets, for arm64 and for x86_64
+    <function>-<architecture>.cdx.json    what the function is made of, in CycloneDX's form
+    template.yaml                         the template that these functions belong to
+    SHA256SUMS                            the checksum of each, as sha256sum writes and checks it
 
 The checksums find damage. That the files are the project's shows their provenance: `gh attestation verify`.
 """

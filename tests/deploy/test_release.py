@@ -85,12 +85,12 @@ class Making(Folder):
 
     def test_sha256sum_finds_the_checksums_of_all_files_right(self):
         out = make_release(self.folder)
-        (out / "converse.cdx.json").write_text("{}")
+        (out / "converse-arm64.cdx.json").write_text("{}")
         release.pack(out, {name: self.folder / "built" / name for name in release.ARCHITECTURES})
         done = subprocess.run(["sha256sum", "--strict", "--check", release.SUMS], cwd=out, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         names = {f"{function}-{architecture}.zip" for function in FUNCTIONS for architecture in release.ARCHITECTURES}
-        self.assertEqual({line.split(":")[0] for line in done.stdout.splitlines()}, names | {"template.yaml", "converse.cdx.json"})
+        self.assertEqual({line.split(":")[0] for line in done.stdout.splitlines()}, names | {"template.yaml", "converse-arm64.cdx.json"})
 
 
 def make_zips(folder):
