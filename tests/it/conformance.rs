@@ -22,10 +22,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::aws;
 use shared::clock::UnixTime;
-use shared::config::ExactUrl;
 use shared::queue::{EventQueue, QueuedEvent};
 use shared::secrets::rotation::{Rotation, Stage};
 use shared::secrets::{Replaced, SecretContent, SecretsManager};
+use shared::url::VerbatimUrl;
 use simulation::faults::Faults;
 use simulation::journal::Journal;
 use simulation::server::Server;
@@ -232,7 +232,7 @@ impl Queue {
             .await
             .expect("it can be created");
         let url = created.queue_url.unwrap();
-        let ours = EventQueue::new(config, &ExactUrl::parse(&url).unwrap());
+        let ours = EventQueue::new(config, &VerbatimUrl::parse(&url).unwrap());
         Self { client, url, ours }
     }
 
@@ -336,7 +336,7 @@ async fn ids_that_sqs_would_refuse_are_hashed_and_taken(config: &SdkConfig) {
 async fn a_queue_that_does_not_exist_is_an_error(config: &SdkConfig) {
     let mut queue = Queue::create(config).await;
     let url = queue.url.replace("a-queue", "no-such-queue");
-    queue.ours = EventQueue::new(config, &ExactUrl::parse(&url).unwrap());
+    queue.ours = EventQueue::new(config, &VerbatimUrl::parse(&url).unwrap());
     let event = QueuedEvent { body: "x".into(), content_type: None, headers: [].into(), received_at: UnixTime::now() };
     let error = queue.ours.send(&event, "g", "1").await.unwrap_err().to_string();
     assert!(error.contains("QueueDoesNotExist") || error.contains("NonExistentQueue"), "{error}");

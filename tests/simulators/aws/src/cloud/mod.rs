@@ -4,7 +4,6 @@
 pub mod dynamo_db;
 pub mod fifo;
 pub mod secrets_manager;
-pub mod signature;
 pub mod sqs;
 
 use std::collections::BTreeMap;
@@ -129,10 +128,11 @@ impl Cloud {
             "DynamoDB_20120810" => "dynamodb",
             unknown => return Err(AwsError::unknown_operation(unknown)),
         };
-        if !signature::is_genuine(headers, body, service) {
+        // The SDK's own signer makes the signatures, so that their value is not checked; AWS refuses a call without one.
+        if !header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=") {
             return Err(AwsError {
                 status: StatusCode::FORBIDDEN,
-                ..AwsError::invalid("InvalidSignatureException", "the signature is not what it should be")
+                ..AwsError::invalid("MissingAuthenticationTokenException", "the request is not signed")
             });
         }
         let input = serde_json::from_slice(body)
