@@ -16,6 +16,7 @@ mod deliver_message;
 mod deliver_message_tokens;
 mod documentation;
 mod edits_at_8x8;
+mod examples;
 mod http_events;
 mod issue_token;
 mod layers;

@@ -14,6 +14,7 @@
 //! | [`faults`] | what goes wrong, in all simulators |
 //! | [`console`] | the page that shows every hop, with buttons |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
+//! | [`own_bot`] | a bot of one's own in place of the simulated bot platform |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 
 pub mod build;
@@ -24,6 +25,7 @@ pub mod deployment;
 pub mod faults;
 pub mod handover;
 pub mod load_balancer;
+pub mod own_bot;
 pub mod peers;
 pub mod soak;
 pub mod verdict;
