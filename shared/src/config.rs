@@ -193,6 +193,16 @@ impl<'l> Environment<'l> {
         self.required("IDEMPOTENCY_TABLE")
     }
 
+    /// `RECEIVE_MESSAGE_LOG_GROUP`: where receive-message writes its log.
+    pub fn receive_message_log_group(&self) -> Result<String, ConfigError> {
+        self.required("RECEIVE_MESSAGE_LOG_GROUP")
+    }
+
+    /// `DELIVER_MESSAGE_LOG_GROUP`: where deliver-message writes its log.
+    pub fn deliver_message_log_group(&self) -> Result<String, ConfigError> {
+        self.required("DELIVER_MESSAGE_LOG_GROUP")
+    }
+
     /// `CHANNEL_SECRET_ID`: the secret that remembers webhook and channel.
     pub fn channel_secret_id(&self) -> Result<String, ConfigError> {
         self.secret_id("CHANNEL_SECRET_ID")

@@ -65,6 +65,7 @@ pub fn init() {
         "issue_token",
         "converse",
         "rotate_signing_key",
+        "check_integration",
     ];
     let filter = Targets::new()
         .with_default(Level::WARN.min(level))

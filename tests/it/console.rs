@@ -110,7 +110,7 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
         visit.switch(fault, false).await;
         visit.shows("#chat .agent", text).await;
     }
-    visit.until("document.querySelector('#function').children.length === 7").await;
+    visit.until("document.querySelector('#function').children.length === 8").await;
     visit.find("#function").await.focus().await.expect("it can be focused").type_str("deliver").await.expect("typed");
     visit.click("#kill").await;
     visit.shows("#hops .note", "deliver-message is killed").await;

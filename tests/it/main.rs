@@ -3,6 +3,7 @@
 mod adoption;
 mod browser;
 mod callers;
+mod check_integration;
 mod configuration;
 mod conformance;
 mod console;

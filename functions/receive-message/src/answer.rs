@@ -29,7 +29,7 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     Caller(#[from] CallerError),
     #[error("the event is of another tenant of 8x8's")]
-    ForeignTenant,
+    ForeignTenant { tenant_id: Option<String> },
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -38,6 +38,11 @@ impl Refusal {
     /// Whether it is not the sender's fault.
     pub(crate) fn is_ours(&self) -> bool {
         self.outcome().0.is_server_error()
+    }
+
+    /// The tenant of an event of another tenant. A caller vouches for it, or 8x8's signature.
+    fn tenant_id(&self) -> Option<&str> {
+        if let Self::ForeignTenant { tenant_id } = self { tenant_id.as_deref() } else { None }
     }
 
     /// The status, and the metric's reason.
@@ -57,7 +62,7 @@ impl Refusal {
                 SignatureError::Forged => (StatusCode::UNAUTHORIZED, "forged"),
                 SignatureError::KeyUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "key-unavailable"),
             },
-            Self::ForeignTenant => (StatusCode::UNAUTHORIZED, "foreign-tenant"),
+            Self::ForeignTenant { .. } => (StatusCode::UNAUTHORIZED, "foreign-tenant"),
             Self::Queue(_) => (StatusCode::SERVICE_UNAVAILABLE, "queue-unavailable"),
         }
     }
@@ -71,7 +76,7 @@ pub(crate) fn answer(outcome: Result<(), Refusal>) -> Response<Body> {
     if status.is_server_error() {
         tracing::error!(reason, error = %refusal, "refused, 8x8 has to try again");
     } else {
-        tracing::warn!(reason, error = %refusal, "refused");
+        tracing::warn!(reason, tenant_id = refusal.tenant_id(), error = %refusal, "refused");
     }
     let message = match status {
         StatusCode::UNAUTHORIZED => "unauthorized".to_owned(),

@@ -112,12 +112,13 @@ impl ReceiveMessage {
 
     /// Every event is of a tenant; a verification, which a load balancer vouches for, need not be.
     fn check_tenant(&self, event: &Event, headers: &HeaderMap) -> Result<(), Refusal> {
-        let is_ours = match (&self.tenant_id, text(headers, "x-8x8-tenant-id")) {
+        let tenant_id = text(headers, "x-8x8-tenant-id");
+        let is_ours = match (&self.tenant_id, tenant_id) {
             (None, _) => true,
             (Some(ours), Some(tenant_id)) => ours == tenant_id,
             (Some(_), None) => event.is_web_hook_verify(),
         };
-        if is_ours { Ok(()) } else { Err(Refusal::ForeignTenant) }
+        if is_ours { Ok(()) } else { Err(Refusal::ForeignTenant { tenant_id: tenant_id.map(str::to_owned) }) }
     }
 
     async fn enqueue(&self, event: &Event, headers: &HeaderMap, body: Bytes, now: UnixTime) -> Result<(), Refusal> {
@@ -136,7 +137,8 @@ impl ReceiveMessage {
         self.queue.send(&queued, group, &event_id).await?;
         let retry = text(headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).unwrap_or(0);
         telemetry::event_received(event.is_documented(), retry > 0);
-        tracing::info!(event_type = event.name(), event_id, conversation = group, retry, "queued");
+        let tenant_id = text(headers, "x-8x8-tenant-id");
+        tracing::info!(event_type = event.name(), event_id, conversation = group, retry, tenant_id, "queued");
         Ok(())
     }
 }

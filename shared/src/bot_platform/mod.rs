@@ -1,6 +1,7 @@
 //! All of the bot's side: an Aisera tenant, or any bot behind an endpoint that has the same two calls.
 
 mod forbidden;
+mod probe;
 mod token_endpoint;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::oauth::{Authorizer, Token, TokenStore};
 use crate::queue::QueuedEvent;
 use crate::secrets::{Secret, SecretError, SecretsManager};
 
+pub use probe::{Probe, probe};
 pub use token_endpoint::{BotCredentials, BotTokenEndpoint};
 
 /// How long one try of a delivery may take. A bot acknowledges an event and thinks afterwards; one that thinks first

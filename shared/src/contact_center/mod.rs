@@ -2,8 +2,10 @@
 
 pub mod authentication;
 pub mod client;
+pub mod drift;
 pub mod event;
 pub mod keys;
+mod probe;
 pub mod problem;
 pub mod registration;
 pub mod saved;

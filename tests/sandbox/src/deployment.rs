@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws::cloud::Cloud;
 use aws::cloud::fifo::{FifoQueue, QueueSettings};
+use aws::cloud::logs::log_group;
 use aws::lambda::{Function, FunctionSettings, LogLine};
 use bot_platform::BotPlatformSettings;
 use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
@@ -16,8 +17,10 @@ use tokio::sync::mpsc;
 
 use crate::SandboxSettings;
 
-const EVENT_QUEUE: &str = "events.fifo";
-const DEAD_LETTER_QUEUE: &str = "dead-letters.fifo";
+/// The queues' names.
+pub const EVENT_QUEUE: &str = "events.fifo";
+/// See [`EVENT_QUEUE`].
+pub const DEAD_LETTER_QUEUE: &str = "dead-letters.fifo";
 /// The secrets' names.
 pub const CONTACT_CENTER_SECRET: &str = "contact-center";
 /// See [`CONTACT_CENTER_SECRET`].
@@ -93,6 +96,9 @@ pub const ROTATE_SIGNING_KEY: &str = "rotate-signing-key";
 /// `/v1/liveAgent/conversations…`.
 pub const CONVERSE: &str = "converse";
 
+/// What is wrong, and what to do; direct invokes.
+pub const CHECK_INTEGRATION: &str = "check-integration";
+
 /// A function as the template deploys it.
 #[derive(Debug)]
 pub struct FunctionRow {
@@ -149,7 +155,7 @@ const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
 const ALL: &[&str] = &["AWS_ENDPOINT_URL", "GLIBC_TUNABLES"];
 
 /// Every function: the only list of them in the sandbox. A test holds it against the template.
-pub const FUNCTIONS: [FunctionRow; 7] = [
+pub const FUNCTIONS: [FunctionRow; 8] = [
     FunctionRow {
         name: RECEIVE_MESSAGE,
         timeout: 15,
@@ -217,6 +223,22 @@ pub const FUNCTIONS: [FunctionRow; 7] = [
             TOKEN,
             Variables::Always(CALLERS),
             Variables::Always(&["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE"]),
+        ],
+    },
+    FunctionRow {
+        name: CHECK_INTEGRATION,
+        timeout: 30,
+        concurrency: Concurrency::One,
+        killed_by: "kill-check",
+        variables: &[
+            CONTACT_CENTER,
+            CREDENTIALS,
+            TOKEN,
+            BOT,
+            Variables::Always(CALLERS),
+            Variables::Always(&["CALLBACK_URL", "CALLBACK_AUTHENTICATION", "CHANNEL_SECRET_ID"]),
+            Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"]),
+            Variables::Always(&["RECEIVE_MESSAGE_LOG_GROUP", "DELIVER_MESSAGE_LOG_GROUP"]),
         ],
     },
 ];
@@ -317,6 +339,8 @@ pub fn deploy(
         ("DEAD_LETTER_QUEUE_URL", cloud.queue_url(DEAD_LETTER_QUEUE)),
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
         ("IDEMPOTENCY_TABLE", IDEMPOTENCY_TABLE.to_owned()),
+        ("RECEIVE_MESSAGE_LOG_GROUP", log_group(RECEIVE_MESSAGE)),
+        ("DELIVER_MESSAGE_LOG_GROUP", log_group(DELIVER_MESSAGE)),
         ("AWS_ENDPOINT_URL", endpoints.cloud_url.to_owned()),
         ("GLIBC_TUNABLES", GLIBC_TUNABLES.to_owned()),
     ]);

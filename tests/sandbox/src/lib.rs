@@ -30,7 +30,7 @@ pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws::cloud::Cloud;
@@ -139,7 +139,6 @@ pub struct Sandbox {
     callback_url: String,
     /// Whether the bot platform is ours, so that it can be asked.
     pub plays_bot: bool,
-    logs: Arc<Mutex<Vec<LogLine>>>,
     _servers: Vec<Server>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -216,8 +215,7 @@ impl Sandbox {
             callback_url: &callback_url,
             cloud_url: &cloud_server.url(),
         };
-        let logs = Arc::new(Mutex::new(Vec::new()));
-        let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
+        let (log_sender, log_task) = collect_logs(Arc::clone(&cloud), settings.logs.clone());
         let functions = deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, &log_sender);
 
         let function = |name| Arc::clone(named(&functions, name));
@@ -263,7 +261,6 @@ impl Sandbox {
             addresses,
             callback_url,
             plays_bot: settings.bot_endpoint.is_none(),
-            logs,
             _servers: servers,
             tasks,
         };
@@ -339,6 +336,12 @@ impl Sandbox {
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 
+    /// Invokes check-integration: what is wrong with the set, and what to do.
+    pub async fn check_integration(&self) -> Result<Value, InvokeError> {
+        let answer = self.function(deployment::CHECK_INTEGRATION).invoke(&json!({})).await?;
+        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+    }
+
     /// Invokes refresh-tokens, as the schedule does.
     pub async fn refresh_tokens(&self) -> Result<Value, InvokeError> {
         let answer = self.function(deployment::REFRESH_TOKENS).invoke(&json!({ "source": "aws.scheduler" })).await?;
@@ -347,7 +350,7 @@ impl Sandbox {
 
     /// Every line that a function wrote.
     pub fn logs(&self) -> Vec<LogLine> {
-        self.logs.lock().expect("no holder panics").clone()
+        self.cloud.logs.all()
     }
 
     /// Log lines that hold what none may: a secret, a token, a signature, the text of a message, a person's name.
@@ -370,7 +373,7 @@ impl Sandbox {
             &*bot.password,
         ];
         let planted: Vec<&str> = PLANTED.into_iter().chain(secrets).chain(caller).collect();
-        let logs = self.logs.lock().expect("no holder panics");
+        let logs = self.logs();
         let leaking = logs.iter().filter(|line| planted.iter().any(|secret| line.text.contains(secret)));
         leaking.map(|line| format!("{}: {}", line.function, line.text)).collect()
     }
@@ -428,7 +431,7 @@ fn named<'f>(functions: &'f [Arc<Function>], name: &str) -> &'f Arc<Function> {
 }
 
 fn collect_logs(
-    logs: Arc<Mutex<Vec<LogLine>>>,
+    cloud: Arc<Cloud>,
     file: Option<PathBuf>,
 ) -> (mpsc::UnboundedSender<LogLine>, JoinHandle<()>) {
     let (sender, mut lines) = mpsc::unbounded_channel::<LogLine>();
@@ -440,7 +443,7 @@ fn collect_logs(
             if let Some(file) = &mut file {
                 writeln!(file, "{:<16} {}", line.function, line.text).expect("the log file can be written");
             }
-            logs.lock().expect("no holder panics").push(line);
+            cloud.logs.add(line);
         }
     });
     (sender, task)

@@ -271,6 +271,14 @@ impl FifoQueue {
         self.state().messages.len()
     }
 
+    /// How many messages can be received, now or when the one before them is done, and how many are in flight.
+    pub fn depth(&self) -> (usize, usize) {
+        let mut state = self.state();
+        state.expire(Instant::now());
+        let in_flight = state.messages.values().filter(|message| message.hidden.is_some()).count();
+        (state.messages.len() - in_flight, in_flight)
+    }
+
     /// Whether nothing waits and nothing is in flight.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

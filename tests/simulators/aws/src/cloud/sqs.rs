@@ -28,6 +28,11 @@ impl Sqs {
         self.queues().insert(name.to_owned(), queue);
     }
 
+    /// Removes the queue of that name, past the wire, and gives it.
+    pub fn remove(&self, name: &str) -> Option<Arc<FifoQueue>> {
+        self.queues().remove(name)
+    }
+
     /// Answers one operation; `base` is this server's URL, which queue URLs begin with; `caller` is the function that
     /// made the call.
     pub(super) fn call(
@@ -47,6 +52,7 @@ impl Sqs {
                 journal.event_hop(deduplication_id, caller, to, outcome);
                 Ok(sent)
             }
+            "GetQueueAttributes" => get_queue_attributes(&*self.queue(input)?, input),
             "ReceiveMessage" => receive_message(&*self.queue(input)?, input),
             "DeleteMessage" => delete_message(&*self.queue(input)?, input),
             "ChangeMessageVisibility" => change_message_visibility(&*self.queue(input)?, input, caller, journal),
@@ -117,6 +123,21 @@ fn send_message<'i>(queue: &FifoQueue, input: &'i Value) -> Result<(&'i str, &'s
         "MD5OfMessageBody": md5_of(body),
     });
     Ok((deduplication_id, outcome, response))
+}
+
+fn get_queue_attributes(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> {
+    let (visible, in_flight) = queue.depth();
+    let names = input.get("AttributeNames").and_then(Value::as_array).into_iter().flatten();
+    let attribute = |name: &Value| {
+        let value = match name.as_str().unwrap_or_default() {
+            "ApproximateNumberOfMessages" => visible,
+            "ApproximateNumberOfMessagesNotVisible" => in_flight,
+            unknown => return Err(invalid(&format!("the attribute {unknown} is not simulated"))),
+        };
+        Ok((name.as_str().unwrap_or_default().to_owned(), Value::String(value.to_string())))
+    };
+    let attributes: Map<String, Value> = names.map(attribute).collect::<Result<_, _>>()?;
+    Ok(json!({ "Attributes": attributes }))
 }
 
 fn receive_message(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> {

@@ -1,0 +1,92 @@
+//! Invoked by an operator (`make doctor`): what is wrong with this integration, and what to do about it.
+//!
+//! It reads and changes nothing: evidence is gathered first, from secrets, 8x8, the bot platform, queues and logs at the same
+//! time; then each check judges it. Two calls are more than reading, and both are harmless: 8x8 is asked to verify the webhook,
+//! which sends us an event that is not queued, and the bot platform gets the same event. A log-in takes place only where no
+//! token can be lost by it: see [`evidence::LogIn`].
+
+mod checks;
+mod evidence;
+mod report;
+
+use aws_config::SdkConfig;
+use shared::aws::{self, Transport};
+use shared::config::{
+    BotPlatformConfig, CallbackAuthentication, ConfigError, ContactCenterAuthentication, ContactCenterConfig,
+    Environment, ExactUrl,
+};
+use shared::http::client;
+
+use crate::evidence::Evidence;
+pub use crate::report::Report;
+
+/// What the environment says.
+#[derive(Debug)]
+pub struct Config {
+    integration_name: String,
+    contact_center: ContactCenterConfig,
+    authentication: ContactCenterAuthentication,
+    credentials_id: String,
+    bot: BotPlatformConfig,
+    callback_url: ExactUrl,
+    callback_authentication: CallbackAuthentication,
+    caller_secret_id: String,
+    channel_secret_id: String,
+    queue_url: ExactUrl,
+    dead_letter_queue_url: ExactUrl,
+    receive_message_log_group: String,
+    deliver_message_log_group: String,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable that is missing or malformed.
+    #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
+    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            integration_name: environment.integration_name()?,
+            contact_center: environment.contact_center()?,
+            authentication: environment.contact_center_authentication()?,
+            credentials_id: environment.contact_center_secret_id()?,
+            bot: environment.bot_platform()?,
+            callback_url: environment.callback_url()?,
+            callback_authentication: environment.callback_authentication()?,
+            caller_secret_id: environment.caller_secret_id()?,
+            channel_secret_id: environment.channel_secret_id()?,
+            queue_url: environment.event_queue_url()?,
+            dead_letter_queue_url: environment.dead_letter_queue_url()?,
+            receive_message_log_group: environment.receive_message_log_group()?,
+            deliver_message_log_group: environment.deliver_message_log_group()?,
+        })
+    }
+}
+
+/// What the function holds between invocations: nothing that it has read, so that each invocation sees what holds now.
+#[derive(Debug)]
+pub struct CheckIntegration {
+    config: Config,
+    client: reqwest::Client,
+    sdk: SdkConfig,
+}
+
+impl CheckIntegration {
+    /// Prepares the clients.
+    ///
+    /// # Errors
+    /// An HTTP client that cannot be built.
+    pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
+        let sdk = aws::sdk_config(&Transport::new()?).await;
+        Ok(Self { config, client: client()?, sdk })
+    }
+
+    /// Makes every check. What cannot be found out is part of the report too, so that this never fails.
+    pub async fn handle(&self) -> Report {
+        // On the heap: the future is large, and the futures around it would be as large.
+        let evidence = Box::pin(Evidence::gather(self)).await;
+        let report = Report::new(checks::CHECKS.iter().map(|(check, judge)| (*check, judge(&evidence))));
+        tracing::info!(status = report.status(), "checked");
+        report
+    }
+}
