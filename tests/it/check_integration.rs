@@ -51,6 +51,9 @@ impl Patient {
         stack.refresh_tokens().await.expect("the first tokens");
         let secrets = SECRETS.map(|name| (name, stack.cloud.secrets.current(name)));
         let patient = Self { stack, secrets: secrets.into(), variables: BTreeMap::new() };
+        for secret in [BOT_SECRET, CONTACT_CENTER_SECRET] {
+            patient.stack.cloud.secrets.age(secret, Duration::from_secs(3600));
+        }
         for secret in [BOT_TOKEN_SECRET, CONTACT_CENTER_TOKEN_SECRET] {
             patient.move_token(secret, -60);
         }
@@ -381,6 +384,12 @@ async fn a_wrong_endpoint_is_named() {
         let action = patient.suffers(check, "failed", found).await;
         patient.is_cured_by(&action).await;
     }
+    // At first there is no token yet: the token endpoint says that there is none, which is no refusal of the credentials.
+    patient.stack.cloud.secrets.set(BOT_TOKEN_SECRET, &json!({}));
+    patient.variables.insert("BOT_ENDPOINT", patient.stack.api_url("/nowhere"));
+    let report = patient.report().await;
+    assert_eq!(row(&report, "bot-platform")["status"], "failed", "{report:#}");
+    assert_eq!(row(&report, "bot-log-in")["status"], "skipped", "{report:#}");
     patient.leaves().await;
 }
 
@@ -427,7 +436,7 @@ async fn a_token_that_is_not_refreshed_is_named() {
     // Five minutes are left: the last runs should have refreshed it.
     let left = patient.stack.cloud.secrets.current(BOT_TOKEN_SECRET)["expires_at"].as_i64().unwrap();
     let now = i64::try_from(now_millis() / 1000).unwrap();
-    patient.move_token(BOT_TOKEN_SECRET, now + 240 - left);
+    patient.move_token(BOT_TOKEN_SECRET, now + 270 - left);
     let action = patient.suffers("bot-token", "warning", "4 min remain").await;
     patient.is_cured_by(&action).await;
 

@@ -11,6 +11,10 @@ pub(super) fn access(evidence: &Evidence<'_>) -> Finding {
     let parameter = "if the address is wrong: make deploy STACK=… SET=\"BotEndpoint=<base URL>\" (or AiseraTenant)";
     let Some(answer) = evidence.bot.answer() else {
         return match &evidence.bot.log_in {
+            LogIn::Failed(error) if is_absent(error) => Finding::failed(
+                format!("there is no bot platform at the bot endpoint: {error}"),
+                format!("let the bot platform accept POST /tenant-users/oauth2/token; {parameter}"),
+            ),
             LogIn::Failed(GrantError::Refused { .. }) => Finding::after(BOT_LOG_IN),
             LogIn::Failed(error) => {
                 Finding::failed(error.to_string(), format!("start the bot platform; {parameter}"))
@@ -38,7 +42,7 @@ pub(super) fn access(evidence: &Evidence<'_>) -> Finding {
                 format!("receiveMessage answers with status {status}: events wait in the queue"),
                 "bring the bot platform back; nothing is lost meanwhile",
             ),
-            status @ (300..=399 | 404 | 405) => Finding::failed(
+            status if is_absence(status) => Finding::failed(
                 format!("there is no receiveMessage at the bot endpoint (status {status})"),
                 format!("let the bot platform accept POST /v1/liveAgent/receiveMessage; {parameter}"),
             ),
@@ -54,7 +58,7 @@ pub(super) fn log_in(evidence: &Evidence<'_>) -> Finding {
     let id = &evidence.config.bot.secret_id;
     match &evidence.bot.log_in {
         LogIn::Works(_) => Finding::ok("a log-in with user and password works"),
-        LogIn::Failed(error @ GrantError::Refused { .. }) => Finding::failed(
+        LogIn::Failed(error @ GrantError::Refused { .. }) if !is_absent(error) => Finding::failed(
             error.to_string(),
             format!(
                 "put the app token, user name and password that the bot platform accepts into the secret `{id}` in AWS \
@@ -63,7 +67,7 @@ pub(super) fn log_in(evidence: &Evidence<'_>) -> Finding {
         ),
         LogIn::Failed(error) => match evidence.bot.answer() {
             // The token endpoint alone does not answer.
-            Some(Ok(probe)) if probe.status < 500 => {
+            Some(Ok(probe)) if probe.status < 500 && !is_absence(probe.status) => {
                 Finding::failed(error.to_string(), "let the bot platform's POST /tenant-users/oauth2/token answer again")
             }
             Some(_) | None => Finding::after(BOT_PLATFORM),
@@ -78,6 +82,16 @@ pub(super) fn log_in(evidence: &Evidence<'_>) -> Finding {
     }
 }
 
+/// Whether a status says that there is no such thing at that address.
+fn is_absence(status: u16) -> bool {
+    matches!(status, 300..=399 | 404 | 405)
+}
+
+/// Whether there is no token endpoint: that says nothing of our credentials.
+fn is_absent(error: &GrantError) -> bool {
+    matches!(error, GrantError::Refused { status, .. } if is_absence(*status))
+}
+
 pub(super) fn token(evidence: &Evidence<'_>) -> Finding {
     let stored = match &evidence.secrets.bot_token {
         Ok(stored) => stored,
@@ -85,7 +99,7 @@ pub(super) fn token(evidence: &Evidence<'_>) -> Finding {
     };
     match (&evidence.bot.log_in, evidence.bot.answer()) {
         // Without it there can be no token, which is one fault and not two.
-        (LogIn::Failed(GrantError::Refused { .. }), None) => Finding::after(BOT_LOG_IN),
+        (LogIn::Failed(error @ GrantError::Refused { .. }), None) if !is_absent(error) => Finding::after(BOT_LOG_IN),
         (LogIn::Failed(_), None) => Finding::after(BOT_PLATFORM),
         // deliver-message logs in with the next event, but refresh-tokens takes the token for fresh.
         _ if evidence.bot.is_stored_token_refused() => Finding::warning(
