@@ -1,19 +1,12 @@
-//! SHA-256 in hexadecimal: as an id, where an id that the other side would refuse, or none, has to be replaced by one; and
-//! in AWS's signatures.
+//! SHA-256 in hexadecimal: the id of what has no id of its own, or one that the other side would reject.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
 /// The SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(digest(&SHA256, bytes).as_ref())
-}
-
-/// Two lower-case hexadecimal digits for each byte.
-pub fn hex(bytes: &[u8]) -> String {
-    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let mut digits = String::with_capacity(2 * bytes.len());
-    digits.extend(halves.filter_map(|half| char::from_digit(half.into(), 16)));
-    digits
+    let digest = digest(&SHA256, bytes);
+    let digits = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 #[cfg(test)]

@@ -13,12 +13,12 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use lambda_http::{Body, Request, RequestExt, Response};
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_runtime::LambdaEvent;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::telemetry;
+use crate::runtime;
 
 /// An event of payload format 2.0, as far as a request needs it. Every other field, and a header without a text, is ignored.
 #[derive(Debug, Deserialize)]
@@ -158,16 +158,13 @@ impl From<Response<Body>> for HttpResponse {
 pub async fn run<F: Future<Output = Response<Body>>>(
     handle: impl Fn(Request) -> F,
 ) -> Result<(), lambda_runtime::Error> {
-    telemetry::started();
-    let handle = &handle;
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<HttpEvent>| {
+    runtime::run(async |event: LambdaEvent<HttpEvent>| {
         let response = match Request::try_from(event.payload) {
             Ok(request) => handle(request.with_lambda_context(event.context)).await,
             Err(malformed) => rejected(malformed),
         };
-        telemetry::flush();
-        Ok::<_, std::convert::Infallible>(HttpResponse::from(response))
-    }))
+        Ok(HttpResponse::from(response))
+    })
     .await
 }
 

@@ -1,30 +1,38 @@
 //! What the functions share. Each module owns one outside system, or one thing that all of them need.
 //!
+//! The modules are in layers: a module uses only modules of the rows below its own (`tests/it/layers.rs` checks it).
+//!
 //! | module | owns |
 //! |---|---|
-//! | [`config`] | the environment of the functions |
-//! | [`contact_center`] | 8x8: its signature, its events, its API and how one logs in there |
 //! | [`bot_platform`] | the bot's side: its token endpoint and its `receiveMessage` |
+//! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
+//! | [`contact_center`] | 8x8: its signature, its events, its API and how one logs in there |
 //! | [`caller`] | those who call us with an app token and a bearer token of ours |
 //! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
 //! | [`secrets`] | AWS Secrets Manager |
-//! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
-//! | [`aws`] | the AWS SDK's configuration, its HTTP client and its signature |
+//! | [`aws`] | the AWS SDK's configuration and its HTTP client |
 //! | [`http`] | the HTTP client for everything but AWS; TLS for all |
 //! | [`http_api`] | API Gateway: its events as requests, and responses |
-//! | [`telemetry`] | logs, metrics, and the start of a function |
+//! | [`runtime`] | the start of a function, and the loop that it runs in |
+//! | [`telemetry`] | logs and metrics |
+//! | [`integration`] | the name of an integration |
+//! | [`environment`] | environment variables: how they are read, and what an error says of one |
+//! | [`url`] | URLs that are configured |
 //! | [`digest`], [`clock`] | ids from bytes, points in time |
 
 pub mod aws;
 pub mod bot_platform;
 pub mod caller;
 pub mod clock;
-pub mod config;
 pub mod contact_center;
 pub mod digest;
+pub mod environment;
 pub mod http;
 pub mod http_api;
+pub mod integration;
 pub mod oauth;
 pub mod queue;
+pub mod runtime;
 pub mod secrets;
 pub mod telemetry;
+pub mod url;

@@ -18,8 +18,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::aws;
 use crate::clock::UnixTime;
-use crate::config::ExactUrl;
 use crate::digest::sha256_hex;
+use crate::environment::{ConfigError, Environment};
+use crate::url::VerbatimUrl;
 
 /// The queue did not confirm an operation.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -71,6 +72,14 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::E
     STANDARD.decode(text).map(Bytes::from).map_err(|_| serde::de::Error::custom("not base64"))
 }
 
+/// `EVENT_QUEUE_URL`: the SQS FIFO queue between receive-message and deliver-message.
+///
+/// # Errors
+/// It is missing or malformed.
+pub fn event_queue_url(environment: &Environment<'_>) -> Result<VerbatimUrl, ConfigError> {
+    environment.verbatim_url("EVENT_QUEUE_URL")
+}
+
 /// A FIFO queue that events wait in.
 #[derive(Debug, Clone)]
 pub struct EventQueue {
@@ -81,12 +90,8 @@ pub struct EventQueue {
 impl EventQueue {
     /// The queue at `url`.
     #[tracing::instrument(level = "debug", name = "queue client", skip_all)]
-    pub fn new(config: &SdkConfig, url: &ExactUrl) -> Self {
-        let mut sqs = aws_sdk_sqs::config::Builder::from(config);
-        if let Some(region) = config.region() {
-            sqs = sqs.push_auth_scheme(aws::KeptKeySigner::new(region.to_string(), "sqs"));
-        }
-        Self { client: Client::from_conf(sqs.build()), url: url.as_str().to_owned() }
+    pub fn new(config: &SdkConfig, url: &VerbatimUrl) -> Self {
+        Self { client: Client::new(config), url: url.as_str().to_owned() }
     }
 
     /// Puts an event behind all others of its group. When this returns `Ok`, SQS has stored it on several servers. An
@@ -142,7 +147,7 @@ impl QueueDepth {
     ///
     /// # Errors
     /// SQS does not say.
-    pub async fn read(config: &SdkConfig, url: &ExactUrl) -> Result<Option<Self>, QueueError> {
+    pub async fn read(config: &SdkConfig, url: &VerbatimUrl) -> Result<Option<Self>, QueueError> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -169,6 +174,14 @@ impl QueueDepth {
     pub fn total(&self) -> u64 {
         self.visible + self.in_flight
     }
+}
+
+/// `DEAD_LETTER_QUEUE_URL`: the SQS FIFO queue for events that the bot platform rejects for good.
+///
+/// # Errors
+/// It is missing or malformed.
+pub fn dead_letter_queue_url(environment: &Environment<'_>) -> Result<VerbatimUrl, ConfigError> {
+    environment.verbatim_url("DEAD_LETTER_QUEUE_URL")
 }
 
 /// The FIFO queue for messages that will never be delivered.
@@ -198,7 +211,7 @@ impl fmt::Display for DeadLetterReason {
 
 impl DeadLetterQueue {
     /// The queue at `url`.
-    pub fn new(config: &SdkConfig, url: &ExactUrl) -> Self {
+    pub fn new(config: &SdkConfig, url: &VerbatimUrl) -> Self {
         Self { client: Client::new(config), url: url.as_str().to_owned() }
     }
 

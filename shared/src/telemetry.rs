@@ -1,5 +1,4 @@
-//! What a function tells: JSON log lines, metrics as log lines in CloudWatch's embedded metric format, and the start of
-//! its runtime, which writes the metrics of an invocation when that ends.
+//! Logs as JSON lines, and metrics as log lines in CloudWatch's embedded metric format.
 //!
 //! | metric | unit | dimension beside the function's name | written by |
 //! |---|---|---|---|
@@ -24,13 +23,10 @@
 
 use std::io;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -41,35 +37,20 @@ const NAMESPACE: &str = "LiveAgentBridge";
 
 static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
 
-/// When [`init`] was called.
-static STARTED: OnceLock<Instant> = OnceLock::new();
-
-/// Starts logs and metrics. Called once, first thing in `main`; a second call changes nothing.
+/// Starts logs and metrics. A second call changes nothing.
 ///
-/// `AWS_LAMBDA_LOG_LEVEL` (Lambda's own setting) chooses the level of our lines. Libraries write warnings and errors at
-/// any level: below that, the AWS SDK and the HTTP client describe requests, and those hold secrets. At `DEBUG` the start
-/// tells what it is made of: a line for each of its spans, and how long all of it took.
-pub fn init() {
-    let _ = STARTED.set(Instant::now());
+/// `AWS_LAMBDA_LOG_LEVEL` (Lambda's own setting) chooses the level of our lines: those of this crate and of `function`, the
+/// crate of the function that is started. Libraries log only warnings and errors, whatever the level is: below that, the AWS
+/// SDK and the HTTP client describe requests, and those hold secrets. At `DEBUG` there is a line for each span of the start.
+pub(crate) fn init(function: &'static str) {
     let level = match std::env::var("AWS_LAMBDA_LOG_LEVEL").as_deref() {
         Ok("FATAL") => Level::ERROR, // Lambda's level above the highest that there is here
         Ok(level) => level.parse().unwrap_or(Level::INFO),
         Err(_) => Level::INFO,
     };
-    let ours = [
-        "shared",
-        "receive_message",
-        "deliver_message",
-        "refresh_tokens",
-        "register_channel",
-        "issue_token",
-        "converse",
-        "rotate_signing_key",
-        "check_integration",
-    ];
     let filter = Targets::new()
         .with_default(Level::WARN.min(level))
-        .with_targets(ours.map(|target| (target, level)))
+        .with_targets([env!("CARGO_CRATE_NAME"), function].map(|target| (target, level)))
         // The span with the request's id.
         .with_target("lambda_runtime", Level::INFO);
     let is_debug = level >= Level::DEBUG;
@@ -177,34 +158,6 @@ pub fn outcome_unknown() {
 /// A review found so many differences between what was registered and what is; a registration or an update leaves none.
 pub fn channel_reviewed(differences: usize) {
     histogram!("ChannelDifferences").record(differences as f64);
-}
-
-/// Runs a function that is invoked with JSON and answers with JSON.
-///
-/// # Errors
-/// When Lambda's runtime API is lost; the execution environment ends then.
-pub async fn run<Event, Answer>(
-    handle: impl AsyncFn(LambdaEvent<Event>) -> Result<Answer, Diagnostic>,
-) -> Result<(), lambda_runtime::Error>
-where
-    Event: DeserializeOwned,
-    Answer: Serialize,
-{
-    started();
-    let handle = &handle;
-    lambda_runtime::run(service_fn(async |event| {
-        let answer = handle(event).await;
-        flush();
-        answer
-    }))
-    .await
-}
-
-/// Logs how long the start took, once, at the level DEBUG.
-pub(crate) fn started() {
-    if let Some(started) = STARTED.get() {
-        tracing::debug!(took_us = started.elapsed().as_micros() as u64, "started");
-    }
 }
 
 /// Writes the metrics of this invocation.

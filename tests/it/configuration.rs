@@ -117,3 +117,14 @@ async fn a_malformed_variable_is_named_and_its_value_is_not_shown() {
         assert!(value.len() < 2 || !said.contains(value), "{function}: {said}");
     }
 }
+
+#[tokio::test]
+async fn at_the_level_debug_each_function_logs_the_spans_of_its_own_start() {
+    for function in &FUNCTIONS {
+        for (level, is_logged) in [("INFO", false), ("DEBUG", true)] {
+            let said = stops_with(function.name, &BTreeMap::from([("AWS_LAMBDA_LOG_LEVEL", level)])).await;
+            let logged = said.contains(r#""span":{"name":"configuration"}"#);
+            assert_eq!(logged, is_logged, "{} at {level}: {said}", function.name);
+        }
+    }
+}

@@ -22,10 +22,10 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::aws;
 use shared::clock::UnixTime;
-use shared::config::ExactUrl;
-use shared::queue::{EventQueue, QueuedEvent};
+use shared::queue::{EventQueue, QueueDepth, QueuedEvent};
 use shared::secrets::rotation::{Rotation, Stage};
 use shared::secrets::{Replaced, SecretContent, SecretsManager};
+use shared::url::VerbatimUrl;
 use simulation::faults::Faults;
 use simulation::journal::Journal;
 use simulation::server::Server;
@@ -112,6 +112,7 @@ on_both_clouds! {
     a_deleted_message_lets_the_next_of_its_group_through
     ids_that_sqs_would_refuse_are_hashed_and_taken
     a_queue_that_does_not_exist_is_an_error
+    a_queue_counts_what_is_visible_and_what_is_in_flight
     an_item_is_put_once_and_whoever_comes_later_is_shown_it
     an_item_that_has_expired_makes_way
     an_item_is_updated_while_it_is_as_it_was_read
@@ -232,7 +233,7 @@ impl Queue {
             .await
             .expect("it can be created");
         let url = created.queue_url.unwrap();
-        let ours = EventQueue::new(config, &ExactUrl::parse(&url).unwrap());
+        let ours = EventQueue::new(config, &VerbatimUrl::parse(&url).unwrap());
         Self { client, url, ours }
     }
 
@@ -336,10 +337,23 @@ async fn ids_that_sqs_would_refuse_are_hashed_and_taken(config: &SdkConfig) {
 async fn a_queue_that_does_not_exist_is_an_error(config: &SdkConfig) {
     let mut queue = Queue::create(config).await;
     let url = queue.url.replace("a-queue", "no-such-queue");
-    queue.ours = EventQueue::new(config, &ExactUrl::parse(&url).unwrap());
+    queue.ours = EventQueue::new(config, &VerbatimUrl::parse(&url).unwrap());
     let event = QueuedEvent { body: "x".into(), content_type: None, headers: [].into(), received_at: UnixTime::now() };
     let error = queue.ours.send(&event, "g", "1").await.unwrap_err().to_string();
     assert!(error.contains("QueueDoesNotExist") || error.contains("NonExistentQueue"), "{error}");
+}
+
+async fn a_queue_counts_what_is_visible_and_what_is_in_flight(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    let depth = async |url: &str| QueueDepth::read(config, &VerbatimUrl::parse(url).unwrap()).await;
+    assert_eq!(depth(&queue.url).await, Ok(Some(QueueDepth { visible: 0, in_flight: 0 })));
+    queue.send("one", "a", "1").await;
+    queue.send("two", "b", "2").await;
+    assert_eq!(depth(&queue.url).await, Ok(Some(QueueDepth { visible: 2, in_flight: 0 })));
+    assert_eq!(queue.receive().await.len(), 2);
+    queue.send("three", "c", "3").await;
+    assert_eq!(depth(&queue.url).await, Ok(Some(QueueDepth { visible: 1, in_flight: 2 })));
+    assert_eq!(depth(&queue.url.replace("a-queue", "no-such-queue")).await, Ok(None));
 }
 
 /// The table of idempotency keys, and the expressions that converse uses on it.

@@ -16,6 +16,7 @@ mod documentation;
 mod edits_at_8x8;
 mod http_events;
 mod issue_token;
+mod layers;
 mod real_runtime;
 mod receive_message;
 mod recording;

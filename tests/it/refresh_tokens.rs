@@ -11,9 +11,9 @@ use sandbox::deployment::{BOT_SECRET, BOT_TOKEN_SECRET, CONTACT_CENTER_SECRET, C
 use serde_json::{Value, json};
 use shared::bot_platform::BotTokenEndpoint;
 use shared::clock::UnixTime;
-use shared::config::Endpoint;
 use shared::oauth::{Refresh, Refresher, TokenStore};
 use shared::secrets::SecretsManager;
+use shared::url::BaseUrl;
 use simulation::faults::When;
 
 use crate::conformance::sdk_config;
@@ -178,7 +178,7 @@ async fn two_refreshers_at_once_end_with_one_winner_and_a_token_that_works() {
     let versions = stack.cloud.secrets.versions(BOT_TOKEN_SECRET);
     let address = |name: &str| &stack.addresses.iter().find(|(part, _)| *part == name).unwrap().1;
     let secrets = SecretsManager::new(&sdk_config(address("AWS")));
-    let endpoint = Endpoint::parse(address("bot platform")).unwrap();
+    let endpoint = BaseUrl::parse(address("bot platform")).unwrap();
     let refresher = || {
         let credentials = secrets.secret(BOT_SECRET.to_owned()).into();
         let bot = BotTokenEndpoint::new(shared::http::client().unwrap(), &endpoint, credentials);

@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
 use serde_json::Value;
 use shared::clock::UnixTime;
-use shared::config::Endpoint;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature::{SignatureError, verify};
+use shared::url::BaseUrl;
 use simulation::faults::Faults;
 use simulation::journal::Journal;
 use simulation::server::Server;
@@ -40,7 +40,7 @@ impl Peers {
         let journal = Arc::new(Journal::new(false));
         let start = ContactCenter::start(settings.clone(), Arc::new(Faults::default()), journal);
         let (contact_center, server) = runtime.block_on(start);
-        let endpoint = Endpoint::parse(&ContactCenter::endpoint(&settings, &server.url())).unwrap();
+        let endpoint = BaseUrl::parse(&ContactCenter::endpoint(&settings, &server.url())).unwrap();
         let keys = PublicKeys::new(shared::http::client().unwrap(), endpoint);
         Self { runtime, contact_center, keys, _server: server }
     }
@@ -187,7 +187,7 @@ async fn the_documented_signature_is_good_for_its_body_and_no_other() {
         .collect();
     let body = vector["body"].as_str().unwrap().as_bytes();
     assert_eq!(vector["checksum"], crc32fast::hash(body));
-    let endpoint = Endpoint::parse(&key_endpoint(vector["key"].to_string())).unwrap();
+    let endpoint = BaseUrl::parse(&key_endpoint(vector["key"].to_string())).unwrap();
     let keys = PublicKeys::new(shared::http::client().unwrap(), endpoint);
     let now = UnixTime::from_millis(vector["headers"]["x-8x8-transmission-time"].as_str().unwrap().parse().unwrap());
     assert_eq!(verify(&keys, &headers, body, now).await, Ok(()));

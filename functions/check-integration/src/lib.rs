@@ -11,11 +11,16 @@ mod report;
 
 use aws_config::SdkConfig;
 use shared::aws::{self, Transport};
-use shared::config::{
-    BotPlatformConfig, CallbackAuthentication, ConfigError, ContactCenterAuthentication, ContactCenterConfig,
-    Environment, ExactUrl,
+use shared::bot_platform::BotPlatformConfig;
+use shared::caller::caller_secret_id;
+use shared::contact_center::config::{
+    ContactCenterAuthentication, ContactCenterConfig, channel_secret_id, credentials_secret_id,
 };
+use shared::environment::{ConfigError, Environment};
 use shared::http::client;
+use shared::integration::integration_name;
+use shared::queue::{dead_letter_queue_url, event_queue_url};
+use shared::url::VerbatimUrl;
 
 use crate::evidence::Evidence;
 pub use crate::report::Report;
@@ -28,12 +33,13 @@ pub struct Config {
     authentication: ContactCenterAuthentication,
     credentials_id: String,
     bot: BotPlatformConfig,
-    callback_url: ExactUrl,
-    callback_authentication: CallbackAuthentication,
+    callback_url: VerbatimUrl,
+    /// Whether a load balancer has to add a caller's headers to each event.
+    has_load_balancer: bool,
     caller_secret_id: String,
     channel_secret_id: String,
-    queue_url: ExactUrl,
-    dead_letter_queue_url: ExactUrl,
+    queue_url: VerbatimUrl,
+    dead_letter_queue_url: VerbatimUrl,
     receive_message_log_group: String,
     deliver_message_log_group: String,
 }
@@ -44,21 +50,23 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        let callback_authentication = environment.optional("CALLBACK_AUTHENTICATION");
         Ok(Self {
-            integration_name: environment.integration_name()?,
-            contact_center: environment.contact_center()?,
-            authentication: environment.contact_center_authentication()?,
-            credentials_id: environment.contact_center_secret_id()?,
-            bot: environment.bot_platform()?,
-            callback_url: environment.callback_url()?,
-            callback_authentication: environment.callback_authentication()?,
-            caller_secret_id: environment.caller_secret_id()?,
-            channel_secret_id: environment.channel_secret_id()?,
-            queue_url: environment.event_queue_url()?,
-            dead_letter_queue_url: environment.dead_letter_queue_url()?,
-            receive_message_log_group: environment.receive_message_log_group()?,
-            deliver_message_log_group: environment.deliver_message_log_group()?,
+            integration_name: integration_name(environment)?,
+            contact_center: ContactCenterConfig::from_environment(environment)?,
+            authentication: ContactCenterAuthentication::from_environment(environment)?,
+            credentials_id: credentials_secret_id(environment)?,
+            bot: BotPlatformConfig::from_environment(environment)?,
+            callback_url: environment.verbatim_url("CALLBACK_URL")?,
+            // receive-message checks the value.
+            has_load_balancer: callback_authentication.is_some_and(|mode| mode != "signature"),
+            caller_secret_id: caller_secret_id(environment)?,
+            channel_secret_id: channel_secret_id(environment)?,
+            queue_url: event_queue_url(environment)?,
+            dead_letter_queue_url: dead_letter_queue_url(environment)?,
+            receive_message_log_group: environment.required("RECEIVE_MESSAGE_LOG_GROUP")?,
+            deliver_message_log_group: environment.required("DELIVER_MESSAGE_LOG_GROUP")?,
         })
     }
 }

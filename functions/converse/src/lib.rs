@@ -32,13 +32,16 @@ use http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::Value;
 use shared::aws::{self, Transport};
-use shared::caller::Callers;
+use shared::caller::{Callers, CallersConfig};
 use shared::clock::UnixTime;
-use shared::config::{CallersConfig, ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment};
 use shared::contact_center::authentication::Authenticator;
 use shared::contact_center::client::{self, ContactCenter};
+use shared::contact_center::config::{
+    ContactCenterAuthentication, ContactCenterConfig, channel_secret_id, credentials_secret_id,
+};
 use shared::contact_center::saved::{Registration, SavedChannel};
 use shared::digest::sha256_hex;
+use shared::environment::{ConfigError, Environment};
 use shared::http::{client, warm_up};
 use shared::secrets::{Secret, SecretsManager};
 use tokio::time::timeout;
@@ -52,7 +55,7 @@ use crate::idempotency::{IdempotencyStore, Key, KeyedRequest, Once};
 use crate::json::{Object, text_of};
 use crate::response::{ENDED, respond};
 use crate::routes::{Call, Operation, Route};
-use crate::table::Table;
+use crate::table::{Table, table_name};
 use crate::upstream::Upstream;
 
 /// What is left of the function's time-out when 8x8's response is there at the latest: for one write to the table
@@ -79,14 +82,14 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            contact_center: environment.contact_center()?,
-            authentication: environment.contact_center_authentication()?,
-            credentials_secret_id: environment.contact_center_secret_id()?,
-            channel_secret_id: environment.channel_secret_id()?,
-            callers: environment.callers()?,
-            idempotency_table: environment.idempotency_table()?,
+            contact_center: ContactCenterConfig::from_environment(environment)?,
+            authentication: ContactCenterAuthentication::from_environment(environment)?,
+            credentials_secret_id: credentials_secret_id(environment)?,
+            channel_secret_id: channel_secret_id(environment)?,
+            callers: CallersConfig::from_environment(environment)?,
+            idempotency_table: table_name(environment)?,
         })
     }
 }

@@ -1,12 +1,12 @@
 //! The cold start of converse.
 
 use converse::{Config, Converse};
-use shared::config::Environment;
-use shared::{http_api, telemetry};
+use shared::environment::Environment;
+use shared::{http_api, runtime};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    telemetry::init();
-    let function = Converse::start(Config::read(&Environment::of_process())?).await?;
+    runtime::start(env!("CARGO_CRATE_NAME"));
+    let function = Converse::start(Config::from_environment(&Environment::of_process())?).await?;
     http_api::run(|request| function.handle(request)).await
 }

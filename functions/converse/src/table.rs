@@ -14,6 +14,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use shared::aws::failure;
 use shared::clock::UnixTime;
+use shared::environment::{ConfigError, Environment};
 use tokio::time::sleep;
 
 /// Tries of a write that meets another one. A bot may send a burst of messages in one conversation; with the delays this is
@@ -50,6 +51,14 @@ pub(crate) enum Put {
     Stored,
     /// There is an item that the condition forbids to replace: this one.
     Exists(Item),
+}
+
+/// `IDEMPOTENCY_TABLE`: the table's name.
+///
+/// # Errors
+/// It is missing.
+pub(crate) fn table_name(environment: &Environment<'_>) -> Result<String, ConfigError> {
+    environment.required("IDEMPOTENCY_TABLE")
 }
 
 impl Table {

@@ -15,13 +15,16 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use shared::aws::{self, Transport};
-use shared::bot_platform::{BotPlatform, DELIVERY_TIMEOUT, DeliveryOutcome};
+use shared::bot_platform::{BotPlatform, BotPlatformConfig, DELIVERY_TIMEOUT, DeliveryOutcome};
 use shared::clock::UnixTime;
-use shared::config::{BotPlatformConfig, ConfigError, Environment, ExactUrl};
+use shared::environment::{ConfigError, Environment};
 use shared::http::client;
-use shared::queue::{DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent};
+use shared::queue::{
+    DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent, dead_letter_queue_url, event_queue_url,
+};
 use shared::secrets::SecretsManager;
 use shared::telemetry;
+use shared::url::VerbatimUrl;
 
 /// Pauses before the second and the third try: what a restarting process or a full connection pool needs.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
@@ -41,8 +44,8 @@ const WAIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Durati
 #[derive(Debug)]
 pub struct Config {
     bot: BotPlatformConfig,
-    queue_url: ExactUrl,
-    dead_letter_queue_url: ExactUrl,
+    queue_url: VerbatimUrl,
+    dead_letter_queue_url: VerbatimUrl,
 }
 
 impl Config {
@@ -51,11 +54,11 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            bot: environment.bot_platform()?,
-            queue_url: environment.event_queue_url()?,
-            dead_letter_queue_url: environment.dead_letter_queue_url()?,
+            bot: BotPlatformConfig::from_environment(environment)?,
+            queue_url: event_queue_url(environment)?,
+            dead_letter_queue_url: dead_letter_queue_url(environment)?,
         })
     }
 }

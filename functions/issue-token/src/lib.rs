@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use lambda_http::{Body, Request, Response};
 use shared::aws::{self, Transport};
-use shared::caller::{CallerError, Callers, IssuedTokens};
+use shared::caller::{CallerError, Callers, CallersConfig, IssuedTokens, refresh_token_lifetime};
 use shared::clock::UnixTime;
-use shared::config::{CallersConfig, ConfigError, Environment};
+use shared::environment::{ConfigError, Environment};
 use shared::secrets::SecretsManager;
 
 use crate::grant::{Grant, TokenRequest};
@@ -20,7 +20,7 @@ use crate::response::{Error, into_response};
 #[derive(Debug)]
 pub struct Config {
     callers: CallersConfig,
-    refresh_life: Duration,
+    refresh_token_lifetime: Duration,
 }
 
 impl Config {
@@ -29,8 +29,11 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { callers: environment.callers()?, refresh_life: environment.refresh_token_life()? })
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            callers: CallersConfig::from_environment(environment)?,
+            refresh_token_lifetime: refresh_token_lifetime(environment)?,
+        })
     }
 }
 
@@ -38,7 +41,7 @@ impl Config {
 #[derive(Debug)]
 pub struct IssueToken {
     callers: Callers,
-    refresh_life: Duration,
+    refresh_token_lifetime: Duration,
 }
 
 impl IssueToken {
@@ -50,7 +53,7 @@ impl IssueToken {
         let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
         let callers = Callers::new(config.callers, &secrets);
         callers.warm_up(UnixTime::now()).await;
-        Ok(Self { callers, refresh_life: config.refresh_life })
+        Ok(Self { callers, refresh_token_lifetime: config.refresh_token_lifetime })
     }
 
     /// Responds to one request.
@@ -64,10 +67,10 @@ impl IssueToken {
         self.callers.check_client(client_id, now).await.map_err(|error| Error::of(error, Error::InvalidClient))?;
         let issued = match grant {
             Grant::Password { username, password } => {
-                self.callers.issue_for_password(client_id, username, password, self.refresh_life, now).await
+                self.callers.issue_for_password(client_id, username, password, self.refresh_token_lifetime, now).await
             }
             Grant::RefreshToken(refresh_token) => {
-                self.callers.issue_for_refresh_token(client_id, refresh_token, self.refresh_life, now).await
+                self.callers.issue_for_refresh_token(client_id, refresh_token, self.refresh_token_lifetime, now).await
             }
         };
         let issued = issued.map_err(|error: CallerError| Error::of(error, Error::InvalidGrant))?;

@@ -1,12 +1,44 @@
 //! Who sent a request? 8x8, by its signature; a caller of ours, by two headers; or both, as `CALLBACK_AUTHENTICATION` asks.
 
 use http::HeaderMap;
-use shared::caller::Callers;
+use shared::caller::{Callers, CallersConfig};
 use shared::clock::UnixTime;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature;
+use shared::environment::{ConfigError, Environment};
 
 use crate::answer::Refusal;
+
+/// How an event proves that it is 8x8's.
+#[derive(Debug)]
+pub(crate) enum CallbackAuthentication {
+    /// By 8x8's own signature.
+    Signature,
+    /// By the two headers that a load balancer of 8x8's adds.
+    Headers(CallersConfig),
+    /// By one of them.
+    Either(CallersConfig),
+    /// By both.
+    Both(CallersConfig),
+}
+
+impl CallbackAuthentication {
+    /// Reads `CALLBACK_AUTHENTICATION` (`signature` unless it is set), and those who may call us, where headers count.
+    ///
+    /// # Errors
+    /// A variable is missing or malformed.
+    pub(crate) fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        let name = "CALLBACK_AUTHENTICATION";
+        let callers = || CallersConfig::from_environment(environment);
+        match environment.optional(name).as_deref() {
+            None | Some("signature") => Ok(Self::Signature),
+            Some("headers") => callers().map(Self::Headers),
+            Some("either") => callers().map(Self::Either),
+            Some("both") => callers().map(Self::Both),
+            Some(_) => Err(ConfigError::Malformed { name, expected: "signature, headers, either or both" }),
+        }
+    }
+}
 
 /// What has to be proven.
 #[derive(Debug)]

@@ -14,17 +14,19 @@ use lambda_http::{Body, Request, Response};
 use shared::aws::{self, Transport};
 use shared::caller::Callers;
 use shared::clock::UnixTime;
-use shared::config::{CallbackAuthentication, ConfigError, ContactCenterConfig, Environment, ExactUrl};
+use shared::contact_center::config::ContactCenterConfig;
 use shared::contact_center::event::Event;
 use shared::contact_center::keys::PublicKeys;
 use shared::digest::sha256_hex;
+use shared::environment::{ConfigError, Environment};
 use shared::http::client;
-use shared::queue::{EventQueue, QueuedEvent};
+use shared::queue::{EventQueue, QueuedEvent, event_queue_url};
 use shared::secrets::SecretsManager;
 use shared::telemetry;
+use shared::url::VerbatimUrl;
 
 use crate::answer::{Refusal, answer};
-use crate::authentication::{Authentication, Proof};
+use crate::authentication::{Authentication, CallbackAuthentication, Proof};
 
 /// The largest body that is taken, in bytes: in base64 it is two thirds of what fits into a queue message.
 const BODY_LIMIT: usize = 512 * 1024;
@@ -37,7 +39,7 @@ const NO_CONVERSATION: &str = "no-conversation";
 pub struct Config {
     contact_center: ContactCenterConfig,
     authentication: CallbackAuthentication,
-    queue_url: ExactUrl,
+    queue_url: VerbatimUrl,
 }
 
 impl Config {
@@ -46,11 +48,11 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            contact_center: environment.contact_center()?,
-            authentication: environment.callback_authentication()?,
-            queue_url: environment.event_queue_url()?,
+            contact_center: ContactCenterConfig::from_environment(environment)?,
+            authentication: CallbackAuthentication::from_environment(environment)?,
+            queue_url: event_queue_url(environment)?,
         })
     }
 }

@@ -4,12 +4,11 @@
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use shared::aws::{self, Transport};
-use shared::bot_platform::BotTokenEndpoint;
+use shared::bot_platform::{BotPlatformConfig, BotTokenEndpoint};
 use shared::clock::UnixTime;
-use shared::config::{
-    BotPlatformConfig, ConfigError, ContactCenterAuthentication, ContactCenterTokenConfig, Environment,
-};
 use shared::contact_center::authentication::ContactCenterTokenEndpoint;
+use shared::contact_center::config::{ContactCenterAuthentication, ContactCenterTokenConfig, credentials_secret_id};
+use shared::environment::{ConfigError, Environment};
 use shared::http::client;
 use shared::oauth::{Refresh, Refresher, TokenEndpoint, TokenError, TokenStore};
 use shared::secrets::SecretsManager;
@@ -34,14 +33,14 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
-        let contact_center = match environment.contact_center_authentication()? {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        let contact_center = match ContactCenterAuthentication::from_environment(environment)? {
             ContactCenterAuthentication::ApiKey => None,
             ContactCenterAuthentication::Token(config) => {
-                Some(ContactCenterToken { config, credentials_id: environment.contact_center_secret_id()? })
+                Some(ContactCenterToken { config, credentials_id: credentials_secret_id(environment)? })
             }
         };
-        Ok(Self { bot: environment.bot_platform()?, contact_center })
+        Ok(Self { bot: BotPlatformConfig::from_environment(environment)?, contact_center })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use lambda_runtime::LambdaEvent;
 use refresh_tokens::{Config, RefreshTokens};
-use shared::config::Environment;
-use shared::telemetry;
+use shared::environment::Environment;
+use shared::runtime;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    telemetry::init();
-    let function = RefreshTokens::start(Config::read(&Environment::of_process())?).await?;
+    runtime::start(env!("CARGO_CRATE_NAME"));
+    let function = RefreshTokens::start(Config::from_environment(&Environment::of_process())?).await?;
     // The schedule's event says nothing that matters here.
-    telemetry::run(async |_: LambdaEvent<serde::de::IgnoredAny>| function.handle().await).await
+    runtime::run(async |_: LambdaEvent<serde::de::IgnoredAny>| function.handle().await).await
 }

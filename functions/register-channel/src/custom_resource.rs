@@ -12,9 +12,9 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::clock::UnixTime;
-use shared::config::ExactUrl;
 use shared::contact_center::saved::SavedChannel;
 use shared::http::failure;
+use shared::url::VerbatimUrl;
 
 use crate::operation::{AdoptionParams, Operation, RegistrationParams, given};
 use crate::{Error, Misconfigured, RegisterChannel};
@@ -162,7 +162,7 @@ impl CustomResource {
         let changed = wanted("CallbackUrl") != text(&self.old_resource_properties, "CallbackUrl");
         let callback_url = wanted("CallbackUrl").filter(|_| changed);
         if let Some(url) = &callback_url {
-            let url = ExactUrl::parse(url).ok_or(Error::BadCallbackUrl)?;
+            let url = VerbatimUrl::parse(url).ok_or(Error::BadCallbackUrl)?;
             probe(function.client(), &url, time.saturating_sub(REGISTRATION_TIME).min(PROBE_PATIENCE)).await;
         }
         // Also when one channel gives way to another.
@@ -240,7 +240,7 @@ impl CustomResource {
     }
 
     async fn send(&self, client: &reqwest::Client, response: &Value) -> Result<(), Error> {
-        let url = ExactUrl::parse(&self.response_url);
+        let url = VerbatimUrl::parse(&self.response_url);
         let url = url.ok_or_else(|| Error::Unanswered("its ResponseURL is no https URL".to_owned()))?.url();
         let mut pauses = PAUSES.into_iter();
         loop {
@@ -292,7 +292,7 @@ impl RegisterChannel {
 
 /// Waits until `url` answers 200. 8x8 asks it before it registers a webhook, and refuses the webhook if there is no answer.
 /// It is no error if `patience` runs out: 8x8 may reach what this function does not.
-async fn probe(client: &reqwest::Client, url: &ExactUrl, patience: Duration) {
+async fn probe(client: &reqwest::Client, url: &VerbatimUrl, patience: Duration) {
     let probes = async {
         loop {
             let request = client.post(url.url()).header(CONTENT_TYPE, "application/json").timeout(PROBE_TIMEOUT);

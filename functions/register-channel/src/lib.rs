@@ -11,12 +11,17 @@ use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
 use shared::aws::{self, Transport};
 use shared::clock::UnixTime;
-use shared::config::{ConfigError, ContactCenterAuthentication, ContactCenterConfig, Environment, ExactUrl};
 use shared::contact_center::authentication::Authenticator;
 use shared::contact_center::client::{ContactCenter, ContactCenterError};
+use shared::contact_center::config::{
+    ContactCenterAuthentication, ContactCenterConfig, channel_secret_id, credentials_secret_id,
+};
 use shared::contact_center::saved::SavedChannel;
+use shared::environment::{ConfigError, Environment};
 use shared::http::client;
+use shared::integration::integration_name;
 use shared::secrets::{Secret, SecretError, SecretsManager};
+use shared::url::VerbatimUrl;
 
 use crate::custom_resource::CustomResource;
 use crate::operation::Operation;
@@ -25,7 +30,7 @@ use crate::operation::Operation;
 #[derive(Debug)]
 pub struct Config {
     integration_name: String,
-    callback_url: ExactUrl,
+    callback_url: VerbatimUrl,
     contact_center: ContactCenterConfig,
     authentication: ContactCenterAuthentication,
     credentials_id: String,
@@ -38,14 +43,15 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
-            integration_name: environment.integration_name()?,
-            callback_url: environment.callback_url()?,
-            contact_center: environment.contact_center()?,
-            authentication: environment.contact_center_authentication()?,
-            credentials_id: environment.contact_center_secret_id()?,
-            channel_secret_id: environment.channel_secret_id()?,
+            integration_name: integration_name(environment)?,
+            // Compared with what 8x8 has saved, character by character.
+            callback_url: environment.verbatim_url("CALLBACK_URL")?,
+            contact_center: ContactCenterConfig::from_environment(environment)?,
+            authentication: ContactCenterAuthentication::from_environment(environment)?,
+            credentials_id: credentials_secret_id(environment)?,
+            channel_secret_id: channel_secret_id(environment)?,
         })
     }
 }
@@ -169,7 +175,7 @@ impl Misconfigured {
     pub async fn start(error: ConfigError, environment: &Environment<'_>) -> Result<Self, lambda_runtime::Error> {
         let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
         // If this variable is missing too, it is not known whether something is registered.
-        let saved = environment.channel_secret_id().ok().map(|id| secrets.secret(id));
+        let saved = channel_secret_id(environment).ok().map(|id| secrets.secret(id));
         Ok(Self { error, client: client()?, saved })
     }
 

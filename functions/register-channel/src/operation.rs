@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use shared::clock::UnixTime;
-use shared::config::ExactUrl;
 use shared::contact_center::saved::{Registration, SavedChannel};
 use shared::secrets::{Replaced, Version};
 use shared::telemetry;
+use shared::url::VerbatimUrl;
 
 use crate::{Error, RegisterChannel};
 
@@ -116,7 +116,7 @@ pub(crate) fn given(text: String) -> Option<String> {
 }
 
 pub(crate) fn checked(callback_url: String) -> Result<String, Error> {
-    ExactUrl::parse(&callback_url).map(|_| callback_url).ok_or(Error::BadCallbackUrl)
+    VerbatimUrl::parse(&callback_url).map(|_| callback_url).ok_or(Error::BadCallbackUrl)
 }
 
 /// The host of a URL of somebody else: a path or a query may hold a secret.

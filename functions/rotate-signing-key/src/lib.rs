@@ -7,9 +7,9 @@ use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde_json::Value;
 use shared::aws::{self, Transport};
-use shared::caller::{CallerContent, GRACE};
+use shared::caller::{CallerContent, GRACE, caller_secret_id, refresh_token_lifetime};
 use shared::clock::UnixTime;
-use shared::config::{ConfigError, Environment};
+use shared::environment::{ConfigError, Environment};
 use shared::secrets::rotation::{Rotation, Stage};
 use shared::secrets::{History, Replaced, Secret, SecretError, SecretsManager};
 
@@ -17,7 +17,7 @@ use shared::secrets::{History, Replaced, Secret, SecretError, SecretsManager};
 #[derive(Debug)]
 pub struct Config {
     secret_id: String,
-    refresh_life: Duration,
+    refresh_token_lifetime: Duration,
 }
 
 impl Config {
@@ -26,8 +26,11 @@ impl Config {
     /// # Errors
     /// A variable that is missing or malformed.
     #[tracing::instrument(level = "debug", name = "configuration", skip_all)]
-    pub fn read(environment: &Environment<'_>) -> Result<Self, ConfigError> {
-        Ok(Self { secret_id: environment.caller_secret_id()?, refresh_life: environment.refresh_token_life()? })
+    pub fn from_environment(environment: &Environment<'_>) -> Result<Self, ConfigError> {
+        Ok(Self {
+            secret_id: caller_secret_id(environment)?,
+            refresh_token_lifetime: refresh_token_lifetime(environment)?,
+        })
     }
 }
 
@@ -35,7 +38,7 @@ impl Config {
 #[derive(Debug)]
 pub struct RotateSigningKey {
     secret: Secret<CallerContent>,
-    refresh_life: Duration,
+    refresh_token_lifetime: Duration,
 }
 
 /// Secrets Manager's event.
@@ -84,7 +87,7 @@ impl RotateSigningKey {
     /// An HTTP client that cannot be built.
     pub async fn start(config: Config) -> Result<Self, lambda_runtime::Error> {
         let secrets = SecretsManager::new(&aws::sdk_config(&Transport::new()?).await);
-        Ok(Self { secret: secrets.secret(config.secret_id), refresh_life: config.refresh_life })
+        Ok(Self { secret: secrets.secret(config.secret_id), refresh_token_lifetime: config.refresh_token_lifetime })
     }
 
     /// Takes one step.
@@ -119,7 +122,8 @@ impl RotateSigningKey {
             return Ok(());
         }
         let History { current, past } = self.secret.read_history(GRACE, now).await?;
-        let rotated = current.rotated(&past, None, self.refresh_life, now).map_err(|_| Error::NoRandomNumber)?;
+        let rotated =
+            current.rotated(&past, None, self.refresh_token_lifetime, now).map_err(|_| Error::NoRandomNumber)?;
         Ok(rotation.make(&rotated).await?)
     }
 
@@ -140,7 +144,7 @@ impl RotateSigningKey {
         if pending.is_rotated_from(&current.id) {
             rotation.finish(&current).await?;
         } else if !pending.has_signing_key_of(&current.content) {
-            let rotated = current.rotated(&past, pending.signing_key(), self.refresh_life, now);
+            let rotated = current.rotated(&past, pending.signing_key(), self.refresh_token_lifetime, now);
             match self.secret.replace(&current, rotated.map_err(|_| Error::NoRandomNumber)?).await? {
                 Replaced::Stored => {}
                 Replaced::Superseded => return Err(Error::Edited),

@@ -2,12 +2,12 @@
 
 use lambda_runtime::LambdaEvent;
 use rotate_signing_key::{Config, RotateSigningKey};
-use shared::config::Environment;
-use shared::telemetry;
+use shared::environment::Environment;
+use shared::runtime;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    telemetry::init();
-    let function = RotateSigningKey::start(Config::read(&Environment::of_process())?).await?;
-    telemetry::run(async |event: LambdaEvent<_>| function.handle(&event.payload).await).await
+    runtime::start(env!("CARGO_CRATE_NAME"));
+    let function = RotateSigningKey::start(Config::from_environment(&Environment::of_process())?).await?;
+    runtime::run(async |event: LambdaEvent<_>| function.handle(&event.payload).await).await
 }

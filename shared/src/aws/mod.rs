@@ -3,7 +3,6 @@
 //! An operation's future has 15 KB. Where it is awaited in place, every future around it is as large, and is copied as it is
 //! moved: so it is put on the heap (`Box::pin`) where events pass, which took 34,000 instructions off each.
 
-mod signature;
 mod transport;
 
 use std::time::Duration;
@@ -14,7 +13,6 @@ use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProt
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::timeout::TimeoutConfig;
 
-pub(crate) use signature::KeptKeySigner;
 pub use transport::Transport;
 
 /// Secrets Manager and SQS answer in tens of milliseconds. Two seconds are far above that and let the SDK's standard

@@ -1,5 +1,6 @@
 //! All of the bot's side: an Aisera tenant, or any bot behind an endpoint that has the same two calls.
 
+mod config;
 mod forbidden;
 mod probe;
 mod token_endpoint;
@@ -14,12 +15,12 @@ use url::Url;
 
 use self::forbidden::{Cause, ForbiddenEvents};
 use crate::clock::UnixTime;
-use crate::config::BotPlatformConfig;
 use crate::http::{failure, read_body, retry_after, sensitive_header, warm_up};
 use crate::oauth::{Authorizer, Token, TokenStore};
 use crate::queue::QueuedEvent;
 use crate::secrets::{Secret, SecretError, SecretsManager};
 
+pub use config::BotPlatformConfig;
 pub use probe::{Probe, probe};
 pub use token_endpoint::{BotCredentials, BotTokenEndpoint};
 

@@ -8,10 +8,10 @@ use secrecy::ExposeSecret;
 
 use super::token_endpoint::BotCredentials;
 use crate::clock::UnixTime;
-use crate::config::Endpoint;
 use crate::contact_center::event::WEB_HOOK_VERIFY;
 use crate::http::{failure, sensitive_header};
 use crate::oauth::Token;
+use crate::url::BaseUrl;
 
 /// What a bot platform answered to a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Probe {
 /// Why there is no answer within `timeout`; or that app token or token have characters that no header can carry.
 pub async fn probe(
     client: &reqwest::Client,
-    endpoint: &Endpoint,
+    endpoint: &BaseUrl,
     credentials: &BotCredentials,
     token: &Token,
     timeout: Duration,

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::clock::UnixTime;
-use crate::config::Endpoint;
 use crate::oauth::{GrantError, Token, TokenEndpoint, request_token};
 use crate::secrets::{Secret, SecretContent, Version};
+use crate::url::BaseUrl;
 
 /// Our credentials at the bot platform.
 #[derive(Debug, Deserialize)]
@@ -43,7 +43,7 @@ pub struct BotTokenEndpoint {
 
 impl BotTokenEndpoint {
     /// The token endpoint of the bot platform at `endpoint`.
-    pub fn new(client: reqwest::Client, endpoint: &Endpoint, credentials: Arc<Secret<BotCredentials>>) -> Self {
+    pub fn new(client: reqwest::Client, endpoint: &BaseUrl, credentials: Arc<Secret<BotCredentials>>) -> Self {
         Self { client, url: endpoint.join(["tenant-users", "oauth2", "token"]), credentials }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Except for what `not_before` in the secret revokes.
 
+mod config;
 mod content;
 mod token;
 
@@ -25,8 +26,8 @@ use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
 use crate::clock::UnixTime;
-use crate::config::CallersConfig;
 use crate::secrets::{History, KEPT_FOR, Kept, PastVersion, Secret, SecretError, SecretsManager, Version};
+pub use config::{CallersConfig, caller_secret_id, refresh_token_lifetime};
 pub use content::CallerContent;
 use content::Login;
 pub use token::{ACCESS_LIFE, IssuedTokens};

@@ -10,8 +10,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+use super::config::{ContactCenterAuthentication, ContactCenterGrant, ContactCenterTokenConfig};
 use crate::clock::UnixTime;
-use crate::config::{ContactCenterAuthentication, ContactCenterGrant, ContactCenterTokenConfig};
 use crate::http::sensitive_header;
 use crate::oauth::{Authorizer, GrantError, Token, TokenEndpoint, TokenError, TokenStore, request_token};
 use crate::secrets::{Secret, SecretContent, SecretError, SecretsManager, Version};

@@ -9,9 +9,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::authentication::Authenticator;
+use super::config::{ContactCenterApi, ContactCenterConfig};
 use super::problem::Problem;
 use crate::clock::UnixTime;
-use crate::config::{ContactCenterApi, ContactCenterConfig};
 use crate::http::{BodyError, failure, never_sent, read_body};
 use crate::oauth::{GrantError, TokenError};
 

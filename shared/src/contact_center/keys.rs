@@ -12,8 +12,8 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::clock::UnixTime;
-use crate::config::Endpoint;
 use crate::http::{failure, read_body, warm_up};
+use crate::url::BaseUrl;
 
 /// How long a key is used without asking again: so long does it take until a key that 8x8 withdraws is refused.
 const KEY_KEPT_FOR: Duration = Duration::from_secs(3600);
@@ -56,7 +56,7 @@ pub enum KeyError {
 #[derive(Debug)]
 pub struct PublicKeys {
     client: reqwest::Client,
-    endpoint: Endpoint,
+    endpoint: BaseUrl,
     /// Held while a key is fetched: requests for keys go out one at a time, and who waits finds the answer here.
     known: Mutex<HashMap<KeyId, Known>>,
 }
@@ -76,7 +76,7 @@ impl Known {
 
 impl PublicKeys {
     /// Keys that lie at `{endpoint}/jwk/{kid}/public`.
-    pub fn new(client: reqwest::Client, endpoint: Endpoint) -> Self {
+    pub fn new(client: reqwest::Client, endpoint: BaseUrl) -> Self {
         Self { client, endpoint, known: Mutex::default() }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod authentication;
 pub mod client;
+pub mod config;
 pub mod drift;
 pub mod event;
 pub mod keys;

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::client::{ContactCenter, ContactCenterError, found};
-use crate::config::ContactCenterApi;
+use super::config::ContactCenterApi;
 
 /// As many as fit on a page of a few dozen kilobytes.
 const PAGE_SIZE: usize = 100;

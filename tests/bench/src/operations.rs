@@ -16,14 +16,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::json;
-use shared::caller::Callers;
+use shared::caller::{Callers, CallersConfig};
 use shared::clock::UnixTime;
-use shared::config::{CallersConfig, Endpoint};
 use shared::contact_center::event::Event;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature;
 use shared::queue::QueuedEvent;
 use shared::secrets::SecretsManager;
+use shared::url::BaseUrl;
 use simulation::server::Server;
 
 /// One of every type that 8x8 documents: Chat Gateway v1.0 and `WEB_HOOK_VERIFY`, then Chat API v2.0.
@@ -146,7 +146,7 @@ impl Subjects {
         let client = shared::http::client().expect("a client");
         let jwk = signed.jwk.to_string();
         let key_server = Server::start(Router::new().route("/jwk/{id}/public", get(async || jwk))).await;
-        let keys = PublicKeys::new(client, Endpoint::parse(&key_server.url()).expect("loopback"));
+        let keys = PublicKeys::new(client, BaseUrl::parse(&key_server.url()).expect("loopback"));
 
         let (cloud, cloud_server) =
             Cloud::start(Default::default(), simulation::journal::Journal::new(false).into()).await;

@@ -37,9 +37,6 @@ pub const CALLER_SECRET: &str = "caller";
 /// The table of idempotency keys.
 pub const IDEMPOTENCY_TABLE: &str = "idempotency";
 
-/// The C library's settings, as the template has them.
-const GLIBC_TUNABLES: &str = "glibc.malloc.tcache_count=127";
-
 /// Six times deliver-message's time-out, as AWS advises.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -152,7 +149,7 @@ const TOKEN: Variables = Variables::WithToken(&["CONTACT_CENTER_ACCESS_TOKEN_URL
 const BOT: Variables = Variables::Always(&["BOT_ENDPOINT", "BOT_SECRET_ID", "BOT_TOKEN_SECRET_ID"]);
 const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
 /// Every function gets these.
-const ALL: &[&str] = &["AWS_ENDPOINT_URL", "GLIBC_TUNABLES"];
+const ALL: &[&str] = &["AWS_ENDPOINT_URL"];
 
 /// Every function: the only list of them in the sandbox. A test holds it against the template.
 pub const FUNCTIONS: [FunctionRow; 8] = [
@@ -342,7 +339,6 @@ pub fn deploy(
         ("RECEIVE_MESSAGE_LOG_GROUP", log_group(RECEIVE_MESSAGE)),
         ("DELIVER_MESSAGE_LOG_GROUP", log_group(DELIVER_MESSAGE)),
         ("AWS_ENDPOINT_URL", endpoints.cloud_url.to_owned()),
-        ("GLIBC_TUNABLES", GLIBC_TUNABLES.to_owned()),
     ]);
     let has_token = contact_center.authentication != Authentication::ApiKey;
     let has_callers = settings.callback_authentication != CallbackAuthentication::Signature;

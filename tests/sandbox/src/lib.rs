@@ -13,6 +13,7 @@
 //! | [`caller`] | how load balancer and chatbot log in at us |
 //! | [`faults`] | what goes wrong, in all simulators |
 //! | [`console`] | the page that shows every hop, with buttons |
+//! | [`doctor`] | what check-integration found, as a table |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 
@@ -21,6 +22,7 @@ pub mod caller;
 pub mod chatbot;
 pub mod console;
 pub mod deployment;
+pub mod doctor;
 pub mod faults;
 pub mod handover;
 pub mod load_balancer;

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::config::CallbackAuthentication;
-
 use super::{TENANT, in_words};
 use crate::evidence::Evidence;
 use crate::evidence::events::{Depth, Waiting};
@@ -55,8 +53,7 @@ pub(super) fn refused(evidence: &Evidence<'_>) -> Finding {
         Err(error) => return unreadable(error),
     };
     // Anyone on the internet can send a request without a signature. Behind a load balancer it is the load balancer's.
-    let is_public = evidence.config.callback_authentication == CallbackAuthentication::Signature;
-    let is_noise = |reason: &str| reason == "no-credentials" && is_public;
+    let is_noise = |reason: &str| reason == "no-credentials" && !evidence.config.has_load_balancer;
     let is_listed = |reason: &str| REFUSALS.iter().any(|(listed, _)| *listed == reason);
     let mut reasons = BTreeMap::<&str, usize>::new();
     for (reason, _) in &received.refused {

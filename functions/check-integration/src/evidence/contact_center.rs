@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::header::DATE;
 use shared::clock::UnixTime;
-use shared::config::{ContactCenterAuthentication, ContactCenterConfig};
 use shared::contact_center::authentication::{Authenticator, ContactCenterTokenEndpoint};
 use shared::contact_center::client::{ContactCenter, ContactCenterError, Response};
+use shared::contact_center::config::{ContactCenterAuthentication, ContactCenterConfig};
 use shared::contact_center::registration::{Channel, Webhook};
 use shared::secrets::SecretsManager;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::clock::UnixTime;
-use shared::config::ExactUrl;
 use shared::queue::QueueDepth;
+use shared::url::VerbatimUrl;
 
 use super::Deadline;
 use super::logs::{Line, LogError, search};
@@ -137,7 +137,7 @@ async fn event_queue(function: &CheckIntegration, deadline: Deadline) -> (Depth,
     (second, is_left_alone)
 }
 
-async fn depth(function: &CheckIntegration, url: &ExactUrl, deadline: Deadline) -> Depth {
+async fn depth(function: &CheckIntegration, url: &VerbatimUrl, deadline: Deadline) -> Depth {
     match deadline.within(QUEUE_LIMIT, QueueDepth::read(&function.sdk, url)).await {
         Some(depth) => depth.map_err(|error| error.to_string()),
         None => Err("SQS gave no answer in time".to_owned()),

@@ -6,8 +6,8 @@ mod chat_api_v2;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use shared::clock::UnixTime;
-use shared::config::ContactCenterApi;
 use shared::contact_center::client::{ApiRequest, ContactCenter, ContactCenterError, Response};
+use shared::contact_center::config::ContactCenterApi;
 use tokio::time::timeout;
 use url::Url;
 

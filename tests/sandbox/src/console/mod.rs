@@ -16,9 +16,11 @@
 //! | `POST /api/conversations/{id}/customer` `{"action",…}` | see `actions.rs` |
 //! | `POST /api/conversations/{id}/agent` `{"action","agent",…}` | see `actions.rs` |
 //! | `POST /api/faults` `{"name","on"}` | see `actions.rs` |
+//! | `POST /api/doctor` `{}` | the report of check-integration |
 //! | `POST /api/kill` `{"function"}` | kills the waiting processes of a function, and the next one in the middle of its work |
 
 mod actions;
+mod doctor;
 mod recording;
 mod sides;
 
@@ -159,6 +161,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/conversations/{id}/agent", post(actions::agent))
         .route("/api/faults", post(actions::fault))
         .route("/api/kill", post(actions::kill))
+        .merge(doctor::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), guard))
         .with_state(desk)
 }

@@ -5,7 +5,6 @@ pub mod dynamo_db;
 pub mod fifo;
 pub mod logs;
 pub mod secrets_manager;
-pub mod signature;
 pub mod sqs;
 
 use std::collections::BTreeMap;
@@ -135,10 +134,11 @@ impl Cloud {
             "Logs_20140328" => "logs",
             unknown => return Err(AwsError::unknown_operation(unknown)),
         };
-        if !signature::is_genuine(headers, body, service) {
+        // The SDK's own signer makes the signatures, so that their value is not checked; AWS refuses a call without one.
+        if !header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=") {
             return Err(AwsError {
                 status: StatusCode::FORBIDDEN,
-                ..AwsError::invalid("InvalidSignatureException", "the signature is not what it should be")
+                ..AwsError::invalid("MissingAuthenticationTokenException", "the request is not signed")
             });
         }
         let input = serde_json::from_slice(body)

@@ -18,7 +18,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{FunctionSettings, InvokeError, LogLine};
-use crate::cloud::signature::{SECRET_ACCESS_KEY, SESSION_TOKEN};
 use crate::cloud::{ACCESS_KEY_PREFIX, REGION};
 use simulation::server::Server;
 
@@ -143,8 +142,8 @@ fn lambda_variables(name: &str, runtime_api: &Server) -> Vec<(&'static str, Stri
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_DEFAULT_REGION", REGION.to_owned()),
         ("AWS_ACCESS_KEY_ID", format!("{ACCESS_KEY_PREFIX}{name}")),
-        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY.to_owned()),
-        ("AWS_SESSION_TOKEN", SESSION_TOKEN.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "sandbox-secret-access-key".to_owned()),
+        ("AWS_SESSION_TOKEN", "sandbox-session-token".to_owned()),
         ("PATH", "/usr/local/bin:/usr/bin:/bin:/opt/bin".to_owned()),
         ("LANG", "en_US.UTF-8".to_owned()),
         ("TZ", ":UTC".to_owned()),
