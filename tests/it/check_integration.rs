@@ -23,14 +23,8 @@ use tokio::sync::mpsc;
 use crate::stand_in::{StandIn, delayed, response};
 use crate::support::{PATIENCE, Stack, message, now_millis};
 
-const SECRETS: [&str; 6] = [
-    BOT_SECRET,
-    BOT_TOKEN_SECRET,
-    CALLER_SECRET,
-    CHANNEL_SECRET,
-    CONTACT_CENTER_SECRET,
-    CONTACT_CENTER_TOKEN_SECRET,
-];
+const SECRETS: [&str; 6] =
+    [BOT_SECRET, BOT_TOKEN_SECRET, CALLER_SECRET, CHANNEL_SECRET, CONTACT_CENTER_SECRET, CONTACT_CENTER_TOKEN_SECRET];
 
 /// A stack with a token that is a minute old, and one event that was delivered.
 struct Patient {
@@ -314,7 +308,8 @@ async fn an_api_secret_that_is_refused_is_named_while_the_stored_token_is_alive(
 #[tokio::test]
 async fn a_wrong_tenant_or_none_is_named_with_the_tenant_of_the_last_event() {
     let mut patient = Patient::start().await;
-    for (tenant, status, found) in [("wrong", "failed", "rejects the tenant `wrong`"), ("", "warning", "no tenant is set")]
+    for (tenant, status, found) in
+        [("wrong", "failed", "rejects the tenant `wrong`"), ("", "warning", "no tenant is set")]
     {
         patient.variables.insert("CONTACT_CENTER_TENANT_ID", tenant.to_owned());
         let action = patient.suffers("tenant", status, found).await;
@@ -345,7 +340,9 @@ async fn what_an_administrator_changed_at_8x8_is_named() {
             let (webhook_id, _) = stack.contact_center.add_foreign("another", "https://another.example/");
             stack.contact_center.move_channel(&stack.registered_channel(), &webhook_id);
         }),
-        ("channel", "queue_id is `102` instead of `101`", |stack| stack.contact_center.reroute(&stack.registered_channel(), "102")),
+        ("channel", "queue_id is `102` instead of `101`", |stack| {
+            stack.contact_center.reroute(&stack.registered_channel(), "102")
+        }),
         ("channel", "channel_name", |stack| stack.contact_center.rename(&stack.registered_channel(), "renamed")),
     ];
     for (check, found, change) in cases {
@@ -373,7 +370,10 @@ async fn what_is_not_registered_or_cannot_be_reached_is_named() {
 #[tokio::test]
 async fn a_wrong_endpoint_is_named() {
     let mut patient = Patient::start().await;
-    let nowhere = format!("{}nowhere/", patient.stack.function(CHECK_INTEGRATION).settings().variables["CONTACT_CENTER_ENDPOINT"]);
+    let nowhere = format!(
+        "{}nowhere/",
+        patient.stack.function(CHECK_INTEGRATION).settings().variables["CONTACT_CENTER_ENDPOINT"]
+    );
     for (check, variable, value, found) in [
         ("contact-center", "CONTACT_CENTER_ENDPOINT", "http://127.0.0.1:9/", "no connection"),
         ("contact-center", "CONTACT_CENTER_ENDPOINT", &nowhere, "404"),
@@ -530,9 +530,10 @@ async fn a_load_balancer_without_our_headers_is_named() {
     // 8x8's event reaches us as the load balancer passes it on: past it.
     let body = Bytes::from(message("headers"));
     let signed = patient.stack.signed(&body);
-    let request = signed.iter().fold(http::Request::post(patient.stack.api_url(sandbox::RECEIVE_MESSAGE)), |request, header| {
-        request.header(header.0, &header.1)
-    });
+    let request =
+        signed.iter().fold(http::Request::post(patient.stack.api_url(sandbox::RECEIVE_MESSAGE)), |request, header| {
+            request.header(header.0, &header.1)
+        });
     let refused = simulation::client::Client::new().send(request.body(body).unwrap()).await.expect("a response");
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     patient.until_logged("no-credentials", 1).await;

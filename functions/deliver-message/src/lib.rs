@@ -150,7 +150,13 @@ impl DeliverMessage {
         let wait = wait(receive_count(message), asked);
         telemetry::event_retried();
         let age_s = UnixTime::now().since(event.transmitted_at()).as_secs();
-        tracing::warn!(event_id = event.id(), reason, age_s, wait_s = wait.as_secs(), "not delivered, to be tried again");
+        tracing::warn!(
+            event_id = event.id(),
+            reason,
+            age_s,
+            wait_s = wait.as_secs(),
+            "not delivered, to be tried again"
+        );
         Outcome::Delayed(wait)
     }
 

@@ -117,7 +117,9 @@ impl Authenticator {
     ) -> Self {
         let credentials = Arc::new(secrets.secret(secret_id));
         match authentication {
-            ContactCenterAuthentication::ApiKey => Self { credentials, authorizer: None, sends_api_key: true, stores_tokens: true },
+            ContactCenterAuthentication::ApiKey => {
+                Self { credentials, authorizer: None, sends_api_key: true, stores_tokens: true }
+            }
             ContactCenterAuthentication::Token(config) => {
                 let sends_api_key = config.grant == ContactCenterGrant::Password;
                 let endpoint = ContactCenterTokenEndpoint::new(client, &config, Arc::clone(&credentials));

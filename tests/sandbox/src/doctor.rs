@@ -59,7 +59,10 @@ mod tests {
             { "check": "webhook", "status": "failed", "found": long, "do": long },
         ] });
         let table = table(&report);
-        assert!(table.starts_with("ok       bot-secret             it holds all that is needed\nfailed   webhook  "), "{table}");
+        assert!(
+            table.starts_with("ok       bot-secret             it holds all that is needed\nfailed   webhook  "),
+            "{table}"
+        );
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
         assert_eq!(table.matches("a sentence").count() + table.matches("a\n").count(), 60, "{table}");
         assert_eq!(table.matches('→').count(), 1);

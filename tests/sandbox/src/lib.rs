@@ -432,10 +432,7 @@ fn named<'f>(functions: &'f [Arc<Function>], name: &str) -> &'f Arc<Function> {
     functions.iter().find(|function| function.name() == name).expect("the table has every function")
 }
 
-fn collect_logs(
-    cloud: Arc<Cloud>,
-    file: Option<PathBuf>,
-) -> (mpsc::UnboundedSender<LogLine>, JoinHandle<()>) {
+fn collect_logs(cloud: Arc<Cloud>, file: Option<PathBuf>) -> (mpsc::UnboundedSender<LogLine>, JoinHandle<()>) {
     let (sender, mut lines) = mpsc::unbounded_channel::<LogLine>();
     let mut file = file.map(|path| std::fs::File::create(path).expect("the log file can be written"));
     let task = tokio::spawn(async move {

@@ -16,9 +16,7 @@ pub(super) fn access(evidence: &Evidence<'_>) -> Finding {
                 format!("let the bot platform accept POST /tenant-users/oauth2/token; {parameter}"),
             ),
             LogIn::Failed(GrantError::Refused { .. }) => Finding::after(BOT_LOG_IN),
-            LogIn::Failed(error) => {
-                Finding::failed(error.to_string(), format!("start the bot platform; {parameter}"))
-            }
+            LogIn::Failed(error) => Finding::failed(error.to_string(), format!("start the bot platform; {parameter}")),
             LogIn::NotNeeded | LogIn::Works(_) => Finding::after(BOT_SECRET),
         };
     };
@@ -67,9 +65,10 @@ pub(super) fn log_in(evidence: &Evidence<'_>) -> Finding {
         ),
         LogIn::Failed(error) => match evidence.bot.answer() {
             // The token endpoint alone does not answer.
-            Some(Ok(probe)) if probe.status < 500 && !is_absence(probe.status) => {
-                Finding::failed(error.to_string(), "let the bot platform's POST /tenant-users/oauth2/token answer again")
-            }
+            Some(Ok(probe)) if probe.status < 500 && !is_absence(probe.status) => Finding::failed(
+                error.to_string(),
+                "let the bot platform's POST /tenant-users/oauth2/token answer again",
+            ),
             Some(_) | None => Finding::after(BOT_PLATFORM),
         },
         LogIn::NotNeeded => match evidence.bot.answer() {

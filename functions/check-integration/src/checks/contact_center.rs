@@ -80,9 +80,10 @@ pub(super) fn tenant(evidence: &Evidence<'_>) -> Finding {
         Err(error) => return super::events::unreadable(error),
     };
     match (&evidence.config.contact_center.tenant_id, received.tenant()) {
-        (Some(ours), theirs) if evidence.contact_center.is_tenant_refused => {
-            Finding::failed(format!("8x8 rejects the tenant `{ours}` and accepts the same call without it"), set(theirs))
-        }
+        (Some(ours), theirs) if evidence.contact_center.is_tenant_refused => Finding::failed(
+            format!("8x8 rejects the tenant `{ours}` and accepts the same call without it"),
+            set(theirs),
+        ),
         (Some(ours), Some(theirs)) if ours == theirs => Finding::ok(format!("`{ours}`, as in the last event")),
         (Some(ours), Some(theirs)) => Finding::failed(
             format!("the tenant is set to `{ours}`, and events of `{theirs}` are refused"),

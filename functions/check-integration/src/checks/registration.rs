@@ -25,9 +25,7 @@ pub(super) fn saved(evidence: &Evidence<'_>) -> Finding {
                 }
             )),
             SavedChannel::Empty => Finding::failed("nothing is registered at 8x8", register_channel(register)),
-            SavedChannel::Creating(_) => {
-                Finding::failed("a registration was interrupted", register_channel(register))
-            }
+            SavedChannel::Creating(_) => Finding::failed("a registration was interrupted", register_channel(register)),
         },
     }
 }
@@ -86,12 +84,7 @@ pub(super) fn channel(evidence: &Evidence<'_>) -> Finding {
     })
 }
 
-fn judge(
-    differences: &[Difference<'_>],
-    saved: &Registration,
-    part: &str,
-    ok: impl FnOnce() -> String,
-) -> Finding {
+fn judge(differences: &[Difference<'_>], saved: &Registration, part: &str, ok: impl FnOnce() -> String) -> Finding {
     let action = || match saved.adopted {
         None => register_channel(r#"{"operation":"register"}"#),
         Some(_) => register_channel(r#"{"operation":"release"}"#) + ", then adopt the channel that there is now",
@@ -103,7 +96,12 @@ fn judge(
         }
         differences => {
             let fields = differences.iter().map(|difference| {
-                format!("{} is `{}` instead of `{}`", difference.field, difference.actual.unwrap_or("-"), difference.expected)
+                format!(
+                    "{} is `{}` instead of `{}`",
+                    difference.field,
+                    difference.actual.unwrap_or("-"),
+                    difference.expected
+                )
             });
             Finding::failed(fields.collect::<Vec<_>>().join(", "), action())
         }

@@ -46,7 +46,9 @@ pub(super) fn unreadable(error: &SecretError) -> Finding {
         ),
         SecretError::Unavailable { id, .. } => Finding::unknown(
             error.to_string(),
-            format!("check that the secret `{id}` exists, and that check-integration's role may read it and its KMS key"),
+            format!(
+                "check that the secret `{id}` exists, and that check-integration's role may read it and its KMS key"
+            ),
         ),
     }
 }

@@ -59,7 +59,8 @@ impl ContactCenterEvidence {
             webhook_version,
         };
         let credentials = secrets.contact_center.as_ref();
-        let is_complete = credentials.is_ok_and(|read| read.content.missing(&function.config.authentication).is_empty());
+        let is_complete =
+            credentials.is_ok_and(|read| read.content.missing(&function.config.authentication).is_empty());
         let is_token_readable = !matches!(&secrets.contact_center_token, Some(Err(_)));
         if !is_complete || !is_token_readable {
             return unknown;

@@ -108,10 +108,8 @@ async fn signed(sdk: &SdkConfig, body: String) -> Result<reqwest::Request, Strin
     let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
     let endpoint = sdk.endpoint_url().map_or_else(|| format!("https://logs.{region}.{domain}"), str::to_owned);
     let url = format!("{}/", endpoint.trim_end_matches('/'));
-    let headers = [
-        (CONTENT_TYPE.as_str(), "application/x-amz-json-1.1"),
-        ("x-amz-target", "Logs_20140328.FilterLogEvents"),
-    ];
+    let headers =
+        [(CONTENT_TYPE.as_str(), "application/x-amz-json-1.1"), ("x-amz-target", "Logs_20140328.FilterLogEvents")];
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
@@ -124,7 +122,8 @@ async fn signed(sdk: &SdkConfig, body: String) -> Result<reqwest::Request, Strin
     let signable = SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()));
     let signed = sign(signable.map_err(|_| unusable())?, &parameters).map_err(|_| unusable())?;
     let (instructions, _) = signed.into_parts();
-    let request = headers.iter().fold(http::Request::post(&url), |request, (name, value)| request.header(*name, *value));
+    let request =
+        headers.iter().fold(http::Request::post(&url), |request, (name, value)| request.header(*name, *value));
     let mut request = request.body(body).map_err(|_| unusable())?;
     instructions.apply_to_request_http1x(&mut request);
     let mut request = reqwest::Request::try_from(request).map_err(|_| unusable())?;

@@ -50,9 +50,8 @@ impl Logs {
             input.get(field).and_then(Value::as_str).ok_or_else(missing)
         };
         let function = text("logGroupName")?.strip_prefix(&log_group(""));
-        let function = function.ok_or_else(|| {
-            AwsError::invalid("ResourceNotFoundException", "The specified log group does not exist.")
-        })?;
+        let function = function
+            .ok_or_else(|| AwsError::invalid("ResourceNotFoundException", "The specified log group does not exist."))?;
         let alternatives = pattern(text("filterPattern")?).ok_or_else(|| invalid("the pattern is not simulated"))?;
         let time = |field: &str| input.get(field).and_then(Value::as_u64);
         let (from, to) = (time("startTime").unwrap_or(0), time("endTime").unwrap_or(u64::MAX));
