@@ -23,7 +23,7 @@ pub(super) fn clocks(evidence: &Evidence<'_>) -> Finding {
         ([], []) => Finding::skipped(format!("no clock was read: see {CONTACT_CENTER} and {BOT_PLATFORM}")),
         ([], read) => {
             let names: Vec<&str> = read.iter().map(|(name, _)| *name).collect();
-            Finding::ok(format!("right, as far as {} is concerned", names.join(" and ")))
+            Finding::ok(format!("within {TOLERANCE} s of ours: {}", names.join(", ")))
         }
         (wrong, _) => Finding::failed(
             wrong.join(", "),
