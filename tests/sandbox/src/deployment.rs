@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws::cloud::Cloud;
 use aws::cloud::fifo::{FifoQueue, QueueSettings};
 use aws::cloud::logs::log_group;
-use aws::lambda::{Function, FunctionSettings, LogLine};
+use aws::lambda::{Clock, Function, FunctionSettings, LogLine};
 use bot_platform::BotPlatformSettings;
 use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
 use serde_json::json;
@@ -304,6 +304,7 @@ pub fn deploy(
     cloud: &Cloud,
     binaries: &Path,
     faults: &Arc<Faults<aws::Fault>>,
+    clock: Option<&Arc<Clock>>,
     logs: &mpsc::UnboundedSender<LogLine>,
 ) -> Vec<Arc<Function>> {
     let contact_center = &settings.contact_center;
@@ -353,6 +354,7 @@ pub fn deploy(
                 Concurrency::One => 1,
                 Concurrency::Many => settings.concurrency,
             },
+            clock: clock.cloned(),
         };
         Function::new(settings, Arc::clone(faults), logs.clone())
     };
