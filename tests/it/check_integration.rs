@@ -499,7 +499,7 @@ async fn events_that_deliver_message_leaves_alone_are_named() {
     queue.send(message("alone"), json!({}), "alone", "alone");
     patient.stack.cloud.sqs.add("alone.fifo", Arc::clone(&queue));
     patient.variables.insert("EVENT_QUEUE_URL", patient.stack.cloud.queue_url("alone.fifo"));
-    let action = patient.suffers("event-queue", "failed", "deliver-message takes none").await;
+    let action = patient.suffers("event-queue", "failed", "deliver-message receives none").await;
     assert!(action.contains("trigger"), "{action}");
     for received in queue.receive(1, None) {
         queue.delete(&received.receipt_handle).expect("it was received");

@@ -3,7 +3,7 @@
 //! It reads and changes nothing: evidence is gathered first, from secrets, 8x8, the bot platform, queues and logs at the same
 //! time; then each check judges it. Two calls are more than reading, and both are harmless: 8x8 is asked to verify the webhook,
 //! which sends us an event that is not queued, and the bot platform gets the same event. A log-in takes place only where no
-//! token can be lost by it: see [`evidence::LogIn`].
+//! token can be lost by it (`evidence/mod.rs`).
 
 mod checks;
 mod evidence;

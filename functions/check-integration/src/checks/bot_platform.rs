@@ -100,7 +100,7 @@ pub(super) fn token(evidence: &Evidence<'_>) -> Finding {
         // Without it there can be no token, which is one fault and not two.
         (LogIn::Failed(error @ GrantError::Refused { .. }), None) if !is_absent(error) => Finding::after(BOT_LOG_IN),
         (LogIn::Failed(_), None) => Finding::after(BOT_PLATFORM),
-        // deliver-message logs in with the next event, but refresh-tokens takes the token for fresh.
+        // deliver-message logs in with the next event, but refresh-tokens considers the token fresh.
         _ if evidence.bot.is_stored_token_refused() => Finding::warning(
             "the bot platform refuses the stored token and accepts a new one; the next event replaces it",
             format!(

@@ -77,7 +77,7 @@ pub(super) fn queue(evidence: &Evidence<'_>) -> Finding {
     };
     if evidence.events.is_left_alone {
         return Finding::failed(
-            format!("{depth} events wait, and deliver-message takes none"),
+            format!("{depth} events wait, and deliver-message receives none"),
             "see the alarms FunctionErrors and FunctionThrottles and deliver-message's log; its trigger by the event queue \
              must be enabled",
         );

@@ -15,7 +15,7 @@ use crate::CheckIntegration;
 /// AWS answers in milliseconds, and gives up after 7 s.
 const QUEUE_LIMIT: Duration = Duration::from_secs(7);
 
-/// A day of the log of a busy set takes some pages.
+/// A day of the log of a busy set has some pages.
 const LOG_LIMIT: Duration = Duration::from_secs(10);
 
 /// How far back the last event is looked for: from a little to as much as can be read in time. A log is read from its older
@@ -24,7 +24,7 @@ const WINDOWS: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(360
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// deliver-message tries a waiting event again after 75 s at most, and a try takes up to 20 s.
+/// deliver-message tries a waiting event again after 75 s at most, and a try lasts up to 20 s.
 const RETRY_WINDOW: Duration = Duration::from_secs(120);
 
 /// How much later than announced a try may be over: a delivery of 20 s, a start, and the delay of the log.
@@ -51,7 +51,7 @@ pub(crate) type Depth = Result<Option<QueueDepth>, String>;
 #[derive(Debug)]
 pub(crate) struct EventEvidence {
     pub(crate) queue: Depth,
-    /// Whether messages can be received and nobody receives them.
+    /// Whether messages can be received and are not.
     pub(crate) is_left_alone: bool,
     /// The events that wait for the bot platform, as far as the log says so.
     pub(crate) waiting: Result<Vec<Waiting>, LogError>,
