@@ -149,7 +149,14 @@ impl DeliverMessage {
     fn retry_later(&self, message: &SqsMessage, event: &QueuedEvent, reason: &str, asked: Option<Duration>) -> Outcome {
         let wait = wait(receive_count(message), asked);
         telemetry::event_retried();
-        tracing::warn!(event_id = event.id(), reason, wait_s = wait.as_secs(), "not delivered, to be tried again");
+        let age_s = UnixTime::now().since(event.transmitted_at()).as_secs();
+        tracing::warn!(
+            event_id = event.id(),
+            reason,
+            age_s,
+            wait_s = wait.as_secs(),
+            "not delivered, to be tried again"
+        );
         Outcome::Delayed(wait)
     }
 

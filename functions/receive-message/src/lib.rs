@@ -131,7 +131,8 @@ impl ReceiveMessage {
         let retry = text(&headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).unwrap_or(0);
         telemetry::event_received(event.is_documented(), retry > 0);
         self.tenant.record_accepted(&headers);
-        tracing::info!(event_type = event.name(), event_id, conversation = group, retry, "queued");
+        let tenant_id = tenant::named_in(&headers);
+        tracing::info!(event_type = event.name(), event_id, conversation = group, retry, tenant_id, "queued");
         Ok(())
     }
 }
