@@ -65,13 +65,10 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
 }
 
 /// Opens a connection to `url` while a function starts, when Lambda gives it a whole vCPU: the TLS handshake of the first
-/// event is then already paid. Whatever the server says is ignored, and so is a failure: the first real call reports it. A
-/// loopback host needs no handshake and is left alone.
+/// event is then already paid. HEAD has no effect at any server. Whatever the server says is ignored, and so is a failure:
+/// the first real call reports it.
 #[tracing::instrument(level = "debug", name = "connection", skip_all)]
 pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
-    if url.scheme() != "https" {
-        return;
-    }
     if let Err(error) = client.head(url).timeout(WARM_UP_TIMEOUT).send().await {
         tracing::debug!(reason = failure(&error), "no connection at the start");
     }

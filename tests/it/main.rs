@@ -2,6 +2,8 @@
 
 mod adoption;
 mod browser;
+#[cfg(target_os = "linux")]
+mod cached;
 mod callers;
 mod configuration;
 mod conformance;

@@ -44,9 +44,6 @@ impl Transport {
     /// Opens a connection while a function starts, as [`crate::http::warm_up`] does.
     #[tracing::instrument(level = "debug", name = "AWS connection", skip_all)]
     pub async fn warm_up(&self, url: Url) {
-        if url.scheme() != "https" {
-            return;
-        }
         let Ok(request) = Request::head(url.as_str()).body(SdkBody::empty()) else { return };
         match tokio::time::timeout(WARM_UP_TIMEOUT, self.0.request(request)).await {
             Ok(Ok(_)) => {}

@@ -59,6 +59,7 @@ pub enum DeliveryOutcome {
 #[derive(Debug)]
 pub struct BotPlatform {
     client: reqwest::Client,
+    base_url: Url,
     receive_message_url: Url,
     credentials: Arc<Secret<BotCredentials>>,
     authorizer: Authorizer<BotTokenEndpoint>,
@@ -72,6 +73,7 @@ impl BotPlatform {
         let endpoint = BotTokenEndpoint::new(client.clone(), &config.endpoint, Arc::clone(&credentials));
         Self {
             client,
+            base_url: config.endpoint.url(),
             receive_message_url: config.endpoint.join(["v1", "liveAgent", "receiveMessage"]),
             credentials,
             authorizer: Authorizer::new(TokenStore::new(secrets.secret(config.token_secret_id)), endpoint),
@@ -79,10 +81,11 @@ impl BotPlatform {
         }
     }
 
-    /// Opens the connections that the first event will need, and reads the secrets, while a function starts.
+    /// Opens the connections that the first event will need, and reads the secrets, while a function starts. The connection is
+    /// opened at the base URL, so that no handler of events sees a request without an event.
     pub async fn warm_up(&self, now: UnixTime) {
         tokio::join!(
-            warm_up(&self.client, self.receive_message_url.clone()),
+            warm_up(&self.client, self.base_url.clone()),
             self.credentials.warm_up(now),
             self.authorizer.warm_up(now)
         );

@@ -14,6 +14,10 @@ use crate::statistics::percentile;
 /// Messages each way.
 const MESSAGES: usize = 2000;
 
+/// Messages each way of one conversation. The log of a conversation grows with its messages, and so does what is read with it:
+/// a chat has some dozens.
+const MESSAGES_OF_A_CONVERSATION: usize = 20;
+
 /// A way to 8x8 and how long a message took, in milliseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Way {
@@ -27,10 +31,14 @@ pub struct Way {
 pub async fn measure() -> Vec<Way> {
     let sandbox = Sandbox::start(SandboxSettings::default()).await;
     let channel_id = sandbox.register("101").await.expect("the channel can be registered");
-    let conversation = sandbox.contact_center.open_conversation(&channel_id);
-    let direct = Direct::to(&sandbox, conversation.id());
+    let mut conversation = sandbox.contact_center.open_conversation(&channel_id);
+    let mut direct = Direct::to(&sandbox, conversation.id());
     let mut times = [const { Vec::new() }; 3];
     for number in 0..=MESSAGES {
+        if number % MESSAGES_OF_A_CONVERSATION == 0 {
+            conversation = sandbox.contact_center.open_conversation(&channel_id);
+            direct = Direct::to(&sandbox, conversation.id());
+        }
         let text = format!("confidential: {number}");
         let body = json!({ "authorType": "user", "text": text }).to_string();
         let started = Instant::now();

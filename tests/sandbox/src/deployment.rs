@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws::cloud::Cloud;
 use aws::cloud::fifo::{FifoQueue, QueueSettings};
-use aws::lambda::{Function, FunctionSettings, LogLine};
+use aws::lambda::{Clock, Function, FunctionSettings, LogLine};
 use bot_platform::BotPlatformSettings;
 use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
 use serde_json::json;
@@ -292,6 +292,7 @@ pub fn deploy(
     cloud: &Cloud,
     binaries: &Path,
     faults: &Arc<Faults<aws::Fault>>,
+    clock: Option<&Arc<Clock>>,
     logs: &mpsc::UnboundedSender<LogLine>,
 ) -> Vec<Arc<Function>> {
     let contact_center = &settings.contact_center;
@@ -339,6 +340,7 @@ pub fn deploy(
                 Concurrency::One => 1,
                 Concurrency::Many => settings.concurrency,
             },
+            clock: clock.cloned(),
         };
         Function::new(settings, Arc::clone(faults), logs.clone())
     };

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use aws::cloud::Cloud;
 use aws::http_api::{self, EventHeaders, Route};
-use aws::lambda::{Function, InvokeError, LogLine};
+use aws::lambda::{Clock, Function, InvokeError, LogLine};
 use aws::{event_source, scheduler};
 use axum::http::Method;
 use bot_platform::{BotPlatform, BotPlatformSettings};
@@ -87,6 +87,8 @@ pub struct SandboxSettings {
     pub time_scale: u32,
     /// Time-outs of functions that are not the template's.
     pub timeouts: BTreeMap<&'static str, Duration>,
+    /// Whether the clock of the functions can be set ahead.
+    pub has_clock: bool,
     /// Where the functions' log lines are written to as well.
     pub logs: Option<PathBuf>,
 }
@@ -106,6 +108,7 @@ impl Default for SandboxSettings {
             concurrency: 8,
             time_scale: 1,
             timeouts: BTreeMap::new(),
+            has_clock: false,
             logs: None,
         }
     }
@@ -134,6 +137,8 @@ pub struct Sandbox {
     pub load_balancer: Arc<LoadBalancer>,
     /// A bot that talks to 8x8 through us.
     pub chatbot: Chatbot,
+    /// The clock of the functions, where it can be set.
+    clock: Option<Arc<Clock>>,
     /// Where the parts listen: name and URL.
     pub addresses: Vec<(&'static str, String)>,
     callback_url: String,
@@ -218,7 +223,9 @@ impl Sandbox {
         };
         let logs = Arc::new(Mutex::new(Vec::new()));
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
-        let functions = deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, &log_sender);
+        let clock = settings.has_clock.then(|| Arc::new(Clock::new(build::clock())));
+        let functions =
+            deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, clock.as_ref(), &log_sender);
 
         let function = |name| Arc::clone(named(&functions, name));
         let route = |method, path, name, events| Route { method, path, function: function(name), events };
@@ -260,6 +267,7 @@ impl Sandbox {
             functions,
             load_balancer,
             chatbot,
+            clock,
             addresses,
             callback_url,
             plays_bot: settings.bot_endpoint.is_none(),
@@ -323,6 +331,14 @@ impl Sandbox {
     /// Gives the adopted channel back.
     pub async fn release(&self) -> Result<Value, InvokeError> {
         self.invoke_register(json!({ "operation": "release" })).await
+    }
+
+    /// From now on the functions find it so much later than it is, and nothing else does.
+    ///
+    /// # Panics
+    /// If [`SandboxSettings::has_clock`] is not set.
+    pub fn set_clock_ahead(&self, by: Duration) {
+        self.clock.as_ref().expect("the functions have a clock that can be set").set_ahead(by);
     }
 
     /// The function of that name.

@@ -8,6 +8,7 @@ pub mod sqs;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -165,6 +166,11 @@ impl Cloud {
 }
 
 impl Cloud {
+    fn hangs(&self, headers: &HeaderMap) -> bool {
+        let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        target.starts_with("secretsmanager.") && self.faults.strikes(Fault::SecretsHang)
+    }
+
     /// Every kind of call that the functions have made, and how often.
     pub fn calls(&self) -> BTreeMap<Call, usize> {
         self.calls.lock().expect("no holder panics").clone()
@@ -215,6 +221,10 @@ fn caller(authorization: &str) -> &str {
 async fn answer(State(cloud): State<Arc<Cloud>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     if method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    if cloud.hangs(&headers) {
+        // Longer than any caller waits.
+        tokio::time::sleep(Duration::from_secs(60)).await;
     }
     let request_id = ("x-amzn-requestid", simulation::id::uuid());
     let json = ("content-type", "application/x-amz-json-1.1".to_owned());
