@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::aws;
 use crate::clock::UnixTime;
+use crate::contact_center::event::{Event, NotAnEvent};
 use crate::digest::sha256_hex;
 use crate::environment::{ConfigError, Environment};
 use crate::url::VerbatimUrl;
@@ -57,6 +58,14 @@ impl QueuedEvent {
     /// Reads the body of a queue message; `None` if it is none of ours.
     pub fn from_message(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
+    }
+
+    /// The event in the body. receive-message has verified it before it put it into the queue.
+    ///
+    /// # Errors
+    /// The body is not an event.
+    pub fn event(&self) -> Result<Event, NotAnEvent> {
+        Event::parse(&self.body)
     }
 
     /// 8x8's id of the event, for log lines.
