@@ -9,6 +9,7 @@
 //! | anything else | to the dead-letter queue, so that the conversation goes on |
 
 mod batch;
+mod handover;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use shared::aws::{self, Transport};
 use shared::bot_platform::{BotPlatform, BotPlatformConfig, DELIVERY_TIMEOUT, DeliveryOutcome};
 use shared::clock::UnixTime;
 use shared::environment::{ConfigError, Environment};
+use shared::handover::table::{HandoverTable, handover_table};
 use shared::http::client;
 use shared::queue::{
     DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent, dead_letter_queue_url, event_queue_url,
@@ -46,6 +48,7 @@ pub struct Config {
     bot: BotPlatformConfig,
     queue_url: VerbatimUrl,
     dead_letter_queue_url: VerbatimUrl,
+    handover_table: String,
 }
 
 impl Config {
@@ -59,6 +62,7 @@ impl Config {
             bot: BotPlatformConfig::from_environment(environment)?,
             queue_url: event_queue_url(environment)?,
             dead_letter_queue_url: dead_letter_queue_url(environment)?,
+            handover_table: handover_table(environment)?,
         })
     }
 }
@@ -69,6 +73,7 @@ pub struct DeliverMessage {
     bot: BotPlatform,
     queue: EventQueue,
     dead_letters: DeadLetterQueue,
+    handovers: HandoverTable,
 }
 
 /// What becomes of a message.
@@ -95,6 +100,7 @@ impl DeliverMessage {
             bot,
             queue: EventQueue::new(&sdk, &config.queue_url),
             dead_letters: DeadLetterQueue::new(&sdk, &config.dead_letter_queue_url),
+            handovers: HandoverTable::new(&sdk, config.handover_table),
         })
     }
 
@@ -109,7 +115,9 @@ impl DeliverMessage {
         let Some(event) = message.body.as_deref().and_then(QueuedEvent::from_message) else {
             return self.dead_letter(message, DeadLetterReason::NotAnEvent).await;
         };
-        match self.post(&event, deadline).await {
+        // At the same time: a delivery neither waits for the table nor depends on it.
+        let (outcome, ()) = tokio::join!(self.post(&event, deadline), handover::record(&self.handovers, &event));
+        match outcome {
             DeliveryOutcome::Delivered => {
                 let age = UnixTime::now().since(event.transmitted_at());
                 telemetry::event_delivered(age);

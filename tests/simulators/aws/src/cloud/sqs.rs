@@ -54,7 +54,6 @@ impl Sqs {
             }
             "GetQueueAttributes" => get_queue_attributes(&*self.queue(input)?, input),
             "ReceiveMessage" => receive_message(&*self.queue(input)?, input),
-            "GetQueueAttributes" => get_queue_attributes(&*self.queue(input)?, input),
             "DeleteMessage" => delete_message(&*self.queue(input)?, input),
             "ChangeMessageVisibility" => change_message_visibility(&*self.queue(input)?, input, caller, journal),
             unknown => Err(AwsError::unknown_operation(unknown)),
