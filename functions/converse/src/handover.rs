@@ -2,8 +2,7 @@
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::{Map, Value, json};
-use shared::clock::UnixTime;
+use serde_json::{Map, Value};
 use shared::contact_center::client::Response;
 use shared::handover::state::Handover;
 use shared::handover::table::HandoverTable;
@@ -30,23 +29,14 @@ fn document(handover: &Handover) -> Value {
         ("customer_left", times.customer_left),
         ("ended", times.ended),
     ];
-    let times = times.into_iter().filter_map(|(name, time)| {
-        let text = time.and_then(UnixTime::to_iso8601)?;
-        Some((name.to_owned(), text.into()))
-    });
-    let mut document = json!({
-        "state": handover.state.name(),
-        "queue_id": handover.queue_id,
-        "times": times.collect::<Map<_, _>>(),
-    });
-    if let Some(agent) = &handover.agent_id {
-        document["agent_id"] = agent.as_str().into();
-    }
-    if let Some(wait) = handover.time_to_agent() {
-        document["time_to_agent_s"] = wait.as_secs_f64().into();
-    }
-    if let Some(reason) = handover.end_reason {
-        document["end_reason"] = reason.name().into();
-    }
-    document
+    let times = times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.to_iso8601()?.into())));
+    let known = [
+        ("state", Some(handover.state.name().into())),
+        ("queue_id", Some(handover.queue_id.as_deref().into())),
+        ("agent_id", handover.agent_id.as_deref().map(Value::from)),
+        ("times", Some(times.collect::<Map<_, _>>().into())),
+        ("time_to_agent_s", handover.time_to_agent().map(|wait| wait.as_secs_f64().into())),
+        ("end_reason", handover.end_reason.map(|reason| reason.name().into())),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
