@@ -37,7 +37,8 @@ const CONSUMER_PATIENCE: Duration = Duration::from_secs(3);
 const QUEUED: &str = "queued";
 
 /// What it logs of one that it did not accept.
-const REFUSED: [&str; 2] = ["refused", "refused, 8x8 has to try again"];
+const REFUSED: [&str; 2] =
+    ["the callback was rejected", "the callback cannot be accepted now, 8x8 has to send it again"];
 
 /// What deliver-message logs of an event that has to wait.
 const WAITING: &str = "not delivered, to be tried again";
