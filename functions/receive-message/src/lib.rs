@@ -20,10 +20,11 @@ use shared::contact_center::keys::PublicKeys;
 use shared::digest::sha256_hex;
 use shared::environment::{ConfigError, Environment};
 use shared::http::client;
-use shared::queue::{EventQueue, QueuedEvent, event_queue_url};
+use shared::queue::{EventQueue, QueuedEvent, event_queue_url, permitted_id};
 use shared::secrets::SecretsManager;
-use shared::telemetry;
 use shared::url::VerbatimUrl;
+use shared::{telemetry, trace};
+use tracing::{Instrument, Span};
 
 use crate::answer::{Refusal, answer};
 use crate::authentication::{Authentication, CallbackAuthentication, Proof};
@@ -92,7 +93,7 @@ impl ReceiveMessage {
 
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
-        answer(self.receive(&request, UnixTime::now()).await)
+        async { answer(self.receive(&request, UnixTime::now()).await) }.instrument(trace::event_span()).await
     }
 
     async fn receive(&self, request: &Request, now: UnixTime) -> Result<(), Refusal> {
@@ -104,12 +105,19 @@ impl ReceiveMessage {
             return unproven(&body);
         }
         let event = Event::parse(&body)?;
+        // Under a signature the id is there and genuine. A load balancer may leave it out.
+        let event_id = match text(headers, "x-8x8-event-id") {
+            Some(event_id) => event_id.to_owned(),
+            None => sha256_hex(&body),
+        };
+        let group = event.conversation_id.as_deref().unwrap_or(NO_CONVERSATION);
+        trace::identify(&Span::current(), &permitted_id(group), &permitted_id(&event_id), event.name());
         self.check_tenant(&event, headers)?;
         if event.is_web_hook_verify() {
-            tracing::info!(event_type = event.name(), "the webhook can be reached");
+            tracing::info!("the webhook can be reached");
             return Ok(());
         }
-        self.enqueue(&event, headers, body, now).await
+        self.enqueue(&event, &event_id, group, headers, body, now).await
     }
 
     /// Every event is of a tenant; a verification, which a load balancer vouches for, need not be.
@@ -122,23 +130,32 @@ impl ReceiveMessage {
         if is_ours { Ok(()) } else { Err(Refusal::ForeignTenant) }
     }
 
-    async fn enqueue(&self, event: &Event, headers: &HeaderMap, body: Bytes, now: UnixTime) -> Result<(), Refusal> {
-        // Under a signature the id is there and genuine. A load balancer may leave it out.
-        let event_id = match text(headers, "x-8x8-event-id") {
-            Some(event_id) => event_id.to_owned(),
-            None => sha256_hex(&body),
-        };
+    async fn enqueue(
+        &self,
+        event: &Event,
+        event_id: &str,
+        group: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
         let queued = QueuedEvent {
             body,
             content_type: text(headers, CONTENT_TYPE).map(str::to_owned),
             headers: headers_of_8x8(headers),
             received_at: now,
+            event_type: Some(event.name().to_owned()),
+            is_typing: event.is_typing,
         };
-        let group = event.conversation_id.as_deref().unwrap_or(NO_CONVERSATION);
-        self.queue.send(&queued, group, &event_id).await?;
-        let retry = text(headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).unwrap_or(0);
-        telemetry::event_received(event.is_documented(), retry > 0);
-        tracing::info!(event_type = event.name(), event_id, conversation = group, retry, "queued");
+        self.queue.send(&queued, group, event_id).await?;
+        let retry = text(headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).filter(|retry| *retry > 0);
+        telemetry::event_received(event.is_documented(), retry.is_some());
+        let took_ms = UnixTime::now().since(now).as_millis() as u64;
+        match retry {
+            None => tracing::info!(step = trace::QUEUED, took_ms, "queued"),
+            // SQS has dropped it if it had been queued before.
+            Some(retry) => tracing::info!(step = trace::QUEUED, took_ms, retry, "queued after 8x8 has sent it again"),
+        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! Two dialects may arrive whatever version a webhook was registered with. Chat Gateway v1.0 wraps its payload in `data`,
 //! Chat API v2.0 is flat; both name `eventType` and `conversationId` at the top.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -32,6 +33,9 @@ pub struct Event {
     pub event_type: String,
     /// `conversationId`, if the event has one that is not empty.
     pub conversation_id: Option<String>,
+    /// Whether it only says who is typing: Chat Gateway's `ACTIVITY` with the name `typing`. Chat API v2.0 has no such
+    /// event.
+    pub is_typing: bool,
 }
 
 /// A body that is no event: not JSON, not an object, or without an `eventType`.
@@ -75,11 +79,12 @@ impl<'de> Visitor<'de> for EventVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Event, A::Error> {
-        let (mut event_type, mut conversation_id) = (None, None);
+        let (mut event_type, mut conversation_id, mut data) = (None, None, None);
         while let Some(key) = fields.next_key_seed(Key)? {
             match key {
                 Field::EventType => event_type = fields.next_value::<Option<Text>>()?,
                 Field::ConversationId => conversation_id = fields.next_value::<Option<Text>>()?,
+                Field::Data => data = Some(fields.next_value::<&RawValue>()?),
                 Field::Other => {
                     fields.next_value::<IgnoredAny>()?;
                 }
@@ -87,13 +92,15 @@ impl<'de> Visitor<'de> for EventVisitor {
         }
         let text = |value: Option<Text>| value.map(|Text(text)| text).filter(|text| !text.is_empty());
         let event_type = text(event_type).ok_or_else(|| serde::de::Error::missing_field("eventType"))?;
-        Ok(Event { event_type, conversation_id: text(conversation_id) })
+        let is_typing = event_type == "ACTIVITY" && data.is_some_and(names_typing);
+        Ok(Event { event_type, conversation_id: text(conversation_id), is_typing })
     }
 }
 
 enum Field {
     EventType,
     ConversationId,
+    Data,
     Other,
 }
 
@@ -118,9 +125,21 @@ impl Visitor<'_> for Key {
         Ok(match key {
             "eventType" => Field::EventType,
             "conversationId" => Field::ConversationId,
+            "data" => Field::Data,
             _ => Field::Other,
         })
     }
+}
+
+/// Whether the data of an activity have the name `typing`.
+fn names_typing(data: &RawValue) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Activity<'d> {
+        #[serde(borrow)]
+        name: Cow<'d, str>,
+    }
+
+    serde_json::from_str::<Activity<'_>>(data.get()).is_ok_and(|activity| activity.name == "typing")
 }
 
 /// A string, or the text of any other JSON value: a conversation that is a number keeps its order too.
@@ -140,7 +159,8 @@ mod tests {
     use super::*;
 
     fn event(event_type: &str, conversation_id: Option<&str>) -> Result<Event, NotAnEvent> {
-        Ok(Event { event_type: event_type.to_owned(), conversation_id: conversation_id.map(str::to_owned) })
+        let conversation_id = conversation_id.map(str::to_owned);
+        Ok(Event { event_type: event_type.to_owned(), conversation_id, is_typing: false })
     }
 
     #[test]
@@ -186,6 +206,26 @@ mod tests {
             Event::parse(br#"{"eventType":"A","eventType":"B","conversationId":"\u00e9"}"#),
             event("B", Some("é"))
         );
+    }
+
+    #[test]
+    fn an_activity_named_typing_is_one_and_nothing_else_is() {
+        let is_typing = |body: &str| Event::parse(body.as_bytes()).unwrap().is_typing;
+        assert!(is_typing(
+            r#"{"eventType":"ACTIVITY","conversationId":"c","data":{"name":"typing","value":{"users":[]}}}"#
+        ));
+        assert!(is_typing(r#"{"data":{"value":{"users":[{"id":"a"}]},"name":"typ\u0069ng"},"eventType":"ACTIVITY"}"#));
+        for body in [
+            r#"{"eventType":"ACTIVITY","data":{"name":"read-receipts","value":[]}}"#,
+            r#"{"eventType":"ACTIVITY","data":{"name":7}}"#,
+            r#"{"eventType":"ACTIVITY","data":{}}"#,
+            r#"{"eventType":"ACTIVITY","data":"typing"}"#,
+            r#"{"eventType":"ACTIVITY","data":null}"#,
+            r#"{"eventType":"ACTIVITY","name":"typing"}"#,
+            r#"{"eventType":"MESSAGE","data":{"name":"typing"}}"#,
+        ] {
+            assert!(!is_typing(body), "{body}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`faults`] | what goes wrong, in all simulators |
 //! | [`console`] | the page that shows every hop, with buttons |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
+//! | [`trace`] | what the log lines say of each event |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 
 pub mod build;
@@ -26,6 +27,7 @@ pub mod handover;
 pub mod load_balancer;
 pub mod peers;
 pub mod soak;
+pub mod trace;
 pub mod verdict;
 
 use std::collections::BTreeMap;
@@ -87,6 +89,8 @@ pub struct SandboxSettings {
     pub time_scale: u32,
     /// Time-outs of functions that are not the template's.
     pub timeouts: BTreeMap<&'static str, Duration>,
+    /// `MAX_EVENT_AGE_MINUTES`
+    pub max_event_age_minutes: u64,
     /// Where the functions' log lines are written to as well.
     pub logs: Option<PathBuf>,
 }
@@ -106,6 +110,7 @@ impl Default for SandboxSettings {
             concurrency: 8,
             time_scale: 1,
             timeouts: BTreeMap::new(),
+            max_event_age_minutes: 0,
             logs: None,
         }
     }

@@ -70,10 +70,25 @@ fn record(message: &Received) -> Value {
         "receiptHandle": message.receipt_handle,
         "body": message.body,
         "attributes": system_attributes(message),
-        "messageAttributes": {},
+        "messageAttributes": message_attributes(message),
         "md5OfBody": "00000000000000000000000000000000",
         "eventSource": "aws:sqs",
         "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:events.fifo",
         "awsRegion": "us-east-1",
     })
+}
+
+/// SQS names their members in upper case, Lambda in lower case.
+fn message_attributes(message: &Received) -> Value {
+    let attributes = message.message_attributes.as_object().into_iter().flatten();
+    let attributes = attributes.map(|(name, attribute)| {
+        let attribute = json!({
+            "stringValue": attribute["StringValue"],
+            "stringListValues": [],
+            "binaryListValues": [],
+            "dataType": attribute["DataType"],
+        });
+        (name.clone(), attribute)
+    });
+    Value::Object(attributes.collect())
 }
