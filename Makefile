@@ -3,7 +3,9 @@
 # make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help tells more
 # make test                everything that must pass
 # make build               the deployable zips, below target/lambda/
+# make reproducible        builds twice and compares the zips
 # make deploy STACK=name   builds and deploys; asks only the first time. SET="QueueId=102" changes a value
+#      PREBUILT=v1.2.3     deploys the zips of a release, or of a release's folder, and needs no Rust
 # make delete STACK=name   deletes the stack
 # make doctor STACK=name   what is wrong with a deployed stack, and what to do about it; changes nothing
 # make trace STACK=name CONVERSATION=id   the path of one conversation's events and calls
@@ -20,8 +22,8 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-.PHONY: run soak sandbox bench test end-to-end format lint docs release python build deploy delete deploy-test ministack \
-	doctor trace dead-letters
+.PHONY: run soak sandbox bench test end-to-end format lint docs release python build reproducible deploy delete deploy-test \
+	ministack doctor trace dead-letters
 
 # The profile `dev`, as the tests have it: without link-time optimization the first build takes a few minutes less, and
 # cargo shows its progress.
@@ -61,9 +63,14 @@ release:
 	$(CARGO) build --quiet --locked --release $(addprefix --package ,$(FUNCTIONS))
 
 build: target/python/cargo-lambda/.installed
-	$(TOOLS) $(CARGO) lambda build --locked --release --output-format zip \
+	$(TOOLS) $(CARGO) lambda build --locked --release --output-format binary \
 		$(if $(filter arm64,$(ARCH)),--arm64,--x86-64) $(addprefix --package ,$(FUNCTIONS))
-	@ls -l target/lambda/*/bootstrap.zip
+	@$(PYTHON) tools/zips.py $(FUNCTIONS)
+	@ls -l $(patsubst %,target/lambda/%/bootstrap.zip,$(FUNCTIONS))
+
+# Half an hour on two cores. For the committed state; what is not committed is not built.
+reproducible: target/python/cargo-lambda/.installed
+	$(PYTHON) tools/reproducible.py $(ARCH)
 
 # Make passes SET and TAGS through the environment, because their values may hold quotation marks.
 export SET TAGS
@@ -74,7 +81,8 @@ DEPLOY_OPTIONS = $(if $(PROFILE),--profile '$(PROFILE)') $(if $(REGION),--region
 deploy: target/python/sam/.installed
 	@test -n "$(STACK)" || { echo 'usage: make deploy STACK=name [SET="QueueId=102"]' >&2; exit 2; }
 	@$(DEPLOY) deploy '$(STACK)' $(DEPLOY_OPTIONS) $(if $(SET),--set "$$SET") \
-		$(if $(PARAMETERS),--parameters '$(PARAMETERS)') $(if $(filter-out file,$(origin ARCH)),--arch '$(ARCH)')
+		$(if $(PARAMETERS),--parameters '$(PARAMETERS)') $(if $(filter-out file,$(origin ARCH)),--arch '$(ARCH)') \
+		$(if $(PREBUILT),--prebuilt '$(PREBUILT)') $(if $(RELEASES),--releases '$(RELEASES)')
 
 delete: target/python/sam/.installed
 	@test -n "$(STACK)" || { echo 'usage: make delete STACK=name' >&2; exit 2; }

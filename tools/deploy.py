@@ -34,6 +34,8 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound, SSOError, TokenRetrievalError)
 
+from release import TEMPLATE, Release, ReleaseError
+
 ROOT = Path(__file__).resolve().parent.parent
 CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
 ENVIRONMENT_PREFIX = "LIVE_AGENT_"
@@ -134,6 +136,10 @@ class Parameter:
         return None
 
 
+# Where a function's code stands: (what precedes it, the function's name).
+CODE = re.compile(r"^(\s*CodeUri:\s*)(?:\./)?(?:functions|target/lambda)/([\w-]+)(?:/bootstrap\.zip)?\s*$", re.MULTILINE)
+
+
 class Template:
     def __init__(self, path):
         self.text = path.read_text(encoding="utf-8")
@@ -147,6 +153,11 @@ class Template:
             int(value) for value in re.findall(r"^\s*ReservedConcurrentExecutions:.*?(\d+)", self.text, re.MULTILINE)
         )
 
+    @property
+    def functions(self):
+        """The functions' names."""
+        return [match[2] for match in CODE.finditer(self.text)]
+
     def with_zips(self, folder):
         """Returns the template's text with every function's code at `folder`/<function>/bootstrap.zip."""
 
@@ -156,10 +167,7 @@ class Template:
                 raise Failure(f"{path} does not exist: the build did not make it")
             return f"{match[1]}{json.dumps(str(path))}"
 
-        text, count = re.subn(
-            r"^(\s*CodeUri:\s*)(?:\./)?(?:functions|target/lambda)/([\w-]+)(?:/bootstrap\.zip)?\s*$",
-            code, self.text, flags=re.MULTILINE,
-        )
+        text, count = CODE.subn(code, self.text)
         if count != len(re.findall(r"^\s*CodeUri:", self.text, re.MULTILINE)):
             raise Failure("template.yaml has a CodeUri that is neither functions/<name> nor target/lambda/<name>/bootstrap.zip")
         return text
@@ -191,6 +199,8 @@ def empty(name):
     return lambda values: not values.get(name)
 
 
+EVERY_TENANT = "While TenantId is empty, genuine events of every 8x8 tenant are accepted, and an alarm says so."
+
 # Each question comes after those that its conditions read.
 QUESTIONS = [
     Question("Architecture", "Your choice; arm64 costs less. The functions are built for it."),
@@ -208,7 +218,8 @@ QUESTIONS = [
              equals("AuthenticationType", "client-credentials", "password"), lambda values: True),
     Question("Endpoint", "8x8's API documentation, for the region of your tenant. Owner: 8x8 administrator."),
     Question("ContactCenterApi", "It must fit the endpoint: chat-api-v2 only for an endpoint that ends in /tenant/<tenant id>/."),
-    Question("TenantId", "8x8 Configuration Manager > Home > Profile. Owner: 8x8 administrator."),
+    Question("TenantId", "8x8 Configuration Manager > Home > Profile; 8x8 sends it as x-8x8-tenant-id with every event, and "
+             f"receive-message logs it while this is empty. Owner: 8x8 administrator. {EVERY_TENANT}"),
     Question("ChannelId", "Aisera's configuration of the live agent, if Aisera registered a channel at 8x8. Leave it empty "
              "to register a new channel. Owner: Aisera administrator."),
     Question("QueueId", "8x8 Configuration Manager > Queues: the id of a chat queue. Owner: 8x8 administrator.",
@@ -706,6 +717,38 @@ def changed_values(template, given, ask_again, existing, saved, reserve, termina
     return new, asked
 
 
+def open_release(template, arguments):
+    """Returns the release whose zips are deployed. Its template must be this one: functions of another version can need
+    variables and rights that this one does not give them."""
+    try:
+        release = Release(arguments.prebuilt, arguments.releases)
+        same = release.read(TEMPLATE) == template.text.encode()
+    except ReleaseError as error:
+        raise Failure(f"{error}. Nothing was changed.", 2) from None
+    if not same:
+        raise Failure(f"{arguments.template.name} is not that of the release {arguments.prebuilt}: check out the version whose "
+                      "functions you deploy (`git checkout <version>`), without changes. Nothing was changed.", 2)
+    return release
+
+
+@contextlib.contextmanager
+def zips_for(template, architecture, arguments, release):
+    """Yields the folder of the zips: a given one, that of the release's, or that of a build."""
+    if release:
+        with tempfile.TemporaryDirectory() as folder:
+            show(f"Reading the zips of {arguments.prebuilt} …")
+            try:
+                release.unpack(template.functions, architecture, Path(folder))
+            except ReleaseError as error:
+                raise Failure(f"{error}. Nothing was deployed.") from None
+            yield Path(folder)
+    elif arguments.zips:
+        yield arguments.zips
+    else:
+        run(["make", "--no-print-directory", "build", f"ARCH={architecture}"], "make build")
+        yield ROOT / "target" / "lambda"
+
+
 def package(template, zips, arguments, session, options):
     """Uploads the zips with `sam package` and returns CloudFormation's arguments for the packaged template."""
     work = ROOT / "target" / "deploy"
@@ -755,6 +798,7 @@ def run(command, name, timeout=None, quiet=False):
 def deploy(arguments):
     template = Template(arguments.template)
     given, ask_again = given_values(template, arguments)
+    release = open_release(template, arguments) if arguments.prebuilt else None
     saved = Saved(arguments.config, arguments.stack)
     session, options = open_session(arguments, saved)
     tags = key_values(options["tags"], "TAGS")
@@ -798,11 +842,8 @@ def deploy(arguments):
         # The answers of a first deployment survive a failed one.
         record()
     architecture = new.get("Architecture") or existing.get("Architecture") or template.parameters["Architecture"].default
-    zips = arguments.zips
-    if zips is None:
-        zips = ROOT / "target" / "lambda"
-        run(["make", "--no-print-directory", "build", f"ARCH={architecture}"], "make build")
-    location = package(template, zips.resolve(), arguments, session, options)
+    with zips_for(template, architecture, arguments, release) as zips:
+        location = package(template, zips.resolve(), arguments, session, options)
 
     if status in NEVER_CREATED:
         # The build took minutes, in which somebody else's creation may have begun.
@@ -867,6 +908,8 @@ def print_success(present, template):
          "a person: the conversation is offered to that agent.")
     if not values.get("ChannelId") and "ChannelId" in outputs:
         show(f"The bot platform opens its conversations on channel {outputs['ChannelId']}; enter this id there.")
+    if "TenantId" in template.parameters and not values.get("TenantId"):
+        show(f"Warning: {EVERY_TENANT} `make deploy STACK={name} SET=TenantId` asks for it.")
     if "ConversationsUrl" in outputs:
         show(f"A bot platform that calls the bridge uses {outputs['ConversationsUrl']}")
 
@@ -936,7 +979,12 @@ def parse(argv):
                        "without a value is asked again (make: SET)")
     first.add_argument("--parameters", metavar="FILE", help="values as JSON or KEY=VALUE lines (make: PARAMETERS)")
     first.add_argument("--arch", choices=["arm64", "x86_64"], help="architecture to build for (make: ARCH)")
-    first.add_argument("--zips", type=Path, metavar="FOLDER", help="deploy <FOLDER>/<function>/bootstrap.zip; build nothing")
+    code = first.add_mutually_exclusive_group()
+    code.add_argument("--zips", type=Path, metavar="FOLDER", help="deploy <FOLDER>/<function>/bootstrap.zip; build nothing")
+    code.add_argument("--prebuilt", metavar="RELEASE", help="deploy the zips of a release: a version such as v1.2.3, or a folder "
+                      "with the release's files; build nothing (make: PREBUILT)")
+    first.add_argument("--releases", metavar="URL", help="where the releases of --prebuilt are; without it, at GitHub, beside the "
+                       "repository that this folder was cloned from (make: RELEASES)")
     first.add_argument("--template", type=Path, default=ROOT / "template.yaml")
     second = commands.add_parser("delete", parents=[common], help="delete a stack")
     second.add_argument("--yes", action="store_true", help="do not ask for confirmation (make: YES=yes)")

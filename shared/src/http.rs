@@ -1,11 +1,13 @@
-//! The HTTP client for 8x8 and the bot platform, and the TLS and the limits of every connection: those to AWS have them too
-//! (see [`crate::aws::Transport`]).
+//! The HTTP client for 8x8 and for tokens, and the TLS and the limits of every connection: those to AWS
+//! ([`crate::aws::Transport`]) and those that events are posted on ([`crate::bot_platform`]) have them too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::redirect;
 
 use crate::clock::UnixTime;
@@ -41,6 +43,21 @@ pub(crate) fn tls() -> Result<rustls::ClientConfig, ClientError> {
 /// no server is known to send a tenth of this.
 const MAX_HEADERS: usize = 1024;
 
+/// What we are called in `User-Agent`.
+pub(crate) const PRODUCT: &str = concat!("8x8-live-agent-bridge/", env!("CARGO_PKG_VERSION"));
+
+/// Opens the connections of hyper's own client: HTTP/1.1, and plain where an endpoint on this machine is.
+pub(crate) fn connector() -> Result<HttpsConnector<HttpConnector>, ClientError> {
+    let mut tcp = HttpConnector::new();
+    // TLS comes on top.
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    // Calls and events are small: send each write at once instead of waiting for more to fill a packet.
+    tcp.set_nodelay(true);
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1();
+    Ok(https.wrap_connector(tcp))
+}
+
 /// Builds the client: TLS 1.2 and 1.3 with Mozilla's roots, HTTP/1.1, no redirects, no proxy, no cookies.
 ///
 /// Redirects are off because a callback or a token request must reach the host that was configured or none; a time-out
@@ -59,19 +76,16 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
         // Unpacking costs more than a small body saves. A peer that packs all the same is unpacked (`gzip`).
         .default_headers(HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .gzip(true)
-        .user_agent(concat!("8x8-live-agent-bridge/", env!("CARGO_PKG_VERSION")))
+        .user_agent(PRODUCT)
         .build()
         .map_err(|error| ClientError(error.to_string()))
 }
 
 /// Opens a connection to `url` while a function starts, when Lambda gives it a whole vCPU: the TLS handshake of the first
-/// event is then already paid. Whatever the server says is ignored, and so is a failure: the first real call reports it. A
-/// loopback host needs no handshake and is left alone.
+/// event is then already paid. HEAD has no effect at any server. Whatever the server says is ignored, and so is a failure:
+/// the first real call reports it.
 #[tracing::instrument(level = "debug", name = "connection", skip_all)]
 pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
-    if url.scheme() != "https" {
-        return;
-    }
     if let Err(error) = client.head(url).timeout(WARM_UP_TIMEOUT).send().await {
         tracing::debug!(reason = failure(&error), "no connection at the start");
     }

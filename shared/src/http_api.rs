@@ -130,16 +130,7 @@ pub struct HttpResponse {
 impl From<Response<Body>> for HttpResponse {
     fn from(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
-        let mut headers = BTreeMap::<String, String>::new();
-        for (name, value) in &parts.headers {
-            // JSON has only text. A byte of another encoding is read as Latin-1, as HTTP once defined it (RFC 9110 §5.5).
-            let value = match std::str::from_utf8(value.as_bytes()) {
-                Ok(value) => value.to_owned(),
-                Err(_) => value.as_bytes().iter().copied().map(char::from).collect(),
-            };
-            let joined = headers.entry(name.to_string());
-            joined.and_modify(|values| *values = format!("{values}, {value}")).or_insert(value);
-        }
+        let headers = header_texts(&parts.headers);
         let (body, is_base64_encoded) = match body {
             Body::Text(text) => (text, false),
             Body::Binary(bytes) => (STANDARD.encode(bytes), true),
@@ -148,6 +139,31 @@ impl From<Response<Body>> for HttpResponse {
         };
         Self { status_code: parts.status.as_u16(), headers, body, is_base64_encoded }
     }
+}
+
+/// A header's value as text: UTF-8, or else Latin-1, as HTTP once defined it (RFC 9110 §5.5).
+pub fn header_text(value: &HeaderValue) -> String {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(value) => value.to_owned(),
+        Err(_) => value.as_bytes().iter().copied().map(char::from).collect(),
+    }
+}
+
+/// Headers as JSON has them: as text, the values of a repeated name joined (RFC 9110 §5.3).
+pub fn header_texts<'h>(
+    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::<String, String>::new();
+    for (name, value) in headers {
+        let value = header_text(value);
+        match texts.get_mut(name.as_str()) {
+            Some(values) => *values = format!("{values}, {value}"),
+            None => {
+                texts.insert(name.to_string(), value);
+            }
+        }
+    }
+    texts
 }
 
 /// Runs a function that is invoked by an HTTP API. A request that cannot be read is answered with 400 and never reaches

@@ -10,6 +10,7 @@
 //! | [`caller`] | those who call us with an app token and a bearer token of ours |
 //! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
 //! | [`secrets`] | AWS Secrets Manager |
+//! | [`cache`] | how long secrets, callers and keys are used, and what happens while their source fails |
 //! | [`aws`] | the AWS SDK's configuration and its HTTP client |
 //! | [`http`] | the HTTP client for everything but AWS; TLS for all |
 //! | [`http_api`] | API Gateway: its events as requests, and responses |
@@ -24,6 +25,7 @@
 
 pub mod aws;
 pub mod bot_platform;
+pub mod cache;
 pub mod caller;
 pub mod clock;
 pub mod contact_center;

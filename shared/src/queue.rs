@@ -38,7 +38,7 @@ pub struct QueuedEvent {
     pub body: Bytes,
     /// The `content-type` they came with.
     pub content_type: Option<String>,
-    /// All `x-8x8-*` headers, names in lower case.
+    /// All `x-8x8-*` headers, names in lower case; values as text, which is sent as UTF-8.
     pub headers: BTreeMap<String, String>,
     /// When receive-message got it, in milliseconds since the epoch.
     pub received_at: UnixTime,
@@ -51,6 +51,14 @@ pub struct QueuedEvent {
 }
 
 impl QueuedEvent {
+    /// The body of a queue message.
+    ///
+    /// # Errors
+    /// Strings and numbers always are JSON, so that this does not happen.
+    pub fn to_message(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self).map(in_ascii)
+    }
+
     /// Reads the body of a queue message; `None` if it is none of ours.
     pub fn from_message(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
@@ -58,7 +66,7 @@ impl QueuedEvent {
 
     /// 8x8's id of the event. Behind a load balancer it may have none.
     pub fn id(&self) -> Option<&str> {
-        self.headers.get("x-8x8-event-id").map(String::as_str)
+        self.headers.get("x-8x8-event-id").map(String::as_str).filter(|id| !id.is_empty())
     }
 
     /// When 8x8 sent the event, or else when we got it. A header that says anything but the last five minutes before that is
@@ -68,6 +76,23 @@ impl QueuedEvent {
         let plausible = self.received_at - Duration::from_secs(300)..=self.received_at;
         header.map(UnixTime::from_millis).filter(|time| plausible.contains(time)).unwrap_or(self.received_at)
     }
+}
+
+/// The same JSON with escapes for all that is not ASCII, which only stands in strings. A header may hold any character, and
+/// SQS refuses a message with U+FFFE or U+FFFF (SendMessage's reference).
+fn in_ascii(json: String) -> String {
+    if json.is_ascii() {
+        return json;
+    }
+    let mut ascii = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            ascii.push(character);
+        } else {
+            ascii.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    ascii
 }
 
 fn to_base64<S: Serializer>(body: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,8 +130,8 @@ impl EventQueue {
     /// event whose `deduplication_id` SQS has seen within five minutes is confirmed and dropped.
     pub async fn send(&self, event: &QueuedEvent, group: &str, deduplication_id: &str) -> Result<(), QueueError> {
         let fail = |reason| QueueError { queue: "event queue", operation: "event", reason };
-        // All fields are strings and numbers, so that this cannot fail; if it ever does, 8x8 tries again.
-        let message = serde_json::to_string(event).map_err(|error| fail(error.to_string()))?;
+        // If this ever fails, 8x8 tries again.
+        let message = event.to_message().map_err(|error| fail(error.to_string()))?;
         let sending = Box::pin(
             self.client
                 .send_message()
@@ -297,16 +322,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_survive_the_queue_as_characters_that_xml_allows(body: Vec<u8>, content_type: Option<String>, received_at: u64) {
+        fn any_bytes_survive_the_queue_as_characters_that_xml_allows(
+            body: Vec<u8>, content_type: Option<String>, header: String, received_at: u64
+        ) {
             let event = QueuedEvent {
                 body: body.into(),
-                content_type: content_type.filter(|text| text.is_ascii()),
-                headers: BTreeMap::from([("x-8x8-event-id".to_owned(), "id".to_owned())]),
+                content_type,
+                headers: BTreeMap::from([("x-8x8-event-id".to_owned(), header + "\u{fffe}\u{ffff}👋")]),
                 received_at: UnixTime::from_millis(received_at),
                 event_type: Some("ACTIVITY".to_owned()),
                 is_typing: true,
             };
-            let message = serde_json::to_string(&event).unwrap();
+            let message = event.to_message().unwrap();
             prop_assert!(message.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == 0x7f));
             prop_assert_eq!(QueuedEvent::from_message(&message), Some(event));
         }

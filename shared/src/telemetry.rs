@@ -5,6 +5,7 @@
 //! | `EventsReceived` | count | | receive-message: accepted and durably queued |
 //! | `EventsUndocumented` | count | | receive-message: of those, of a type that 8x8 does not document |
 //! | `EventsRepeated` | count | | receive-message: of those, sent again by 8x8 (`x-8x8-retry` above 0) |
+//! | `EventsWithoutTenantCheck` | count | | receive-message: of those, accepted while no tenant is configured |
 //! | `EventsRefused` | count | none, and `Reason` | receive-message |
 //! | `EventsDelivered` | count | | deliver-message |
 //! | `EventsRetried` | count | | deliver-message: back to the queue, to be tried later |
@@ -73,6 +74,7 @@ pub(crate) fn init(function: &'static str) {
     for name in ["EventsReceived", "EventsUndocumented", "EventsRepeated", "EventsRefused", "TokensRefused"] {
         describe_counter!(name, Unit::Count, "");
     }
+    describe_counter!("EventsWithoutTenantCheck", Unit::Count, "");
     for name in ["EventsDelivered", "EventsRetried", "EventsDeadLettered", "EventsExpired", "EventsSkipped"] {
         describe_counter!(name, Unit::Count, "");
     }
@@ -96,6 +98,11 @@ pub fn event_received(is_documented: bool, is_repeated: bool) {
     if is_repeated {
         counter!("EventsRepeated").increment(1);
     }
+}
+
+/// An event was accepted and queued although no tenant is configured that it has to be of.
+pub fn event_without_tenant_check() {
+    counter!("EventsWithoutTenantCheck").increment(1);
 }
 
 /// A request was answered with something else than 2xx, for one of a fixed set of reasons.

@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from driving import ROOT, SECRETS, TEMPLATE, Case, QuickCase
 
 EXPIRED = "ExpiredToken", "The security token included in the request is expired"
+# What an operator is told while TenantId is empty.
+EVERY_TENANT = "While TenantId is empty, genuine events of every 8x8 tenant are accepted"
 # Answers to what the real template asks first, whatever the options.
 BEGINNING = [("Architecture", ""), ("IntegrationName", "acme")]
 # What writes; reading, and asking who one is, changes nothing.
@@ -252,7 +254,7 @@ class Options(QuickCase):
         return self.values(), terminal.output
 
     def test_password_another_platform_a_private_network_and_a_domain(self):
-        values, _ = self.asked(BEGINNING + [
+        values, output = self.asked(BEGINNING + [
             ("AuthenticationType", "password"), ("ApiKey", SECRETS[0]), ("Username", "api@acme.example"),
             ("Password", SECRETS[2]), ("AccessTokenUrl", ""), ("Endpoint", ""), ("ContactCenterApi", ""), ("TenantId", "acme"),
             ("ChannelId", ""), ("QueueId", "101"), ("CallbackUrl", ""), ("CallbackAuthentication", ""), ("AiseraTenant", ""),
@@ -266,6 +268,29 @@ class Options(QuickCase):
             "AiseraTenant": "", "Public": "no", "SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1",
             "DomainName": "live-agent.acme.example", "CertificateArn": "arn:aws:acm:x", "HostedZoneId": "Z1"}
         self.assertEqual({name: values[name] for name in expected}, expected)
+        self.assertEqual(output.count(EVERY_TENANT), 1, "said with the question, and not again")
+
+    def test_an_empty_tenant_id_is_a_warning_after_every_deployment_until_it_is_set(self):
+        values, output = self.asked(BEGINNING + [
+            ("AuthenticationType", ""), ("ApiKey", SECRETS[0]), ("Endpoint", ""), ("ContactCenterApi", ""), ("TenantId", ""),
+            ("ChannelId", ""), ("QueueId", "101"), ("CallbackUrl", ""), ("CallbackAuthentication", ""),
+            ("AiseraTenant", "acme"), ("AppToken", SECRETS[1]), ("BotUsername", "bridge"),
+            ("BotPassword", "S3cret-bot-password"), ("Public", ""), ("DomainName", "")])
+        self.assertEqual(values["TenantId"], "")
+        question, _, after = output.partition("Deploy now?")
+        self.assertIn(EVERY_TENANT, question)
+        self.assertIn(f"Warning: {EVERY_TENANT}", after)
+        self.assertIn("`make deploy STACK=acme SET=TenantId`", after)
+        done = self.without_terminal("deploy", "--set", "TenantId=' '")
+        self.assertIn("TenantId must not begin or end with a space", done.stderr)
+        self.assertIn(f"Warning: {EVERY_TENANT}", self.without_terminal("deploy").stdout)
+        terminal = self.on_terminal("deploy", "--set", "TenantId")
+        terminal.answer("TenantId", "acmetenant")
+        terminal.expect(r"Deploy now\?")
+        terminal.send("\n")
+        self.assertEqual(terminal.end(), 0, terminal.output)
+        self.assertEqual(self.values()["TenantId"], "acmetenant")
+        self.assertNotIn("Warning", terminal.output.partition("Deploy now?")[2])
 
     def test_a_channel_to_take_over_needs_no_queue_and_giving_it_back_asks_for_one(self):
         values, output = self.asked(BEGINNING + [

@@ -219,6 +219,48 @@ async fn after_the_start_a_check_needs_no_call() {
     stack.finish().await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn no_callback_waits_long_for_a_secrets_manager_that_hangs() {
+    let settings = SandboxSettings {
+        callback_authentication: CallbackAuthentication::Headers,
+        has_clock: true,
+        concurrency: 1,
+        ..SandboxSettings::default()
+    };
+    let stack = Stack::with(settings).await;
+    let headers = callers_headers(&stack).await;
+    assert_eq!(status(&stack, &headers).await, StatusCode::OK);
+    stack.fault(aws::Fault::SecretsHang, When::Share(1.0));
+    stack.set_clock_ahead(Duration::from_secs(301));
+    for n in 0..10 {
+        let begun = std::time::Instant::now();
+        assert_eq!(status(&stack, &headers).await, StatusCode::OK);
+        assert!(begun.elapsed() < Duration::from_secs(2), "event {n}: {:?}", begun.elapsed());
+    }
+    stack.faults.clear();
+    stack.finish().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_revocation_is_complete_after_five_minutes_in_a_process_that_runs() {
+    let settings = SandboxSettings {
+        callback_authentication: CallbackAuthentication::Headers,
+        has_clock: true,
+        concurrency: 1,
+        ..SandboxSettings::default()
+    };
+    let stack = Stack::with(settings).await;
+    let headers = callers_headers(&stack).await;
+    assert_eq!(status(&stack, &headers).await, StatusCode::OK);
+    let not_before = u64::try_from(now_millis() / 1000 + 1).unwrap();
+    edit(&stack, json!({ "not_before": not_before }));
+    stack.set_clock_ahead(Duration::from_secs(300));
+    assert_eq!(status(&stack, &headers).await, StatusCode::UNAUTHORIZED);
+    stack.finish().await;
+}
+
 /// The headers of a caller that logs in with `login`; without a valid token if that fails.
 async fn headers_of(stack: &Stack, login: &Login) -> Headers {
     let tokens = tokens(stack, login).await;

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType,
 };
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::aws;
@@ -111,6 +111,9 @@ on_both_clouds! {
     a_message_that_is_shown_again_comes_first_and_counts_its_receives
     a_deleted_message_lets_the_next_of_its_group_through
     ids_that_sqs_would_refuse_are_hashed_and_taken
+    a_message_comes_with_the_attributes_that_were_asked_for
+    messages_are_counted_also_while_they_are_in_flight
+    a_message_behind_one_in_flight_can_be_deleted
     a_queue_that_does_not_exist_is_an_error
     an_item_is_put_once_and_whoever_comes_later_is_shown_it
     an_item_that_has_expired_makes_way
@@ -333,6 +336,64 @@ async fn ids_that_sqs_would_refuse_are_hashed_and_taken(config: &SdkConfig) {
     queue.send("one", "ü b", "").await;
     queue.send("two", &"g".repeat(129), "a b").await;
     assert_eq!(texts(&queue.receive().await).len(), 2);
+}
+
+async fn a_message_comes_with_the_attributes_that_were_asked_for(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    let send = queue.client.send_message().queue_url(&queue.url).message_body("x").message_group_id("g");
+    let text = |text: &str| MessageAttributeValue::builder().data_type("String").string_value(text).build().unwrap();
+    let send =
+        send.message_deduplication_id("1").message_attributes("reason", text("a")).message_attributes("b", text("b"));
+    send.send().await.expect("it can be sent");
+    let receive = queue.client.receive_message().queue_url(&queue.url).visibility_timeout(0);
+    let plain = receive.clone().send().await.expect("it can be asked").messages.unwrap_or_default();
+    assert!(plain[0].attributes.is_none() && plain[0].message_attributes.is_none());
+    let receive = receive
+        .message_system_attribute_names(MessageSystemAttributeName::MessageGroupId)
+        .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+        .message_attribute_names("reason")
+        .message_attribute_names("status");
+    let asked = receive.send().await.expect("it can be asked").messages.unwrap_or_default();
+    let system = asked[0].attributes().expect("system attributes");
+    assert_eq!(system[&MessageSystemAttributeName::MessageGroupId], "g");
+    assert!(system[&MessageSystemAttributeName::SentTimestamp].parse::<u64>().is_ok_and(|millis| millis > 1 << 40));
+    let attributes = asked[0].message_attributes().expect("attributes");
+    assert_eq!((attributes.len(), attributes["reason"].string_value()), (1, Some("a")));
+}
+
+async fn messages_are_counted_also_while_they_are_in_flight(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    let counted = async || {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let asked = queue.client.get_queue_attributes().queue_url(&queue.url).set_attribute_names(Some(names.to_vec()));
+        let counts = asked.send().await.expect("it can be asked").attributes.unwrap_or_default();
+        names.iter().map(|name| counts[name].parse::<u64>().unwrap()).sum::<u64>()
+    };
+    for group in ["a", "b", "c"] {
+        queue.send(group, group, group).await;
+    }
+    assert_eq!(counted().await, 3);
+    let received = queue.receive().await;
+    assert_eq!((received.len(), counted().await), (3, 3));
+    queue.delete(&received[0]).await;
+    assert_eq!(counted().await, 2);
+}
+
+async fn a_message_behind_one_in_flight_can_be_deleted(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    for text in ["one", "two", "three"] {
+        queue.send(text, "g", text).await;
+    }
+    let received = queue.receive().await;
+    queue.delete(&received[1]).await;
+    for message in [&received[0], &received[2]] {
+        let receipt = message.receipt_handle().unwrap();
+        queue.ours.change_visibility(receipt, std::time::Duration::ZERO).await.expect("its visibility can be changed");
+    }
+    assert_eq!(texts(&queue.receive().await), ["one", "three"]);
 }
 
 async fn a_queue_that_does_not_exist_is_an_error(config: &SdkConfig) {

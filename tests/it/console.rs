@@ -110,7 +110,7 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
         visit.switch(fault, false).await;
         visit.shows("#chat .agent", text).await;
     }
-    visit.until("document.querySelector('#function').children.length === 7").await;
+    visit.until("document.querySelector('#function').children.length === 8").await;
     visit.find("#function").await.focus().await.expect("it can be focused").type_str("deliver").await.expect("typed");
     visit.click("#kill").await;
     visit.shows("#hops .note", "deliver-message is killed").await;
@@ -227,6 +227,46 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(has_chromium), ignore = "needs chromium on the PATH")]
+async fn dead_letters_are_redriven_and_discarded_by_clicks() {
+    let stage = Stage::start(None).await;
+    let conversation = stage.sandbox.contact_center.open_conversation(&stage.channel_id);
+    let visit = Visit::start(&stage.console.url(), "dead-letters").await;
+    visit.click("#letters-open").await;
+    visit.shows("#letters-list", "There are no dead letters").await;
+    visit.press("Escape").await;
+
+    visit.switch("bot-422", true).await;
+    for line in ["confidential: one", "confidential: two", "confidential: three"] {
+        conversation.writes("agent-anna", line);
+    }
+    visit.until("document.querySelector('#count-dead').textContent === '3'").await;
+    visit.switch("bot-422", false).await;
+    visit.click("#letters-open").await;
+    visit.shows("#letters td", "422").await;
+    let shown = visit.evaluate("document.querySelector('#letters').textContent").await.to_string();
+    assert!(shown.contains("MESSAGE") && !shown.contains("confidential"), "{shown}");
+    visit.click("#letters tbody tr:nth-child(2) [data-operation=discard]").await;
+    visit.shows("#letters-done", "1 discarded, 2 kept").await;
+    for width in [400, 1280] {
+        visit.resize(width).await;
+        assert_eq!(visit.overflow().await, json!([]), "at {width} pixels");
+    }
+    assert_eq!((visit.nameless().await, visit.faint().await), (json!([]), json!([])));
+    visit.click("#letters tbody tr:first-child [data-operation=redrive]").await;
+    visit.shows("#letters-done", "1 redriven, 1 kept").await;
+    visit.click("#letters-redrive").await;
+    visit.shows("#letters-done", "1 redriven, 0 kept").await;
+    visit.shows("#letters-list", "There are no dead letters").await;
+    visit.click("#letters-close").await;
+    assert!(stage.sandbox.settle(PATIENCE).await, "events are stuck");
+    let accepted = stage.sandbox.contact_center.accepted()[conversation.id()].clone();
+    let expected = [accepted[0].clone(), accepted[2].clone()];
+    assert_eq!(received(&stage.sandbox, conversation.id()), expected, "all but the one that was discarded");
+    visit.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(has_chromium), ignore = "needs chromium on the PATH")]
 async fn the_console_can_be_used_with_the_keyboard_alone() {
     let stage = Stage::start(None).await;
     let visit = Visit::start(&stage.console.url(), "keys").await;
@@ -329,6 +369,34 @@ async fn tab_to_any(visit: &Visit, condition: &str) {
         visit.press("Tab").await;
     }
     panic!("{condition} never held");
+}
+
+#[tokio::test]
+async fn the_console_lists_and_redrives_dead_letters_with_the_real_function() {
+    let stage = Stage::start(None).await;
+    let conversation = stage.sandbox.contact_center.open_conversation(&stage.channel_id);
+    let path = "api/dead-letters";
+    let switch = async |on: bool| {
+        let body = json!({ "name": "bot-422", "on": on });
+        assert_eq!(stage.request(Method::POST, "api/faults", &body).await.0, StatusCode::NO_CONTENT);
+    };
+    switch(true).await;
+    conversation.writes("agent-anna", "confidential: one");
+    conversation.writes("agent-anna", "confidential: two");
+    assert!(stage.sandbox.settle(PATIENCE).await, "events are stuck");
+    switch(false).await;
+    let (status, listed) = stage.request(Method::GET, path, &json!({})).await;
+    assert_eq!(status, StatusCode::OK);
+    let listed: Value = serde_json::from_slice(&listed).expect("JSON");
+    assert_eq!((listed.as_array().map(Vec::len), &listed[0]["status"]), (Some(2), &json!(422)));
+    let redrive = json!({ "operation": "redrive", "event_ids": [listed[1]["event_id"]] });
+    assert_eq!(stage.request(Method::POST, path, &redrive).await.0, StatusCode::OK);
+    assert!(stage.sandbox.settle(PATIENCE).await, "events are stuck");
+    let accepted = stage.sandbox.contact_center.accepted()[conversation.id()].clone();
+    assert_eq!(received(&stage.sandbox, conversation.id()), accepted[1..]);
+    let (status, reason) = stage.request(Method::POST, path, &json!({ "operation": "redrive" })).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    assert!(String::from_utf8_lossy(&reason).contains("no letter is chosen"), "{reason:?}");
 }
 
 #[tokio::test]

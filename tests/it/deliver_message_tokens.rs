@@ -49,6 +49,30 @@ fn log_ins_and_events(bot: &StandIn) -> (usize, usize) {
     (log_ins, requests.len() - log_ins)
 }
 
+/// `{"access_token":"bot-access-new","token_type":"bearer","expires_in":3600}`, packed with gzip.
+const PACKED_TOKEN: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabVJLNN-.\x8e/\xc9\xcfN\xcdS\xb2RJ\xca/\xd1\x85\x08\xe9\xe6\xa5\x96+\xe9(\x81%\xe2K*\x0bRA\xb2\xa9\x89E\xa9E@\xd1\xd4\x8a\x82\xcc\xa2\xd4\xe2\xf8L\xa0\x1ec3\x03\x83Z\0\xa4v\xcf\xf2I\0\0\0";
+
+#[tokio::test]
+async fn what_the_bot_platform_packs_unasked_is_unpacked() {
+    // Of the response to an event only the status counts, whatever is the matter with its body.
+    for body in [PACKED_TOKEN, b"not gzip", b""] {
+        let bot = StandIn::start(move |parts, _| {
+            assert_eq!(parts.headers["accept-encoding"], "identity", "it is unasked");
+            let body = if parts.uri.path().ends_with("/token") { PACKED_TOKEN } else { body };
+            response(StatusCode::OK, &[("content-type", b"application/json"), ("content-encoding", b"gzip")], body)
+        })
+        .await;
+        let stack = Stack::with(SandboxSettings { bot_endpoint: Some(bot.url()), ..one_process() }).await;
+        let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+        message(&conversation);
+        assert!(stack.settle(PATIENCE).await);
+        let requests = bot.take();
+        assert_eq!(requests.len(), 2, "one log-in, and the event once");
+        assert_eq!(requests[1].0.headers["authorization"], "Bearer bot-access-new");
+        assert_eq!(stack.logged(r#""EventsDelivered":1"#), 1);
+    }
+}
+
 #[tokio::test]
 async fn an_event_that_stays_forbidden_does_not_keep_others_from_logging_in() {
     let stack = Stack::with(one_process()).await;

@@ -2,6 +2,9 @@
 
 mod adoption;
 mod browser;
+#[cfg(target_os = "linux")]
+mod cached;
+mod callback_edges;
 mod callers;
 mod configuration;
 mod conformance;
@@ -13,20 +16,24 @@ mod deliver_message;
 mod deliver_message_tokens;
 mod documentation;
 mod edits_at_8x8;
+mod examples;
 mod http_events;
 mod issue_token;
 mod layers;
+mod manage_dead_letters;
 mod old_events;
 mod real_runtime;
 mod receive_message;
 mod recording;
 mod refresh_tokens;
 mod register_channel;
+mod response_heads;
 mod rotate_signing_key;
 mod signature;
 mod stand_in;
 mod support;
 mod template;
+mod tenants;
 mod trace;
 mod two_stacks;
 mod whole_path;

@@ -27,7 +27,7 @@ fn queue(stack: &Stack, conversation_id: &str, id: &str, body: String, age: Dura
         received_at: UnixTime::now() - age,
         event_type: Some("ACTIVITY".to_owned()),
     };
-    stack.queues.events.send(json!(event).to_string(), json!({}), conversation_id, id);
+    stack.queues.events.send(event.to_message().expect("it is JSON"), json!({}), conversation_id, id);
 }
 
 async fn wait_until(holds: impl Fn() -> bool) {
@@ -160,7 +160,7 @@ async fn a_typing_event_that_comes_from_the_dead_letters_is_delivered_as_any_oth
         is_typing: true,
     };
     let redriven = json!({ "redriven": { "DataType": "String", "StringValue": "true" } });
-    stack.queues.events.send(json!(event).to_string(), redriven, "c", "again");
+    stack.queues.events.send(event.to_message().expect("it is JSON"), redriven, "c", "again");
     wait_until(|| stack.logged("tried again") > 0).await;
     stack.bot.take_conversation("c");
     assert!(stack.settle(PATIENCE).await);

@@ -2,10 +2,8 @@
 //! written by us, but for 8x8 and the bot platform.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use aws::cloud_formation::CloudFormation;
@@ -21,7 +19,7 @@ use simulation::faults::When;
 use tokio::process::{Child, Command};
 
 use crate::conformance::{Peer, create_table, sdk_config};
-use crate::support::{Stack, message, received};
+use crate::support::{Stack, free_port, message, received};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -30,14 +28,6 @@ fn root() -> PathBuf {
 fn fixture(name: &str) -> Value {
     let text = std::fs::read_to_string(root().join("tests/it/fixtures").join(name)).expect("the fixture exists");
     serde_json::from_str(&text).expect("a fixture is JSON")
-}
-
-/// A free port: the emulator wants to be told its ports. Below those that systems give out, and each only once.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 8000).expect("it is small");
-    let candidates = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
-    candidates.take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// The emulator as it comes with the SAM CLI.

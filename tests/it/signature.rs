@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use contact_center::signer::{Claims, Signer};
 use contact_center::{ContactCenter, ContactCenterSettings};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::clock::UnixTime;
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature::{SignatureError, verify};
@@ -193,6 +195,52 @@ async fn the_documented_signature_is_good_for_its_body_and_no_other() {
     assert_eq!(verify(&keys, &headers, body, now).await, Ok(()));
     let changed = [body, b"\n"].concat();
     assert_eq!(verify(&keys, &headers, &changed, now).await, Err(SignatureError::Forged));
+}
+
+/// What the example prints of a captured request, and its exit code.
+fn example(arguments: &[&str]) -> (String, Option<i32>) {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    // With the sandbox beside it the example gets the features that everything else here has: nothing is built twice.
+    let output = Command::new(cargo)
+        .args([
+            "run",
+            "--quiet",
+            "--locked",
+            "--package",
+            "sandbox",
+            "--package",
+            "shared",
+            "--example",
+            "verify_event",
+            "--",
+        ])
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    (String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+#[test]
+fn the_example_says_why_a_captured_request_is_not_genuine() {
+    let vector = "docs/signature/vector.json";
+    let read: Value = serde_json::from_str(include_str!("../../docs/signature/vector.json")).unwrap();
+    let url = key_endpoint(read["key"].to_string());
+    let at = read["headers"]["x-8x8-transmission-time"].as_str().unwrap();
+    let says = |arguments: &[&str], code: i32, text: &str| {
+        let (printed, found) = example(arguments);
+        assert!(printed.contains(text) && found == Some(code), "{arguments:?}: {found:?} {printed}");
+    };
+    says(&[vector, &url, at], 0, "Genuine");
+    says(&[vector, &url], 1, "Not genuine: the event is too old");
+    let other_key = json!({ "kty": "RSA", "kid": "another", "n": "AQAB", "e": "AQAB" });
+    says(&[vector, &key_endpoint(other_key.to_string()), at], 2, "It cannot be decided: 8x8's key is unavailable");
+    says(&["Cargo.toml", &url], 2, "Cargo.toml, line 1, is not JSON with headers and a body");
+    let changed = json!({ "headers": read["headers"], "body": "e30=", "isBase64Encoded": true });
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("changed-{}.json", std::process::id()));
+    std::fs::write(&file, changed.to_string()).unwrap();
+    says(&[file.to_str().unwrap(), &url, at], 1, "Not genuine: the signature does not match");
+    std::fs::remove_file(&file).unwrap();
 }
 
 /// One half is the bridge as it runs; the other knows 8x8's wire from its documentation, and shares no code with the bridge.

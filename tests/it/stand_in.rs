@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use simulation::server::Server;
 
 /// A running stand-in.
@@ -29,6 +29,10 @@ impl StandIn {
         let handler = move |request: Request| {
             let (kept, respond) = (Arc::clone(&kept), Arc::clone(&respond));
             async move {
+                if request.method() == Method::HEAD {
+                    // A function opens a connection while it starts, and asks for nothing.
+                    return response(StatusCode::NOT_FOUND, &[], "").map(Body::from);
+                }
                 let (parts, body) = request.into_parts();
                 let body = axum::body::to_bytes(body, usize::MAX).await.expect("the bridge sends a whole body");
                 let response = respond(&parts, &body);

@@ -113,6 +113,7 @@ fn names_read(function: &str, variables: &BTreeMap<String, String>) -> BTreeSet<
         "issue-token" => issue_token::Config::from_environment(&environment).map(drop),
         "rotate-signing-key" => rotate_signing_key::Config::from_environment(&environment).map(drop),
         "converse" => converse::Config::from_environment(&environment).map(drop),
+        "manage-dead-letters" => manage_dead_letters::Config::from_environment(&environment).map(drop),
         unknown => panic!("how is {unknown} configured?"),
     };
     read.unwrap_or_else(|error| panic!("{function}: {error}"));
@@ -212,8 +213,10 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
                 let id = resource["Ref"].as_str().or_else(|| resource["Fn::GetAtt"][0].as_str());
                 let id = id.unwrap_or_else(|| panic!("{role}: {resource} names no resource of the template"));
                 // What Lambda does with the role, and not our code: logs, polling, runs that failed for good.
+                let is_polling =
+                    ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"].contains(&action);
                 let is_lambdas = action.starts_with("logs:")
-                    || ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"].contains(&action)
+                    || (is_polling && id == "EventQueue")
                     || id == "ScheduleDeadLetterQueue";
                 if !is_lambdas {
                     allowed.insert((action.to_owned(), sandboxed(id).to_owned()));
@@ -233,7 +236,7 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
         SandboxSettings { contact_center, callback_authentication, time_scale: 60, ..SandboxSettings::default() };
     let stack = Stack::with(settings).await;
     // Everything that makes a function call AWS: a refresh of both tokens, an event that is delivered, one that waits, one
-    // that is refused, a token that is replaced, a channel that is registered and removed. The load balancer has got a
+    // that is refused and redriven, a token that is replaced, a channel that is registered and removed. The load balancer has got a
     // token, and the first rotation has filled the caller secret in. A bot opens a conversation and speaks under a key.
     for token in [BOT_TOKEN_SECRET, sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET] {
         stack.cloud.secrets.set(token, &json!({}));
@@ -251,6 +254,14 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     stack.bot.refuse_conversation(conversation.id(), 400, None);
+    conversation.left("agent");
+    assert!(stack.settle(PATIENCE).await);
+    stack.bot.take_conversation(conversation.id());
+    let last = stack.queues.dead_letters.contents().pop().expect("a dead letter").body;
+    let queued = shared::queue::QueuedEvent::from_message(&last).expect("an event");
+    // The letters before it are seen and kept.
+    let redrive = json!({ "operation": "redrive", "event_ids": [queued.id().expect("an id")] });
+    stack.manage_dead_letters(redrive).await.expect("a redrive");
     assert!(stack.settle(PATIENCE).await);
     let (_, created) = stack.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
     let spoken_in = created["conversationId"].as_str().expect("a conversation");
@@ -318,6 +329,20 @@ fn every_alarm_reaches_the_topic_and_is_in_the_runbook() {
         assert_eq!(definition["Properties"]["AlarmActions"]["Fn::If"][0], "HasAlarmTopic", "{alarm}");
         let name = alarm.strip_suffix("Alarm").expect("alarms are named so");
         assert!(readme.contains(&format!("| `{name}` |")), "the README's runbook says nothing of {name}");
+    }
+}
+
+#[test]
+fn an_alarm_says_that_every_tenant_is_accepted_while_no_tenant_id_is_set_and_a_blank_one_is_refused() {
+    let alarm = &TEMPLATE["written"]["Resources"]["UncheckedTenantAlarm"];
+    let condition = &TEMPLATE["written"]["Conditions"][alarm["Condition"].as_str().expect("a condition")];
+    assert!(holds(condition, &[]) && holds(condition, &[("TenantId", "")]));
+    assert!(!holds(condition, &[("TenantId", "acme")]));
+    let description = alarm["Properties"]["AlarmDescription"].as_str().expect("a description");
+    assert!(description.contains("SET=TenantId"), "{description}");
+    assert_eq!(alarm["Properties"]["MetricName"], "EventsWithoutTenantCheck");
+    for (id, taken) in [("", true), ("acme", true), (" ", false), ("acme ", false), (" acme", false)] {
+        assert_eq!(is_taken("TenantId", id), taken, "{id:?}");
     }
 }
 
@@ -509,7 +534,7 @@ fn every_role_has_the_boundary_and_every_function_logs_its_metrics() {
     let boundary =
         json!({ "Fn::If": ["HasPermissionsBoundary", { "Ref": "PermissionsBoundaryArn" }, { "Ref": "AWS::NoValue" }] });
     let roles: Vec<_> = resources("AWS::IAM::Role").collect();
-    assert_eq!(roles.len(), 9, "one a function and one a schedule");
+    assert_eq!(roles.len(), 10, "one a function and one a schedule");
     for (name, role) in roles {
         assert_eq!(role["Properties"]["PermissionsBoundary"], boundary, "{name}");
     }
@@ -644,7 +669,5 @@ fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
             "Custom::LiveAgentChannel",
         ])
     );
-    let redrive = stack["outputs"]["RedriveCommand"].as_str().unwrap();
-    assert!(redrive.contains("live-agent-dead-letters-") && redrive.contains("live-agent-events-"), "{redrive}");
     assert_eq!(stack["queues"].as_array().unwrap().len(), 3);
 }

@@ -160,9 +160,8 @@ def the_outputs_name_what_exists(world, stack):
                                ("BotSecretArn", "BotSecret"), ("ChannelSecretArn", "ChannelSecret")):
         expect_equal(outputs[output], resources[logical_id][0], output)
         expect(outputs[output].startswith("arn:aws:secretsmanager:"), f"{output} is no ARN: {outputs[output]}")
-    expect_equal(outputs["RegisterChannelFunction"], resources["RegisterChannelFunction"][0], "RegisterChannelFunction")
-    for name in ("EventQueue", "DeadLetterQueue"):
-        expect(queue_arn(world, resources[name][0]) in outputs["RedriveCommand"], outputs["RedriveCommand"])
+    for name in ("RegisterChannelFunction", "ManageDeadLettersFunction"):
+        expect_equal(outputs[name], resources[name][0], name)
 
 
 def queue_attributes(world, url):
@@ -221,6 +220,30 @@ def an_event_that_the_bot_rejects_goes_to_the_dead_letter_queue(world, stack):
     expect_equal(send_signed(world, stack, after)[0], 200, "the status of the next event")
     wait_for("the next event reaches the bot", lambda: world.peers.receipts(conversation))
     expect_equal(world.peers.receipts(conversation), [after], "what the bot got")
+
+
+@check()
+def a_dead_letter_is_listed_and_redriven(world, stack):
+    """Within five minutes after its receipt, in which SQS drops what has the same deduplication id."""
+    conversation = world.peers.open_conversation(stack.outputs["ChannelId"])
+    world.peers.refuse(conversation, 422)
+    bodies = [event_of(conversation, number) for number in (1, 2)]
+    for body in bodies:
+        expect_equal(send_signed(world, stack, body)[0], 200, "the status of the event")
+
+    def listed():
+        letters = invoke(world, stack, "ManageDeadLettersFunction", {"operation": "list"})
+        found = [letter for letter in letters if letter["conversation_id"] == conversation]
+        return found if len(found) == len(bodies) else None
+
+    letters = wait_for("both events are dead letters", listed)
+    expect_equal([(letter["event_type"], letter["status"]) for letter in letters], [("MESSAGE", 422)] * 2, "the letters")
+    world.peers.accept_again(conversation)
+    done = invoke(world, stack, "ManageDeadLettersFunction", {"operation": "redrive", "conversation_id": conversation})
+    ids = [[letter["event_id"] for letter in found] for found in (done["redriven"], letters)]
+    expect_equal(ids[0], ids[1], "the letters that were redriven")
+    wait_for("both events reach the bot", lambda: len(world.peers.receipts(conversation)) == len(bodies))
+    expect_equal(world.peers.receipts(conversation), bodies, "what the bot got, in order")
 
 
 @check()

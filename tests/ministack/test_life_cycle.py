@@ -91,6 +91,7 @@ class LifeCycle(unittest.TestCase):
         stack.create(self.world.parameters(INTEGRATION))
         self.assertEqual(stack.status, "CREATE_COMPLETE")
         type(self).stack = stack
+        self.assertNotIn("UncheckedTenantAlarm", stack.resources(), "TenantId is set")
         registered = self.peers.registered()
         self.assertEqual([each["name"] for each in registered["webhooks"]], ["live-agent-acme"])
         self.assertEqual([each["name"] for each in registered["channels"]], ["live-agent-acme"])
@@ -231,9 +232,10 @@ class LifeCycle(unittest.TestCase):
         stack = self.world.new_stack("options")
         stack.create(self.world.parameters(
             "options", AlarmTopicArn=topic, PermissionsBoundaryArn=boundary, LogRetentionDays="90", ReserveConcurrency="yes",
-            Public="no", SubnetIds=",".join(subnets), SecurityGroupIds=group, CallbackAuthentication="both"))
+            Public="no", SubnetIds=",".join(subnets), SecurityGroupIds=group, CallbackAuthentication="both", TenantId=""))
         alarms = client("cloudwatch").describe_alarms(AlarmNamePrefix="options-")["MetricAlarms"]
         self.assertEqual({(tuple(each["AlarmActions"]), tuple(each["OKActions"])) for each in alarms}, {((topic,), (topic,))})
+        self.assertIn("options-UncheckedTenant", {each["AlarmName"] for each in alarms}, "TenantId is empty")
         retention = {each["logGroupName"]: each.get("retentionInDays")
                      for page in client("logs").get_paginator("describe_log_groups").paginate() for each in page["logGroups"]}
         for logical_id, (physical_id, kind) in stack.resources().items():

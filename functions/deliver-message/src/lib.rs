@@ -118,7 +118,7 @@ impl DeliverMessage {
         let client = client()?;
         let sdk = aws::sdk_config(&Transport::new()?).await;
         let secrets = SecretsManager::new(&sdk);
-        let bot = BotPlatform::new(client, &secrets, config.bot);
+        let bot = BotPlatform::new(client, &secrets, config.bot)?;
         bot.warm_up(UnixTime::now()).await;
         Ok(Self {
             bot,

@@ -9,12 +9,12 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use http::Request;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{Client, Error, connect};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::Url;
 
-use crate::http::{CONNECT_TIMEOUT, ClientError, IDLE_TIMEOUT, WARM_UP_TIMEOUT, tls};
+use crate::http::{ClientError, IDLE_TIMEOUT, WARM_UP_TIMEOUT, connector};
 
 /// Connections to AWS, kept open between calls. A clone shares them.
 #[derive(Debug, Clone)]
@@ -27,26 +27,16 @@ impl Transport {
     /// TLS that cannot be set up.
     #[tracing::instrument(level = "debug", name = "AWS TLS")]
     pub fn new() -> Result<Self, ClientError> {
-        let mut tcp = connect::HttpConnector::new();
-        // TLS comes on top.
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        // Calls are small: send each write at once instead of waiting for more to fill a packet.
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1();
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
-            .build(connector.wrap_connector(tcp));
+            .build(connector()?);
         Ok(Self(client))
     }
 
     /// Opens a connection while a function starts, as [`crate::http::warm_up`] does.
     #[tracing::instrument(level = "debug", name = "AWS connection", skip_all)]
     pub async fn warm_up(&self, url: Url) {
-        if url.scheme() != "https" {
-            return;
-        }
         let Ok(request) = Request::head(url.as_str()).body(SdkBody::empty()) else { return };
         match tokio::time::timeout(WARM_UP_TIMEOUT, self.0.request(request)).await {
             Ok(Ok(_)) => {}

@@ -1,5 +1,6 @@
 //! All of the bot's side: an Aisera tenant, or any bot behind an endpoint that has the same two calls.
 
+mod client;
 mod config;
 mod forbidden;
 mod token_endpoint;
@@ -8,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use secrecy::ExposeSecret;
 use url::Url;
 
+use self::client::Client;
 use self::forbidden::{Cause, ForbiddenEvents};
 use crate::clock::UnixTime;
-use crate::http::{failure, read_body, retry_after, sensitive_header, warm_up};
+use crate::http::{ClientError, retry_after, sensitive_header};
 use crate::oauth::{Authorizer, Token, TokenStore};
 use crate::queue::QueuedEvent;
 use crate::secrets::{Secret, SecretError, SecretsManager};
@@ -25,9 +27,6 @@ pub use token_endpoint::{BotCredentials, BotTokenEndpoint};
 /// How long one try of a delivery may take. A bot acknowledges an event and thinks afterwards; one that thinks first
 /// gets a few seconds, and a hung one must leave time for a second try within deliver-message's 30 s.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// The rest of a response is read only so that the connection can be used again; more than this is not worth it.
-const RESPONSE_LIMIT: usize = 64 * 1024;
 
 /// What the bot platform made of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +57,8 @@ pub enum DeliveryOutcome {
 /// The bot platform, with our credentials there.
 #[derive(Debug)]
 pub struct BotPlatform {
-    client: reqwest::Client,
+    client: Client,
+    base_url: Url,
     receive_message_url: Url,
     credentials: Arc<Secret<BotCredentials>>,
     authorizer: Authorizer<BotTokenEndpoint>,
@@ -66,23 +66,33 @@ pub struct BotPlatform {
 }
 
 impl BotPlatform {
-    /// The bot platform of `config`, with the credentials and the token in its secrets.
-    pub fn new(client: reqwest::Client, secrets: &SecretsManager, config: BotPlatformConfig) -> Self {
+    /// The bot platform of `config`, with the credentials and the token in its secrets. Tokens are asked for with
+    /// `token_client`.
+    ///
+    /// # Errors
+    /// The client for events cannot be built.
+    pub fn new(
+        token_client: reqwest::Client,
+        secrets: &SecretsManager,
+        config: BotPlatformConfig,
+    ) -> Result<Self, ClientError> {
         let credentials = Arc::new(secrets.secret(config.secret_id));
-        let endpoint = BotTokenEndpoint::new(client.clone(), &config.endpoint, Arc::clone(&credentials));
-        Self {
-            client,
+        let endpoint = BotTokenEndpoint::new(token_client, &config.endpoint, Arc::clone(&credentials));
+        Ok(Self {
+            client: Client::new()?,
+            base_url: config.endpoint.url(),
             receive_message_url: config.endpoint.join(["v1", "liveAgent", "receiveMessage"]),
             credentials,
             authorizer: Authorizer::new(TokenStore::new(secrets.secret(config.token_secret_id)), endpoint),
             forbidden: ForbiddenEvents::default(),
-        }
+        })
     }
 
-    /// Opens the connections that the first event will need, and reads the secrets, while a function starts.
+    /// Opens the connections that the first event will need, and reads the secrets, while a function starts. The connection is
+    /// opened at the base URL, so that no handler of events sees a request without an event.
     pub async fn warm_up(&self, now: UnixTime) {
         tokio::join!(
-            warm_up(&self.client, self.receive_message_url.clone()),
+            self.client.warm_up(self.base_url.as_str()),
             self.credentials.warm_up(now),
             self.authorizer.warm_up(now)
         );
@@ -143,10 +153,7 @@ impl BotPlatform {
             // No header can carry it, so no server accepts it: it is replaced like any token that is refused.
             return DeliveryOutcome::Unauthorized { status: StatusCode::UNAUTHORIZED.as_u16() };
         };
-        let mut request = self
-            .client
-            .post(self.receive_message_url.clone())
-            .timeout(timeout)
+        let mut request = Request::post(self.receive_message_url.as_str())
             .header("x-app-token", app_token)
             .header(AUTHORIZATION, bearer);
         if let Some(content_type) = &event.content_type {
@@ -155,14 +162,12 @@ impl BotPlatform {
         for (name, value) in &event.headers {
             request = request.header(name, value);
         }
-        match request.body(event.body.clone()).send().await {
-            Err(error) => DeliveryOutcome::retry_later(failure(&error).to_owned()),
-            Ok(response) => {
-                let outcome = DeliveryOutcome::from_status(response.status(), retry_after(response.headers(), now));
-                // Read so that the connection can be used again; its status has said all.
-                let _ = read_body(response, RESPONSE_LIMIT).await;
-                outcome
-            }
+        let Ok(request) = request.body(event.body.clone().into()) else {
+            return DeliveryOutcome::retry_later("the request cannot be built".to_owned());
+        };
+        match self.client.send(request, timeout).await {
+            Ok((status, headers)) => DeliveryOutcome::from_status(status, retry_after(&headers, now)),
+            Err(reason) => DeliveryOutcome::retry_later(reason.to_owned()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who calls us with an app token and a bearer token: 8x8's load balancer, or a bot.
 //!
-//! Nothing is looked up to check a caller: what callers are known by is in a secret that is kept in memory, and a bearer
+//! Nothing is looked up to check a caller: what callers are known by is in a secret that is cached in memory, and a bearer
 //! token is signed by us. The secret changes, by rotation or by hand, and nobody is refused for it:
 //!
 //! - a token is good until it expires, whichever of our keys has signed it since;
@@ -23,10 +23,11 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use secrecy::ExposeSecret;
-use tokio::sync::Mutex;
 
+use crate::cache::{Cached, Policy};
 use crate::clock::UnixTime;
-use crate::secrets::{History, KEPT_FOR, Kept, PastVersion, Secret, SecretError, SecretsManager, Version};
+use crate::http::WARM_UP_TIMEOUT;
+use crate::secrets::{self, History, PastVersion, Secret, SecretError, SecretsManager, Version};
 pub use config::{CallersConfig, caller_secret_id, refresh_token_lifetime};
 pub use content::CallerContent;
 use content::Login;
@@ -37,15 +38,15 @@ use token::{Kind, SigningKey};
 /// the load balancer.
 pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// How old a key must be before it signs: twice as long as a function keeps the secret in memory.
-const KEY_PROPAGATION: Duration = Duration::from_secs(2 * KEPT_FOR.as_secs());
+/// How old a key must be before it signs: twice as long as a function uses the secret without reading it again.
+const KEY_PROPAGATION: Duration = Duration::from_secs(2 * secrets::TTL.as_secs());
 
 /// How far `not_before` may be ahead of this clock. Above the error of any clock that is set, and below every time that
 /// was given in milliseconds by mistake, which would refuse all tokens for ever.
 const MAX_CLOCK_ERROR: Duration = Duration::from_secs(300);
 
-/// The secret is read again for the sake of an unknown caller at most this often.
-const MIN_REREAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How long callers are cached.
+static POLICY: Policy<SecretError> = Policy::of_secret("callers");
 
 /// What the secret lacks, and what to do about it.
 const LOGIN: &str =
@@ -68,9 +69,8 @@ pub enum CallerError {
 #[derive(Debug)]
 pub struct Callers {
     integration: String,
-    secret: Secret<CallerContent>,
-    known: Kept<Known>,
-    reread_at: Mutex<UnixTime>,
+    secret: Arc<Secret<CallerContent>>,
+    known: Cached<Known, SecretError>,
 }
 
 /// What the secret says.
@@ -96,18 +96,17 @@ impl Callers {
     pub fn new(config: CallersConfig, secrets: &SecretsManager) -> Self {
         Self {
             integration: config.integration_name,
-            secret: secrets.secret(config.secret_id),
-            known: Kept::default(),
-            reread_at: Mutex::new(UnixTime::from_millis(0)),
+            secret: Arc::new(secrets.secret(config.secret_id)),
+            known: Cached::new(&POLICY),
         }
     }
 
-    /// Reads the secret while a function starts. A failure is left to the first request.
+    /// Reads the secret while a function starts. A failure is left to the first request, and so is what is not read in time.
     pub async fn warm_up(&self, now: UnixTime) {
-        if !self.secret.is_on_loopback()
-            && let Err(error) = self.known.get(now, self.read(now)).await
-        {
-            tracing::debug!(%error, "callers are not known at the start");
+        match tokio::time::timeout(WARM_UP_TIMEOUT, self.known.get(now, || self.read(now))).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "callers are not known at the start"),
+            Err(_) => tracing::debug!("callers are not known at the start yet"),
         }
     }
 
@@ -166,27 +165,15 @@ impl Callers {
 
     /// What `look` finds in what is known, or else in the secret as it is now.
     async fn find<T>(&self, now: UnixTime, look: impl Fn(&Known) -> Option<T>) -> Result<T, CallerError> {
-        if let Some(found) = look(&*self.known.get(now, self.read(now)).await?) {
-            return Ok(found);
-        }
-        if !self.may_reread(now).await {
-            return Err(CallerError::Refused);
-        }
-        look(&*self.known.renew(now, self.read(now)).await?).ok_or(CallerError::Refused)
+        self.known.find(now, || self.read(now), look).await?.ok_or(CallerError::Refused)
     }
 
-    async fn may_reread(&self, now: UnixTime) -> bool {
-        let mut reread_at = self.reread_at.lock().await;
-        let may = now.since(*reread_at) >= MIN_REREAD_INTERVAL;
-        if may {
-            *reread_at = now;
+    fn read(&self, now: UnixTime) -> impl Future<Output = Result<Arc<Known>, SecretError>> + Send + use<> {
+        let secret = Arc::clone(&self.secret);
+        async move {
+            let History { current, past } = secret.read_history(GRACE, now).await?;
+            Known::new(&current, &past, now).map(Arc::new).map_err(|expected| secret.lacks(expected))
         }
-        may
-    }
-
-    async fn read(&self, now: UnixTime) -> Result<Arc<Known>, SecretError> {
-        let History { current, past } = self.secret.read_history(GRACE, now).await?;
-        Known::new(&current, &past, now).map(Arc::new).map_err(|expected| self.secret.lacks(expected))
     }
 }
 

@@ -5,9 +5,9 @@
 //! Chat API v2.0 is flat; both name `eventType` and `conversationId` at the top.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// The event 8x8 sends when a webhook is created or verified: no conversation, no time, and perhaps no signature.
@@ -44,12 +44,28 @@ pub struct Event {
 pub struct NotAnEvent;
 
 impl Event {
-    /// Reads an event's kind and conversation; all other fields are skipped without being kept.
-    pub fn parse(body: &[u8]) -> Result<Self, NotAnEvent> {
-        let mut reader = serde_json::Deserializer::from_slice(body);
-        let event = reader.deserialize_map(EventVisitor).map_err(|_| NotAnEvent)?;
-        reader.end().map_err(|_| NotAnEvent)?;
-        Ok(event)
+    /// Reads an event's type and conversation: any JSON object, however deep, with an `eventType` that is neither null nor
+    /// empty. Of repeated names the last counts, as in JavaScript. For a body that is proven genuine
+    /// ([`super::callback::Verified::event`]).
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, NotAnEvent> {
+        // A text may be cut within a character: that is the bot platform's business, unless it is the event's type.
+        let json = String::from_utf8_lossy(body);
+        let members: BTreeMap<Text<'_>, &RawValue> = serde_json::from_str(&json).map_err(|_| NotAnEvent)?;
+        let member = |name| {
+            let value = *members.get(&Text(Cow::Borrowed(name)))?;
+            let Text(text) = Text::from(value);
+            (value.get() != "null" && !text.is_empty()).then_some(text)
+        };
+        let event_type = member("eventType").ok_or(NotAnEvent)?;
+        if matches!(json, Cow::Owned(_)) && event_type.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(NotAnEvent);
+        }
+        let data = members.get(&Text(Cow::Borrowed("data")));
+        Ok(Self {
+            is_typing: event_type == "ACTIVITY" && data.is_some_and(|data| names_typing(data)),
+            conversation_id: member("conversationId").map(Cow::into_owned),
+            event_type: event_type.into_owned(),
+        })
     }
 
     /// Whether this only asks if the webhook can be reached.
@@ -68,72 +84,9 @@ impl Event {
     }
 }
 
-/// Takes objects only (a derived struct would take an array as well) and, as JavaScript does, the last of repeated keys.
-struct EventVisitor;
-
-impl<'de> Visitor<'de> for EventVisitor {
-    type Value = Event;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with an eventType")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Event, A::Error> {
-        let (mut event_type, mut conversation_id, mut data) = (None, None, None);
-        while let Some(key) = fields.next_key_seed(Key)? {
-            match key {
-                Field::EventType => event_type = fields.next_value::<Option<Text>>()?,
-                Field::ConversationId => conversation_id = fields.next_value::<Option<Text>>()?,
-                Field::Data => data = Some(fields.next_value::<&RawValue>()?),
-                Field::Other => {
-                    fields.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        let text = |value: Option<Text>| value.map(|Text(text)| text).filter(|text| !text.is_empty());
-        let event_type = text(event_type).ok_or_else(|| serde::de::Error::missing_field("eventType"))?;
-        let is_typing = event_type == "ACTIVITY" && data.is_some_and(names_typing);
-        Ok(Event { event_type, conversation_id: text(conversation_id), is_typing })
-    }
-}
-
-enum Field {
-    EventType,
-    ConversationId,
-    Data,
-    Other,
-}
-
-struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Field;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for Key {
-    type Value = Field;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Field, E> {
-        Ok(match key {
-            "eventType" => Field::EventType,
-            "conversationId" => Field::ConversationId,
-            "data" => Field::Data,
-            _ => Field::Other,
-        })
-    }
-}
-
 /// Whether the data of an activity have the name `typing`.
 fn names_typing(data: &RawValue) -> bool {
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Activity<'d> {
         #[serde(borrow)]
         name: Cow<'d, str>,
@@ -142,13 +95,24 @@ fn names_typing(data: &RawValue) -> bool {
     serde_json::from_str::<Activity<'_>>(data.get()).is_ok_and(|activity| activity.name == "typing")
 }
 
-/// A string, or the text of any other JSON value: a conversation that is a number keeps its order too.
-struct Text(String);
+/// A member of an event, or its name, as text: the string itself, or for anything else its JSON.
+///
+/// A string may hold half of a surrogate pair (`\ud83d`: RFC 8259 §8.2), and is no Unicode text then; its JSON is used too.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Text<'e>(Cow<'e, str>);
 
-impl<'de> serde::Deserialize<'de> for Text {
+impl<'e> From<&'e RawValue> for Text<'e> {
+    fn from(value: &'e RawValue) -> Self {
+        let json = value.get();
+        let without_escapes = serde_json::from_str(json).map(Cow::Borrowed);
+        let text = without_escapes.or_else(|_| serde_json::from_str(json).map(Cow::Owned));
+        Self(text.unwrap_or(Cow::Borrowed(json)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = <&RawValue>::deserialize(deserializer)?.get();
-        Ok(Self(serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned())))
+        <&RawValue>::deserialize(deserializer).map(Self::from)
     }
 }
 
@@ -209,12 +173,35 @@ mod tests {
     }
 
     #[test]
+    fn half_of_a_surrogate_pair_may_stand_anywhere() {
+        assert_eq!(
+            Event::parse(br#"{"\ud83d":1,"eventType":"MESSAGE","conversationId":"c"}"#),
+            event("MESSAGE", Some("c"))
+        );
+        assert_eq!(
+            Event::parse(br#"{"eventType":"MESSAGE","conversationId":"c\udc4b","\udc4b\ud83d":{}}"#),
+            event("MESSAGE", Some(r#""c\udc4b""#))
+        );
+        assert_eq!(Event::parse(br#"{"eventType":"\ud83d"}"#), event(r#""\ud83d""#, None));
+        assert_eq!(Event::parse(br#"{"event\u0054ype":"\u004dESSAGE"}"#), event("MESSAGE", None));
+    }
+
+    #[test]
+    fn a_text_that_is_cut_within_a_character_is_no_reason_to_refuse_an_event() {
+        let body = b"{\"eventType\":\"MESSAGE\",\"data\":\"\xf0\x9f\",\"conversationId\":\"c\"}";
+        assert_eq!(Event::parse(body), event("MESSAGE", Some("c")));
+        let replaced = "{\"eventType\":\"\u{fffd}\"}";
+        assert_eq!(Event::parse(replaced.as_bytes()), event("\u{fffd}", None));
+    }
+
+    #[test]
     fn an_activity_named_typing_is_one_and_nothing_else_is() {
         let is_typing = |body: &str| Event::parse(body.as_bytes()).unwrap().is_typing;
         assert!(is_typing(
             r#"{"eventType":"ACTIVITY","conversationId":"c","data":{"name":"typing","value":{"users":[]}}}"#
         ));
-        assert!(is_typing(r#"{"data":{"value":{"users":[{"id":"a"}]},"name":"typ\u0069ng"},"eventType":"ACTIVITY"}"#));
+        let escaped = r#"{"data":{"value":{"users":[{"id":"a"}]},"name":"typ\u0069ng"},"eventType":"ACTIVITY"}"#;
+        assert!(is_typing(escaped));
         for body in [
             r#"{"eventType":"ACTIVITY","data":{"name":"read-receipts","value":[]}}"#,
             r#"{"eventType":"ACTIVITY","data":{"name":7}}"#,
@@ -240,10 +227,55 @@ mod tests {
         assert_eq!(Event::parse(deep.as_bytes()), event("MESSAGE", None));
     }
 
+    /// The JSON of any string, with escapes where a sender may put them.
+    fn string() -> impl Strategy<Value = String> {
+        let escape = r#"\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}|\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}"#;
+        let unit = prop_oneof![Just("eventType".to_owned()), escape, "[^\\x00-\\x1f\"\\\\]"];
+        proptest::collection::vec(unit, 0..8).prop_map(|units| format!("\"{}\"", units.concat()))
+    }
+
+    /// Any JSON.
+    fn value() -> impl Strategy<Value = String> {
+        let number = "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?";
+        let leaf = prop_oneof![string(), number, "true|false|null"];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let members = proptest::collection::vec((string(), space(), inner.clone()), 0..4);
+            prop_oneof![
+                (space(), proptest::collection::vec(inner, 0..4))
+                    .prop_map(|(space, items)| format!("[{space}{}{space}]", items.join(","))),
+                (space(), members).prop_map(|(space, members)| object(&space, &members)),
+            ]
+        })
+    }
+
+    fn space() -> impl Strategy<Value = String> {
+        "[ \t\r\n]{0,2}"
+    }
+
+    fn object(space: &str, members: &[(String, String, String)]) -> String {
+        let members: Vec<_> =
+            members.iter().map(|(name, space, value)| format!("{name}{space}:{space}{value}")).collect();
+        format!("{space}{{{space}{}{space}}}{space}", members.join(&format!(",{space}")))
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(body: Vec<u8>) {
             let _ = Event::parse(&body);
+        }
+
+        /// RFC 8259 allows all of these, and the last of repeated names counts.
+        #[test]
+        fn any_json_object_with_an_event_type_is_an_event(
+            before in proptest::collection::vec((string(), space(), value()), 0..4), space in space(),
+            after in proptest::collection::vec((string(), space(), value()), 0..4),
+        ) {
+            let plain = |name: &str| serde_json::from_str::<String>(name).is_ok_and(|name| name == "eventType" || name == "conversationId");
+            let own = ["eventType", "conversationId"].map(|name| (format!("\"{name}\""), space.clone(), "\"own\"".to_owned()));
+            let after = after.into_iter().filter(|(name, ..)| !plain(name));
+            let members: Vec<_> = before.into_iter().chain(own).chain(after).collect();
+            let body = object(&space, &members);
+            prop_assert_eq!(Event::parse(body.as_bytes()), event("own", Some("own")), "{}", body);
         }
 
         #[test]

@@ -1,7 +1,17 @@
-//! 8x8's public keys: fetched by id, kept, and never lost by a failed fetch.
+//! 8x8's public keys: fetched by id, cached, and not lost by a failed fetch.
+//!
+//! | 8x8 | what becomes of an event that the key would prove |
+//! |---|---|
+//! | fails, hangs or is slow | it is proven with the cached key; without one it is refused as "unavailable", and sent again |
+//! | publishes a new key, a moment after it was used | it is refused for [`UNKNOWN_TTL`] at most |
+//! | has another key under the same id | the key is fetched again, and proves it |
+//! | says that a key which it had is not there | it is proven for [`WITHDRAWAL_GRACE`], and refused after that |
+//!
+//! Anyone can send an event with an invented id or signature. Such events make a process call 8x8 at most once in
+//! [`UNKNOWN_TTL`] for each key that 8x8 has, and as [`Allowance`] says for all ids together that it does not have.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
@@ -9,21 +19,34 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use url::Url;
 
+use crate::cache::{Absence, Cached, Policy};
 use crate::clock::UnixTime;
 use crate::http::{failure, read_body, warm_up};
 use crate::url::BaseUrl;
 
-/// How long a key is used without asking again: so long does it take until a key that 8x8 withdraws is refused.
-const KEY_KEPT_FOR: Duration = Duration::from_secs(3600);
+/// How long a key is used without a refresh. With [`WITHDRAWAL_GRACE`] it is an hour until a key that 8x8 withdraws is refused.
+const TTL: Duration = Duration::from_secs(55 * 60);
 
-/// How long an id that 8x8 does not know is refused without asking again. Short, since a new key may be used a moment
-/// before it can be fetched everywhere.
-const ABSENCE_KEPT_FOR: Duration = Duration::from_secs(60);
+/// How long 8x8 has to repeat that a key is not there, which it had before: a 404 or 410 may come from a gateway, or from
+/// one instance of 8x8's during a deployment, which is over in minutes.
+const WITHDRAWAL_GRACE: Duration = Duration::from_secs(5 * 60);
+
+/// How long an id that 8x8 does not know is refused without another fetch. Short, since a new key may be used a moment before
+/// it can be fetched everywhere; with it an id that stays unknown costs as many calls as [`Allowance`] grants.
+const UNKNOWN_TTL: Duration = Duration::from_secs(5);
+
+/// How long keys are cached.
+static POLICY: Policy<KeyError> = Policy {
+    what: "8x8's key",
+    ttl: TTL,
+    min_refresh_interval: UNKNOWN_TTL,
+    absence: Absence { is: |error| matches!(error, KeyError::Unknown), ttl: UNKNOWN_TTL, grace: WITHDRAWAL_GRACE },
+};
 
 /// 8x8 signs with a handful of keys. More ids than this are somebody's inventions, and need not be remembered.
-const IDS_KEPT: usize = 1000;
+const MAX_IDS: usize = 1000;
 
 /// A JWK with a 4096-bit modulus has 800 bytes.
 const JWK_LIMIT: usize = 16 * 1024;
@@ -44,11 +67,13 @@ impl KeyId {
 }
 
 /// Why there is no key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// 8x8 says that there is none of that id.
+    #[error("8x8 has no key of that id")]
     Unknown,
-    /// 8x8 does not say.
+    /// 8x8 does not say, or was not asked.
+    #[error("{0}")]
     Unavailable(String),
 }
 
@@ -57,72 +82,105 @@ pub enum KeyError {
 pub struct PublicKeys {
     client: reqwest::Client,
     endpoint: BaseUrl,
-    /// Held while a key is fetched: requests for keys go out one at a time, and who waits finds the answer here.
-    known: Mutex<HashMap<KeyId, Known>>,
+    known: Mutex<HashMap<KeyId, Arc<Cached<ParsedPublicKey, KeyError>>>>,
+    unknown: Mutex<Allowance>,
 }
 
+/// How often 8x8 is asked for keys that it has not given before, whatever their ids: ten times at once, and once in
+/// [`UNKNOWN_TTL`] after that. 8x8 publishes a handful of keys, and does not document how many calls it allows.
 #[derive(Debug)]
-struct Known {
-    /// `None`: 8x8 knows no such key.
-    key: Option<Arc<ParsedPublicKey>>,
-    asked_at: UnixTime,
+struct Allowance {
+    left: u32,
+    /// Until when one more was granted for each [`UNKNOWN_TTL`].
+    granted_until: UnixTime,
 }
 
-impl Known {
-    fn is_recent(&self, now: UnixTime) -> bool {
-        now.since(self.asked_at) < if self.key.is_some() { KEY_KEPT_FOR } else { ABSENCE_KEPT_FOR }
+impl Allowance {
+    const MOST: u32 = 10;
+
+    fn new() -> Self {
+        Self { left: Self::MOST, granted_until: UnixTime::from_millis(0) }
+    }
+
+    /// Whether 8x8 may be asked once more.
+    fn claim(&mut self, now: UnixTime) -> bool {
+        let due = now.since(self.granted_until).as_secs() / UNKNOWN_TTL.as_secs();
+        let due = u32::try_from(due).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(due).min(Self::MOST);
+        self.granted_until = if self.left == Self::MOST { now } else { self.granted_until + UNKNOWN_TTL * due };
+        let may_ask = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may_ask
     }
 }
 
 impl PublicKeys {
     /// Keys that lie at `{endpoint}/jwk/{kid}/public`.
     pub fn new(client: reqwest::Client, endpoint: BaseUrl) -> Self {
-        Self { client, endpoint, known: Mutex::default() }
+        Self { client, endpoint, known: Mutex::default(), unknown: Mutex::new(Allowance::new()) }
     }
 
-    /// Opens a connection while a function starts.
+    /// Opens a connection while a function starts. Which key will be needed is not known then.
     pub async fn warm_up(&self) {
         warm_up(&self.client, self.endpoint.url()).await;
     }
 
-    /// The key of that id, fetched if it has not been within the hour. If 8x8 cannot be asked, a key that it gave before
-    /// stays good.
-    pub async fn get(&self, id: &KeyId, now: UnixTime) -> Result<Arc<ParsedPublicKey>, KeyError> {
-        let mut known = self.known.lock().await;
-        if let Some(known) = known.get(id).filter(|known| known.is_recent(now)) {
-            return known.key.clone().ok_or(KeyError::Unknown);
-        }
-        match (self.fetch(id).await, known.get(id).and_then(|known| known.key.clone())) {
-            (Ok(key), _) => {
-                if known.len() >= IDS_KEPT {
-                    known.retain(|_, known| known.key.is_some());
-                }
-                known.insert(id.clone(), Known { key: key.clone(), asked_at: now });
-                key.ok_or(KeyError::Unknown)
-            }
-            (Err(reason), Some(key)) => {
-                tracing::warn!(reason, "8x8's key cannot be fetched again; the one fetched before stays in use");
-                Ok(key)
-            }
-            (Err(reason), None) => Err(KeyError::Unavailable(reason)),
-        }
+    /// Whether the key of that id `proves` something. If the cached key does not, 8x8 may have replaced it under the same
+    /// id: then it is fetched again, and tried once more.
+    ///
+    /// # Errors
+    /// 8x8 has no such key, or cannot be asked for it.
+    pub async fn prove(
+        &self,
+        id: &KeyId,
+        now: UnixTime,
+        proves: impl Fn(&ParsedPublicKey) -> bool,
+    ) -> Result<bool, KeyError> {
+        let cached = self.cached(id);
+        let is_unknown = !cached.has_value();
+        let fetch = || self.fetch(id, is_unknown, now);
+        Ok(cached.find(now, fetch, |key| proves(key).then_some(())).await?.is_some())
     }
 
-    /// `Ok(None)`: 8x8 says that there is no such key.
-    async fn fetch(&self, id: &KeyId) -> Result<Option<Arc<ParsedPublicKey>>, String> {
-        let url = self.endpoint.join(["jwk", id.0.as_str(), "public"]);
-        let answer = self.client.get(url).timeout(FETCH_TIMEOUT).send().await;
-        let answer = answer.map_err(|error| failure(&error).to_owned())?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-            status => return Err(format!("status {}", status.as_u16())),
+    fn cached(&self, id: &KeyId) -> Arc<Cached<ParsedPublicKey, KeyError>> {
+        // Every change of the map is complete in itself.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_IDS && !known.contains_key(id) {
+            known.retain(|_, cached| cached.has_value());
         }
-        let body = read_body(answer, JWK_LIMIT).await.map_err(|_| "an answer that cannot be read")?;
-        parse_jwk(&body, id)
-            .map(|key| Some(Arc::new(key)))
-            .ok_or_else(|| "an answer that is no RSA key of that id".to_owned())
+        Arc::clone(known.entry(id.clone()).or_insert_with(|| Arc::new(Cached::new(&POLICY))))
     }
+
+    fn fetch(
+        &self,
+        id: &KeyId,
+        is_unknown: bool,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Arc<ParsedPublicKey>, KeyError>> + Send + use<> {
+        let may_ask = !is_unknown || self.unknown.lock().unwrap_or_else(PoisonError::into_inner).claim(now);
+        let (client, url, id) = (self.client.clone(), self.endpoint.join(["jwk", id.0.as_str(), "public"]), id.clone());
+        async move {
+            if may_ask {
+                fetch(&client, url, &id).await
+            } else {
+                Err(KeyError::Unavailable("8x8 has been asked for too many unknown keys".to_owned()))
+            }
+        }
+    }
+}
+
+async fn fetch(client: &reqwest::Client, url: Url, id: &KeyId) -> Result<Arc<ParsedPublicKey>, KeyError> {
+    let unavailable = |reason: &str| KeyError::Unavailable(reason.to_owned());
+    let response = client.get(url).timeout(FETCH_TIMEOUT).send().await;
+    let response = response.map_err(|error| unavailable(failure(&error)))?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Err(KeyError::Unknown),
+        status => return Err(KeyError::Unavailable(format!("status {}", status.as_u16()))),
+    }
+    let body = read_body(response, JWK_LIMIT).await.map_err(|_| unavailable("an answer that cannot be read"))?;
+    let key = parse_jwk(&body, id).ok_or_else(|| unavailable("an answer that is no RSA key of that id"))?;
+    Ok(Arc::new(key))
 }
 
 #[derive(Deserialize)]
@@ -152,9 +210,33 @@ fn parse_jwk(body: &[u8], id: &KeyId) -> Option<ParsedPublicKey> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const JWK: &str = r#"{"kty":"RSA","e":"AQAB","kid":"EXaiWfZe20eSjklZ70074w","n":"obq8u-Yq9VgIqsfOFftSr-TINYrL8xNWhYhJjYtPp5DTQK3g1_ylCl6HMmRnEgb9wlkNfk9iazvkOU_XvyZSdfHNm173FlX3YgAPj_snUnCDO1Y0b0M4trK-iGUJP4A_tT4XauI1YJ96rEQAHzfOvsnnniFVqlK5pAMKWnVD4LhRbaEFLOnvMuNCiB13CPF7ZY4j7Aahf8KKdSiBJDw9um1lw5gfKe2j2DN7UOPm5Msz_is-C343xVaJ81d8W9ihDCX9JgaZEYciol-224n6F_gmUMWIfTTCRK3GC2_fnEXXWQbQvACA28Zf40h9iXiWiVdIXFGQgz2lQ7dg4ksUvw"}"#;
+
+    proptest! {
+        #[test]
+        fn whatever_comes_8x8_is_asked_for_unknown_keys_no_more_often_than_allowed(
+            waits in prop::collection::vec(0_u64..20_000, 1..200),
+        ) {
+            let (mut allowance, start) = (Allowance::new(), UnixTime::from_secs(1_800_000_000));
+            let (mut now, mut granted) = (start, 0);
+            for wait in waits {
+                now = now + Duration::from_millis(wait);
+                granted += u64::from(allowance.claim(now));
+                prop_assert!(granted <= 10 + now.since(start).as_secs() / 5);
+            }
+        }
+    }
+
+    #[test]
+    fn one_unknown_key_after_another_is_asked_for_every_five_seconds() {
+        let (mut allowance, start) = (Allowance::new(), UnixTime::from_secs(1_800_000_000));
+        let granted = (0..100).filter(|second| allowance.claim(start + Duration::from_secs(*second))).count();
+        assert_eq!(granted, 10 + 99 / 5);
+    }
 
     fn id(id: &str) -> Option<KeyId> {
         KeyId::new(id.to_owned())

@@ -1,6 +1,7 @@
 //! All of 8x8 Contact Center: its events and how they prove where they come from, its API, and how one logs in there.
 
 pub mod authentication;
+pub mod callback;
 pub mod client;
 pub mod config;
 pub mod event;

@@ -82,11 +82,14 @@ pub async fn verify(keys: &PublicKeys, headers: &HeaderMap, body: &[u8], now: Un
         return Err(SignatureError::Early);
     }
     let jws = DetachedJws::parse(claims.signature).ok_or(SignatureError::Malformed(SIGNATURE))?;
-    let key = keys.get(&jws.key_id, now).await.map_err(|error| match error {
-        KeyError::Unknown => SignatureError::UnknownKey,
-        KeyError::Unavailable(reason) => SignatureError::KeyUnavailable(reason),
-    })?;
-    key.verify_sig(&claims.signing_input(jws.header, body), &jws.signature).map_err(|_| SignatureError::Forged)
+    let input = claims.signing_input(jws.header, body);
+    let is_genuine = keys.prove(&jws.key_id, now, |key| key.verify_sig(&input, &jws.signature).is_ok()).await;
+    match is_genuine {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SignatureError::Forged),
+        Err(KeyError::Unknown) => Err(SignatureError::UnknownKey),
+        Err(KeyError::Unavailable(reason)) => Err(SignatureError::KeyUnavailable(reason)),
+    }
 }
 
 /// The headers that the signature covers, and the signature, each present exactly once.

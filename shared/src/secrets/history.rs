@@ -82,7 +82,7 @@ impl<T: SecretContent> Secret<T> {
         };
         let (mut versions, mut next_token) = (Vec::new(), None);
         loop {
-            let list = self.client.list_secret_version_ids().secret_id(&self.id).include_deprecated(true);
+            let list = self.client.list_secret_version_ids().secret_id(&*self.id).include_deprecated(true);
             let list = Box::pin(list.set_next_token(next_token).send()).await;
             let page = list.map_err(|error| self.unavailable(aws::failure(&error)))?;
             let listed = page.versions().iter().filter(|version| !is_pending(version));
@@ -101,9 +101,9 @@ impl<T: SecretContent> Secret<T> {
     /// `None` if there is no such version any more, or if it is malformed: a mistake that a person has corrected since
     /// must not disable the secret.
     async fn read_version(&self, id: &str) -> Result<Option<Version<T>>, SecretError> {
-        let read = self.client.get_secret_value().secret_id(&self.id).version_id(id);
+        let read = self.client.get_secret_value().secret_id(&*self.id).version_id(id);
         match Box::pin(read.send()).await {
-            Ok(answer) => Ok(self.version(answer).ok()),
+            Ok(answer) => Ok(Version::read(&self.id, answer).ok()),
             Err(error) => match error.as_service_error() {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
                 Some(_) | None => Err(self.unavailable(aws::failure(&error))),

@@ -1,15 +1,13 @@
-//! AWS Secrets Manager: read a secret, keep it for a while, replace it without overwriting what someone else wrote.
+//! AWS Secrets Manager: read a secret, cache it, replace it without overwriting what someone else wrote.
 
 mod history;
-mod kept;
 pub mod rotation;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::config::Config;
-use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use aws_sdk_secretsmanager::operation::put_secret_value::PutSecretValueError;
 use aws_sdk_secretsmanager::primitives::DateTime;
@@ -17,10 +15,28 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use crate::aws;
+use crate::cache::{Absence, Cached, Policy};
 use crate::clock::UnixTime;
 use crate::digest::sha256_hex;
+use crate::http::WARM_UP_TIMEOUT;
 pub use history::{History, PastVersion};
-pub use kept::{KEPT_FOR, Kept};
+
+/// How long a secret is used without a refresh. Long enough that reading costs next to nothing ($0.05 for 10,000 reads), short
+/// enough that what an administrator changes is in use after a coffee; what is refused is looked up again at once.
+pub const TTL: Duration = Duration::from_secs(300);
+
+/// How long secrets are cached.
+static POLICY: Policy<SecretError> = Policy::of_secret("secret");
+
+impl Policy<SecretError> {
+    /// For a secret, or what is made from one. Every error is a failure: a secret that was deleted by mistake must not stop
+    /// what works without it.
+    pub const fn of_secret(what: &'static str) -> Self {
+        let absence = Absence { is: |_| false, ttl: Duration::ZERO, grace: Duration::ZERO };
+        // A sender without credentials causes one read in a second at most.
+        Self { what, ttl: TTL, min_refresh_interval: Duration::from_secs(1), absence }
+    }
+}
 
 /// The staging label of the version in force.
 const CURRENT: &str = "AWSCURRENT";
@@ -75,96 +91,75 @@ pub enum Replaced {
     Superseded,
 }
 
-/// One secret, kept in memory for five minutes.
+/// One secret, cached in memory.
 #[derive(Debug)]
 pub struct Secret<T> {
     client: Client,
-    is_on_loopback: bool,
-    id: String,
-    kept: Kept<Version<T>>,
+    id: Arc<str>,
+    cached: Cached<Version<T>, SecretError>,
 }
 
 /// AWS Secrets Manager.
 #[derive(Debug, Clone)]
 pub struct SecretsManager {
     client: Client,
-    is_on_loopback: bool,
 }
 
 impl SecretsManager {
     /// The Secrets Manager of that configuration's region.
     #[tracing::instrument(level = "debug", name = "secrets client", skip_all)]
     pub fn new(config: &SdkConfig) -> Self {
-        let is_on_loopback = config.endpoint_url().is_some_and(|url| url.starts_with("http:"));
-        Self { client: Client::new(config), is_on_loopback }
+        Self { client: Client::new(config) }
     }
 
     /// The secret of that name or ARN. Nothing is read yet.
     pub fn secret<T: SecretContent>(&self, id: String) -> Secret<T> {
-        Secret { client: self.client.clone(), is_on_loopback: self.is_on_loopback, id, kept: Kept::default() }
+        Secret { client: self.client.clone(), id: id.into(), cached: Cached::new(&POLICY) }
     }
 }
 
 impl<T: SecretContent> Secret<T> {
-    /// The secret as it was at most five minutes ago.
+    /// The secret as it was at most [`TTL`] ago. While it cannot be read again, it stays in use as it was read last: an
+    /// outage of Secrets Manager must not stop what works without it.
     pub async fn get(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
-        self.kept.get(now, self.fetch(None)).await
+        self.cached.get(now, || self.fetch()).await
     }
 
-    /// The secret as it is now, past what is kept.
+    /// The secret as it is now, past the cache.
     pub async fn read(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
-        self.kept.renew(now, self.fetch(None)).await
+        self.cached.refresh(now, || self.fetch()).await
     }
 
     /// Reads the secret while a function starts, when Lambda gives it a whole vCPU: the TLS handshake is paid by then, and
-    /// the first event finds the secret. One try; a failure is left to the first event. On loopback there is nothing to
-    /// gain.
+    /// the first event finds the secret, or waits for the rest of this read. A failure is left to the first event.
     #[tracing::instrument(level = "debug", name = "secret", skip_all)]
     pub async fn warm_up(&self, now: UnixTime) {
-        if self.is_on_loopback {
-            return;
-        }
-        if let Err(error) = self.kept.renew(now, self.fetch(Some(RetryConfig::disabled()))).await {
-            tracing::debug!(%error, "a secret is not read at the start");
+        match tokio::time::timeout(WARM_UP_TIMEOUT, self.get(now)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a secret is not read at the start"),
+            Err(_) => tracing::debug!("a secret is not read at the start yet"),
         }
     }
 
-    /// Whether Secrets Manager is simulated on this machine.
-    pub fn is_on_loopback(&self) -> bool {
-        self.is_on_loopback
-    }
-
-    /// `retries` in the place of the SDK's standard.
-    async fn fetch(&self, retries: Option<RetryConfig>) -> Result<Arc<Version<T>>, SecretError> {
-        let operation = self.client.get_secret_value().secret_id(&self.id).version_stage(CURRENT);
-        let answer = match retries {
-            None => Box::pin(operation.send()).await,
-            Some(retries) => {
-                let changed = Config::builder().retry_config(retries);
-                Box::pin(operation.customize().config_override(changed).send()).await
-            }
-        };
-        self.version(answer.map_err(|error| self.unavailable(aws::failure(&error)))?).map(Arc::new)
+    fn fetch(&self) -> impl Future<Output = Result<Arc<Version<T>>, SecretError>> + Send + use<T> {
+        let (client, id) = (self.client.clone(), Arc::clone(&self.id));
+        async move {
+            let operation = client.get_secret_value().secret_id(&*id).version_stage(CURRENT);
+            let answer = Box::pin(operation.send()).await;
+            let answer = answer.map_err(|error| unavailable(&id, aws::failure(&error)))?;
+            Version::read(&id, answer).map(Arc::new)
+        }
     }
 
     async fn read_stage(&self, stage: &str) -> Result<Option<Version<T>>, SecretError> {
-        let operation = self.client.get_secret_value().secret_id(&self.id).version_stage(stage);
+        let operation = self.client.get_secret_value().secret_id(&*self.id).version_stage(stage);
         match Box::pin(operation.send()).await {
-            Ok(answer) => self.version(answer).map(Some),
+            Ok(answer) => Version::read(&self.id, answer).map(Some),
             Err(error) => match error.as_service_error() {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
                 Some(_) | None => Err(self.unavailable(aws::failure(&error))),
             },
         }
-    }
-
-    fn version(&self, mut answer: GetSecretValueOutput) -> Result<Version<T>, SecretError> {
-        let id = answer.version_id.take().ok_or_else(|| self.unavailable("an answer without a version".to_owned()))?;
-        let written_at = written_at(answer.created_date());
-        let value = SecretString::from(answer.secret_string.take().ok_or_else(|| self.malformed())?);
-        // serde's own error may quote the value.
-        let content = serde_json::from_str(value.expose_secret()).map_err(|_| self.malformed())?;
-        Ok(Version { content, written_at, id })
     }
 
     /// Makes `value` the current version, unless someone else has replaced `read` meanwhile.
@@ -181,12 +176,12 @@ impl<T: SecretContent> Secret<T> {
             let put = self
                 .client
                 .put_secret_value()
-                .secret_id(&self.id)
+                .secret_id(&*self.id)
                 .client_request_token(successor(&read.id, roll_back))
                 .secret_string(value.expose_secret());
             match Box::pin(put.send()).await {
                 Ok(_) => {
-                    self.kept.forget().await;
+                    self.cached.invalidate();
                     return Ok(Replaced::Stored);
                 }
                 Err(error) => match error.as_service_error() {
@@ -209,12 +204,34 @@ impl<T: SecretContent> Secret<T> {
 
     /// The error for a secret that lacks something that it needs.
     pub fn lacks(&self, expected: &'static str) -> SecretError {
-        SecretError::Malformed { id: self.id.clone(), expected }
+        malformed(&self.id, expected)
     }
 
     fn unavailable(&self, reason: String) -> SecretError {
-        SecretError::Unavailable { id: self.id.clone(), reason }
+        unavailable(&self.id, reason)
     }
+}
+
+impl<T: SecretContent> Version<T> {
+    /// The version of the secret `secret_id` that Secrets Manager returned.
+    fn read(secret_id: &str, mut answer: GetSecretValueOutput) -> Result<Self, SecretError> {
+        let id = answer.version_id.take();
+        let id = id.ok_or_else(|| unavailable(secret_id, "an answer without a version".to_owned()))?;
+        let written_at = written_at(answer.created_date());
+        let malformed = || malformed(secret_id, T::SHAPE);
+        let value = SecretString::from(answer.secret_string.take().ok_or_else(malformed)?);
+        // serde's own error may quote the value.
+        let content = serde_json::from_str(value.expose_secret()).map_err(|_| malformed())?;
+        Ok(Self { content, written_at, id })
+    }
+}
+
+fn unavailable(id: &str, reason: String) -> SecretError {
+    SecretError::Unavailable { id: id.to_owned(), reason }
+}
+
+fn malformed(id: &str, expected: &'static str) -> SecretError {
+    SecretError::Malformed { id: id.to_owned(), expected }
 }
 
 fn written_at(created: Option<&DateTime>) -> UnixTime {

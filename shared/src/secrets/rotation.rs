@@ -36,7 +36,7 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
 
     /// How far it is.
     pub async fn stage(&self) -> Result<Stage, SecretError> {
-        let described = self.secret.client.describe_secret().secret_id(&self.secret.id).send().await;
+        let described = self.secret.client.describe_secret().secret_id(&*self.secret.id).send().await;
         let described = described.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
         let stages = described.version_ids_to_stages().and_then(|versions| versions.get(&self.token));
         Ok(match stages {
@@ -54,7 +54,7 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
 
     /// Makes the new version.
     pub async fn make(&self, value: &SecretString) -> Result<(), SecretError> {
-        let put = self.secret.client.put_secret_value().secret_id(&self.secret.id).client_request_token(&self.token);
+        let put = self.secret.client.put_secret_value().secret_id(&*self.secret.id).client_request_token(&self.token);
         let put = put.version_stages(PENDING).secret_string(value.expose_secret());
         put.send().await.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
         Ok(())
@@ -62,7 +62,8 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
 
     /// Makes the new version the current one, in the place of `current`.
     pub async fn finish(&self, current: &Version<T>) -> Result<(), SecretError> {
-        let update = self.secret.client.update_secret_version_stage().secret_id(&self.secret.id).version_stage(CURRENT);
+        let update =
+            self.secret.client.update_secret_version_stage().secret_id(&*self.secret.id).version_stage(CURRENT);
         let update = update.move_to_version_id(&self.token).remove_from_version_id(&current.id);
         update.send().await.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
         Ok(())
@@ -72,7 +73,8 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
     /// that is not current, as the next edit leaves it, keeps Secrets Manager from beginning another rotation
     /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>).
     pub async fn end(&self) -> Result<(), SecretError> {
-        let update = self.secret.client.update_secret_version_stage().secret_id(&self.secret.id).version_stage(PENDING);
+        let update =
+            self.secret.client.update_secret_version_stage().secret_id(&*self.secret.id).version_stage(PENDING);
         let update = update.remove_from_version_id(&self.token);
         update.send().await.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
         Ok(())

@@ -48,6 +48,7 @@ impl<'s> Events<'s> {
                 json!({ "Step": "setSecret", "SecretId": CALLER_SECRET, "ClientRequestToken": self.rotation })
             }
             "converse" => self.line(),
+            "manage-dead-letters" => json!({ "operation": "list" }),
             _ => json!({}),
         }
     }

@@ -13,12 +13,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use lambda_http::{Body, Request};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::json;
 use shared::caller::{Callers, CallersConfig};
 use shared::clock::UnixTime;
-use shared::contact_center::event::Event;
+use shared::contact_center::callback::{Callback, CallbackVerifier, Verification, Verified};
 use shared::contact_center::keys::PublicKeys;
 use shared::contact_center::signature;
 use shared::queue::QueuedEvent;
@@ -115,7 +116,6 @@ struct Signed {
 }
 
 /// All that the operations work on, ready to be used again and again.
-#[derive(Debug)]
 pub struct Subjects {
     bare_key: ParsedPublicKey,
     signing_input: Vec<u8>,
@@ -126,6 +126,7 @@ pub struct Subjects {
     now: UnixTime,
     callers: Callers,
     caller_headers: HeaderMap,
+    events: Vec<Verified>,
     queued: QueuedEvent,
     message: String,
     _servers: [Server; 2],
@@ -154,14 +155,26 @@ impl Subjects {
             "app_token": "app-token", "username": "user", "password": "password", "signing_key": "k".repeat(43),
         });
         cloud.secrets.set("caller", &login);
-        let config = CallersConfig { integration_name: "acme".to_owned(), secret_id: "caller".to_owned() };
-        let callers = Callers::new(config, &SecretsManager::new(&sdk_config(&cloud_server.url())));
+        let callers = || {
+            let config = CallersConfig { integration_name: "acme".to_owned(), secret_id: "caller".to_owned() };
+            Callers::new(config, &SecretsManager::new(&sdk_config(&cloud_server.url())))
+        };
+        let (verifier, callers) = (CallbackVerifier::Headers(callers()), callers());
         let now = UnixTime::from_millis(transmitted_at);
         let tokens =
             callers.issue_for_password("app-token", "user", "password", std::time::Duration::from_secs(60), now);
         let token = tokens.await.expect("the login is right").access_token;
         let bearer = format!("Bearer {}", token.expose_secret());
         let caller_headers = headers([("x-app-token", "app-token"), ("authorization", &bearer)]);
+
+        let mut events = Vec::new();
+        for (_, body) in EVENTS {
+            let mut request = Request::new(Body::Text(body.to_owned()));
+            *request.headers_mut() = caller_headers.clone();
+            let verification = verifier.verify(Callback::from(request), now).await.expect("the caller is known");
+            let Verification::Complete(event) = verification else { panic!("the caller's headers are there") };
+            events.push(event);
+        }
 
         let body = Bytes::from(signed.body);
         let of_8x8 = signed.headers.iter().filter(|(name, _)| name.starts_with("x-8x8-"));
@@ -183,7 +196,8 @@ impl Subjects {
             now,
             callers,
             caller_headers,
-            message: serde_json::to_string(&queued).expect("it is JSON"),
+            events,
+            message: queued.to_message().expect("it is JSON"),
             queued,
             _servers: [key_server, cloud_server],
         };
@@ -210,11 +224,10 @@ impl Subjects {
                 self.callers.check(&self.caller_headers, self.now).await.expect("the caller is known");
             }
             Operation::ParseEvent(place) => {
-                let event = Event::parse(EVENTS[place].1.as_bytes()).expect("it is an event");
-                assert!(event.is_documented());
+                assert!(self.events[place].event().expect("it is an event").is_documented());
             }
             Operation::BuildMessage => {
-                assert!(!serde_json::to_string(&self.queued).expect("it is JSON").is_empty());
+                assert!(!self.queued.to_message().expect("it is JSON").is_empty());
             }
             Operation::BuildDelivery => {
                 let event = QueuedEvent::from_message(&self.message).expect("it is ours");

@@ -43,6 +43,19 @@ async fn a_repeat_gets_the_first_answer_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_message_with_a_key_makes_two_requests_to_the_table() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let requests = || stack.cloud.requests_of(deployment::CONVERSE, "dynamodb");
+    for key in ["first", "second"] {
+        let before = requests();
+        assert_eq!(stack.chatbot.say(&conversation, "user", key, key).await.status(), StatusCode::ACCEPTED);
+        assert_eq!(requests() - before, 2, "{key}: the claim before 8x8 is asked, and the response after it");
+    }
+    stack.finish().await;
+}
+
+#[tokio::test]
 async fn a_form_is_the_same_whatever_its_boundary_is() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;

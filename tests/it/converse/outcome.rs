@@ -267,6 +267,39 @@ async fn what_8x8_does_not_list_is_never_sent_again_under_its_key_and_a_new_key_
     stack.finish().await;
 }
 
+/// 8x8 tells the agent and the webhook of every action: a second one would be seen.
+#[tokio::test]
+async fn a_card_action_of_unknown_outcome_is_never_sent_again_under_its_key_and_a_new_key_sends_it() {
+    for (resource, flag) in [("action-submit", "actionSubmitted"), ("action-execute", "actionExecuted")] {
+        for is_carried_out in [true, false] {
+            let stack = Stack::start().await;
+            let conversation = opened(&stack).await;
+            let content = json!({ "title": "confidential", "options": [{ "title": "Refund" }] });
+            let card = json!({ "contentType": "application/8x8.quick.replies", "content": content });
+            let message = json!({ "authorType": "bot", "cards": [card] });
+            let path = format!("/{conversation}/messages");
+            assert_eq!(stack.chatbot.json(Method::POST, &path, &message).await.0, StatusCode::ACCEPTED);
+            let card = || stack.contact_center.messages(&conversation)[0]["cards"][0].clone();
+            let path = format!("/{conversation}/cards/{}/{resource}", card()["id"].as_str().expect("a card has an id"));
+            let act = async |key: &str| {
+                let headers = [(CONTENT_TYPE, "application/json"), (KEY, key)];
+                stack.chatbot.call(Method::PUT, &path, &headers, r#"{"name":"Refund"}"#).await
+            };
+            stack.contact_center.break_next("PUT", resource, FailureKind::Drops, is_carried_out);
+            for _ in 0..2 {
+                let answer = act("choice").await;
+                assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+                assert!(!answer.headers().contains_key(RETRY_AFTER), "there is nothing to wait for");
+                half_a_minute_passes(&stack);
+            }
+            assert_eq!(card()[flag] == true, is_carried_out, "{resource}");
+            assert_eq!(act("choice-2").await.status(), StatusCode::NO_CONTENT);
+            assert_eq!(card()[flag], true);
+            stack.finish().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn while_8x8_is_down_nothing_is_a_success() {
     let stack = impatient().await;

@@ -15,6 +15,11 @@ pub fn functions() -> PathBuf {
     FOLDER.get_or_init(build).clone()
 }
 
+/// The library that sets the clock of the functions' processes ahead.
+pub fn clock() -> PathBuf {
+    functions().join("libclock.so")
+}
+
 fn build() -> PathBuf {
     let executable = std::env::current_exe().expect("a running program has a path");
     // target/<profile>/sandbox, or target/<profile>/deps/it-<hash>
@@ -34,7 +39,7 @@ fn build() -> PathBuf {
     cargo.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
     // With the sandbox beside them the functions get the features that `make run` and `cargo test --workspace` choose, so
     // that no dependency is built a second time.
-    cargo.args(["--package", "sandbox"]);
+    cargo.args(["--package", "sandbox", "--package", "clock"]);
     for function in FUNCTIONS {
         cargo.args(["--package", function.name]);
     }

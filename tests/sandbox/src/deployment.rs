@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws::cloud::Cloud;
 use aws::cloud::fifo::{FifoQueue, QueueSettings};
-use aws::lambda::{Function, FunctionSettings, LogLine};
+use aws::lambda::{Clock, Function, FunctionSettings, LogLine};
 use bot_platform::BotPlatformSettings;
 use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
 use serde_json::json;
@@ -87,6 +87,8 @@ pub const REGISTER_CHANNEL: &str = "register-channel";
 pub const ISSUE_TOKEN: &str = "issue-token";
 /// Secrets Manager's rotation.
 pub const ROTATE_SIGNING_KEY: &str = "rotate-signing-key";
+/// Lists, redrives and discards dead letters; direct invokes.
+pub const MANAGE_DEAD_LETTERS: &str = "manage-dead-letters";
 /// `/v1/liveAgent/conversations…`.
 pub const CONVERSE: &str = "converse";
 
@@ -146,7 +148,7 @@ const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
 const ALL: &[&str] = &["AWS_ENDPOINT_URL"];
 
 /// Every function: the only list of them in the sandbox. A test holds it against the template.
-pub const FUNCTIONS: [FunctionRow; 7] = [
+pub const FUNCTIONS: [FunctionRow; 8] = [
     FunctionRow {
         name: RECEIVE_MESSAGE,
         timeout: 15,
@@ -216,6 +218,14 @@ pub const FUNCTIONS: [FunctionRow; 7] = [
             Variables::Always(&["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE"]),
         ],
     },
+    FunctionRow {
+        name: MANAGE_DEAD_LETTERS,
+        timeout: 120,
+        // Two operators can run it at once.
+        concurrency: Concurrency::Many,
+        killed_by: "kill-dead-letters",
+        variables: &[Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"])],
+    },
 ];
 
 /// Where the parts of the set find what is around them.
@@ -282,6 +292,7 @@ pub fn deploy(
     cloud: &Cloud,
     binaries: &Path,
     faults: &Arc<Faults<aws::Fault>>,
+    clock: Option<&Arc<Clock>>,
     logs: &mpsc::UnboundedSender<LogLine>,
 ) -> Vec<Arc<Function>> {
     let contact_center = &settings.contact_center;
@@ -298,7 +309,7 @@ pub fn deploy(
         ("INTEGRATION_NAME", settings.integration_name.clone()),
         ("CONTACT_CENTER_ENDPOINT", endpoints.contact_center_endpoint.to_owned()),
         ("CONTACT_CENTER_API", api.to_owned()),
-        ("CONTACT_CENTER_TENANT_ID", contact_center.tenant_id.clone()),
+        ("CONTACT_CENTER_TENANT_ID", settings.tenant_id.unwrap_or(&contact_center.tenant_id).to_owned()),
         ("CONTACT_CENTER_AUTHENTICATION", authentication.to_owned()),
         ("CONTACT_CENTER_SECRET_ID", CONTACT_CENTER_SECRET.to_owned()),
         ("CONTACT_CENTER_ACCESS_TOKEN_URL", endpoints.access_token_url.to_owned()),
@@ -330,6 +341,7 @@ pub fn deploy(
                 Concurrency::One => 1,
                 Concurrency::Many => settings.concurrency,
             },
+            clock: clock.cloned(),
         };
         Function::new(settings, Arc::clone(faults), logs.clone())
     };

@@ -41,6 +41,7 @@ impl simulation::faults::Fault for Fault {
         all.extend(named::<contact_center::Fault>());
         all.extend([
             (aws::Fault::SecretsDown.into(), "secrets-down"),
+            (aws::Fault::SecretsHang.into(), "secrets-hang"),
             (aws::Fault::QueueDown.into(), "queue-down"),
             (aws::Fault::TableDown.into(), "table-down"),
         ]);

@@ -15,6 +15,7 @@
 //! | [`console`] | the page that shows every hop, with buttons |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
 //! | [`trace`] | what the log lines say of each event |
+//! | [`own_bot`] | a bot of one's own in place of the simulated bot platform |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 
 pub mod build;
@@ -25,6 +26,7 @@ pub mod deployment;
 pub mod faults;
 pub mod handover;
 pub mod load_balancer;
+pub mod own_bot;
 pub mod peers;
 pub mod soak;
 pub mod trace;
@@ -37,7 +39,7 @@ use std::time::Duration;
 
 use aws::cloud::Cloud;
 use aws::http_api::{self, EventHeaders, Route};
-use aws::lambda::{Function, InvokeError, LogLine};
+use aws::lambda::{Clock, Function, InvokeError, LogLine};
 use aws::{event_source, scheduler};
 use axum::http::Method;
 use bot_platform::{BotPlatform, BotPlatformSettings};
@@ -81,6 +83,8 @@ pub struct SandboxSettings {
     pub callback_url: Option<String>,
     /// How 8x8's events prove that they are genuine. With anything but the signature a load balancer stands in front.
     pub callback_authentication: CallbackAuthentication,
+    /// The stack's `TenantId`, where it is not 8x8's own.
+    pub tenant_id: Option<&'static str>,
     /// Whether every hop is printed.
     pub is_shown: bool,
     /// At most so many processes of receive-message and of deliver-message.
@@ -91,6 +95,8 @@ pub struct SandboxSettings {
     pub timeouts: BTreeMap<&'static str, Duration>,
     /// `MAX_EVENT_AGE_MINUTES`
     pub max_event_age_minutes: u64,
+    /// Whether the clock of the functions can be set ahead.
+    pub has_clock: bool,
     /// Where the functions' log lines are written to as well.
     pub logs: Option<PathBuf>,
 }
@@ -106,11 +112,13 @@ impl Default for SandboxSettings {
             bot_endpoint: None,
             callback_url: None,
             callback_authentication: CallbackAuthentication::default(),
+            tenant_id: None,
             is_shown: false,
             concurrency: 8,
             time_scale: 1,
             timeouts: BTreeMap::new(),
             max_event_age_minutes: 0,
+            has_clock: false,
             logs: None,
         }
     }
@@ -139,6 +147,8 @@ pub struct Sandbox {
     pub load_balancer: Arc<LoadBalancer>,
     /// A bot that talks to 8x8 through us.
     pub chatbot: Chatbot,
+    /// The clock of the functions, where it can be set.
+    clock: Option<Arc<Clock>>,
     /// Where the parts listen: name and URL.
     pub addresses: Vec<(&'static str, String)>,
     callback_url: String,
@@ -223,7 +233,9 @@ impl Sandbox {
         };
         let logs = Arc::new(Mutex::new(Vec::new()));
         let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
-        let functions = deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, &log_sender);
+        let clock = settings.has_clock.then(|| Arc::new(Clock::new(build::clock())));
+        let functions =
+            deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, clock.as_ref(), &log_sender);
 
         let function = |name| Arc::clone(named(&functions, name));
         let route = |method, path, name, events| Route { method, path, function: function(name), events };
@@ -265,6 +277,7 @@ impl Sandbox {
             functions,
             load_balancer,
             chatbot,
+            clock,
             addresses,
             callback_url,
             plays_bot: settings.bot_endpoint.is_none(),
@@ -330,6 +343,14 @@ impl Sandbox {
         self.invoke_register(json!({ "operation": "release" })).await
     }
 
+    /// From now on the functions find it so much later than it is, and nothing else does.
+    ///
+    /// # Panics
+    /// If [`SandboxSettings::has_clock`] is not set.
+    pub fn set_clock_ahead(&self, by: Duration) {
+        self.clock.as_ref().expect("the functions have a clock that can be set").set_ahead(by);
+    }
+
     /// The function of that name.
     ///
     /// # Panics
@@ -347,6 +368,12 @@ impl Sandbox {
     /// Invokes refresh-tokens, as the schedule does.
     pub async fn refresh_tokens(&self) -> Result<Value, InvokeError> {
         let answer = self.function(deployment::REFRESH_TOKENS).invoke(&json!({ "source": "aws.scheduler" })).await?;
+        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+    }
+
+    /// Invokes manage-dead-letters.
+    pub async fn manage_dead_letters(&self, request: Value) -> Result<Value, InvokeError> {
+        let answer = self.function(deployment::MANAGE_DEAD_LETTERS).invoke(&request).await?;
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 

@@ -15,7 +15,7 @@ use sandbox::faults::Fault;
 use sandbox::peers::Peers;
 use sandbox::soak::{self, Load};
 use sandbox::verdict::Verdict;
-use sandbox::{Sandbox, SandboxSettings, handover};
+use sandbox::{Sandbox, SandboxSettings, handover, own_bot};
 use simulation::faults::{self, PlannedFault};
 
 /// Runs the whole function set on this machine: the real binaries, with 8x8, a bot platform and AWS played around them.
@@ -36,7 +36,8 @@ struct Options {
     #[arg(long, value_name = "URL", conflicts_with = "once")]
     contact_center_endpoint: Option<String>,
 
-    /// Deliver to this bot platform instead of the simulated one.
+    /// Deliver to this bot platform instead of the simulated one. What a bot needs in order to call the bridge is written to
+    /// target/sandbox.env; the set waits until the bot listens.
     #[arg(long, value_name = "URL")]
     bot_endpoint: Option<String>,
 
@@ -166,6 +167,11 @@ async fn run(options: Options) -> ExitCode {
         println!("  {name:<24} {address}");
     }
     println!("  {:<24} {}\n", "the functions' logs", options.logs.display());
+    if let Some(endpoint) = &options.bot_endpoint
+        && let Err(error) = wait_for_bot(&sandbox, endpoint).await
+    {
+        return failed("--bot-endpoint", &error);
+    }
     let registered = match options.adopt {
         true => adopt(&sandbox).await,
         false => {
@@ -208,6 +214,17 @@ async fn run(options: Options) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed("the release", &error),
     }
+}
+
+/// What a bot of one's own reads to know the bridge.
+const BOT_ENVIRONMENT: &str = "target/sandbox.env";
+
+/// Says what the bot has to know, and waits for it.
+async fn wait_for_bot(sandbox: &Sandbox, endpoint: &str) -> Result<(), String> {
+    own_bot::write_environment(sandbox, Path::new(BOT_ENVIRONMENT))
+        .map_err(|error| format!("{BOT_ENVIRONMENT} cannot be written: {error}"))?;
+    println!("A bot that calls the bridge reads {BOT_ENVIRONMENT}. Waiting for the bot at {endpoint} …\n");
+    own_bot::wait_for(endpoint).await
 }
 
 /// Opens what shows or records the run: the console page, unless the run ends by itself, and the recording.

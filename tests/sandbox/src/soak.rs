@@ -23,8 +23,9 @@ pub struct Load {
     pub rate: Option<u32>,
 }
 
-/// All faults that a soak has, each often enough to strike at ten thousand events and seldom enough to get on.
-pub const ALL_FAULTS: [(Fault, f64); 15] = [
+/// All faults that a soak has, each often enough to strike at ten thousand events and seldom enough to get on. Not among them:
+/// `bot-422`, after which an event waits for an operator.
+pub const ALL_FAULTS: [(Fault, f64); 18] = [
     (Fault::BotPlatform(bot_platform::Fault::Status500), 0.02),
     (Fault::BotPlatform(bot_platform::Fault::Status429), 0.01),
     (Fault::BotPlatform(bot_platform::Fault::Status401), 0.005),
@@ -36,7 +37,10 @@ pub const ALL_FAULTS: [(Fault, f64); 15] = [
     (Fault::ContactCenter(contact_center::Fault::Reorder), 0.02),
     (Fault::ContactCenter(contact_center::Fault::Forged), 0.002),
     (Fault::ContactCenter(contact_center::Fault::KeysDown), 0.3),
+    (Fault::ContactCenter(contact_center::Fault::KeysHang), 0.05),
+    (Fault::ContactCenter(contact_center::Fault::KeysGone), 0.05),
     (Fault::Aws(aws::Fault::SecretsDown), 0.05),
+    (Fault::Aws(aws::Fault::SecretsHang), 0.01),
     (Fault::Aws(aws::Fault::QueueDown), 0.02),
     (Fault::Aws(aws::Fault::Kill(RECEIVE_MESSAGE)), 0.005),
     (Fault::Aws(aws::Fault::Kill(DELIVER_MESSAGE)), 0.005),

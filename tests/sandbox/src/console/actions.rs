@@ -4,7 +4,7 @@
 //! |---|---|
 //! | customer | `say` (`text`), `choose` (`card`, `text`), `end` |
 //! | agent | `join`, `type`, `stop`, `write` (`text`), `file` (`text`: its name, `content`: base64), `card`, `transfer`, `leave`, `end` |
-//! | faults | `bot-down`, `bot-slow`, `bot-401` until they are switched off; `duplicate`, `late`, `forged` at the next event |
+//! | faults | `bot-down`, `bot-slow`, `bot-401`, `bot-422` until they are switched off; `duplicate`, `late`, `forged` at the next event |
 
 use std::time::Duration;
 
@@ -134,6 +134,7 @@ pub(super) async fn fault(State(desk): Shared, Json(switch): Json<Switch>) -> Re
     match (switch.name.as_str(), switch.on) {
         ("bot-down", _) => set(bot_platform::Fault::Status500.into(), outage),
         ("bot-401", _) => set(bot_platform::Fault::Status401.into(), outage),
+        ("bot-422", _) => set(bot_platform::Fault::Status422.into(), outage),
         ("bot-slow", is_on) => sandbox.slow_bot(is_on.then_some(SLOW)),
         ("duplicate", _) => set(contact_center::Fault::Duplicate.into(), When::Next(1)),
         ("late", _) => set(contact_center::Fault::Late.into(), When::Next(1)),

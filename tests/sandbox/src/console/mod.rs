@@ -16,9 +16,12 @@
 //! | `POST /api/conversations/{id}/customer` `{"action",…}` | see `actions.rs` |
 //! | `POST /api/conversations/{id}/agent` `{"action","agent",…}` | see `actions.rs` |
 //! | `POST /api/faults` `{"name","on"}` | see `actions.rs` |
+//! | `GET /api/dead-letters` | the dead letters, as manage-dead-letters lists them |
+//! | `POST /api/dead-letters` `{"operation",…}` | what manage-dead-letters responds to this request |
 //! | `POST /api/kill` `{"function"}` | kills the waiting processes of a function, and the next one in the middle of its work |
 
 mod actions;
+mod dead_letters;
 mod recording;
 mod sides;
 
@@ -148,6 +151,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/", file("text/html; charset=utf-8", include_str!("page.html")))
         .route("/console.css", file("text/css; charset=utf-8", include_str!("page.css")))
         .route("/console.js", file("text/javascript; charset=utf-8", include_str!("page.js")))
+        .route("/dead-letters.js", file("text/javascript; charset=utf-8", include_str!("dead_letters.js")))
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/api/stream", get(stream))
         .route("/api/hops/{number}", get(hop))
@@ -158,6 +162,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/conversations/{id}/customer", post(actions::customer))
         .route("/api/conversations/{id}/agent", post(actions::agent))
         .route("/api/faults", post(actions::fault))
+        .route("/api/dead-letters", get(dead_letters::list).post(dead_letters::settle))
         .route("/api/kill", post(actions::kill))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), guard))
         .with_state(desk)
@@ -243,6 +248,7 @@ impl Desk {
                 "bot-down": bot(bot_platform::Fault::Status500),
                 "bot-slow": sandbox.bot.is_slow(),
                 "bot-401": bot(bot_platform::Fault::Status401),
+                "bot-422": bot(bot_platform::Fault::Status422),
                 "duplicate": eight_by_eight(contact_center::Fault::Duplicate),
                 "late": eight_by_eight(contact_center::Fault::Late),
                 "forged": eight_by_eight(contact_center::Fault::Forged),

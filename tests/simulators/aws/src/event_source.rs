@@ -78,17 +78,17 @@ fn record(message: &Received) -> Value {
     })
 }
 
-/// SQS names their members in upper case, Lambda in lower case.
+/// As Lambda writes them: the names of their fields begin in lower case.
 fn message_attributes(message: &Received) -> Value {
     let attributes = message.message_attributes.as_object().into_iter().flatten();
     let attributes = attributes.map(|(name, attribute)| {
-        let attribute = json!({
+        let value = json!({
+            "dataType": attribute["DataType"],
             "stringValue": attribute["StringValue"],
             "stringListValues": [],
             "binaryListValues": [],
-            "dataType": attribute["DataType"],
         });
-        (name.clone(), attribute)
+        (name.clone(), value)
     });
     Value::Object(attributes.collect())
 }

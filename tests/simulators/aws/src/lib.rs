@@ -23,6 +23,8 @@ pub mod scheduler;
 pub enum Fault {
     /// Secrets Manager answers 500.
     SecretsDown,
+    /// Secrets Manager does not answer.
+    SecretsHang,
     /// SQS answers 500.
     QueueDown,
     /// DynamoDB answers 500.

@@ -5,6 +5,8 @@
 pub enum Fault {
     /// It answers an event with 500.
     Status500,
+    /// It refuses an event for good, with 422.
+    Status422,
     /// It answers an event with 429 and `Retry-After: 1`.
     Status429,
     /// It rejects the access token of an event.
@@ -21,6 +23,7 @@ impl simulation::faults::Fault for Fault {
     fn all() -> Vec<(Self, &'static str)> {
         vec![
             (Self::Status500, "bot-500"),
+            (Self::Status422, "bot-422"),
             (Self::Status429, "bot-429"),
             (Self::Status401, "bot-401"),
             (Self::Hangs, "bot-hangs"),

@@ -288,6 +288,9 @@ impl BotPlatform {
         if strikes(Fault::Status401) {
             return Reaction::status(401);
         }
+        if strikes(Fault::Status422) {
+            return Reaction::status(422);
+        }
         if strikes(Fault::Status429) {
             return Reaction::Answer(StatusCode::TOO_MANY_REQUESTS, Some(1));
         }

@@ -83,7 +83,7 @@ async fn answer(
 }
 
 /// What the caller gets of a call that goes wrong.
-async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
+pub(crate) async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
     Err(match kind {
         FailureKind::Status400 => Problem::bad_request("invalid_request", "The call fails on purpose."),
         FailureKind::Status403 => Problem::forbidden("Access is denied"),
@@ -162,7 +162,9 @@ impl ContactCenter {
                 None => self.token(call),
             },
             (ContactCenterApi::ChatGatewayV1, "GET", ["chat-gateway", "v1", "jwk", id, "public"])
-            | (ContactCenterApi::ChatApiV2, "GET", ["vcc", "us", "chat", "v2", "jwk", id, "public"]) => self.key(id),
+            | (ContactCenterApi::ChatApiV2, "GET", ["vcc", "us", "chat", "v2", "jwk", id, "public"]) => {
+                self.key(id).await
+            }
             (ContactCenterApi::ChatGatewayV1, "GET", ["files", token]) => self.file(token),
             (ContactCenterApi::ChatGatewayV1, method, ["chat-gateway", "v1", path @ ..]) => {
                 self.authorized(call, method, path).await
@@ -353,16 +355,6 @@ impl ContactCenter {
             "refresh_count": "0",
             "status": "approved",
         }))
-    }
-
-    fn key(&self, id: &str) -> Answer {
-        if self.faults.strikes(Fault::KeysDown) {
-            return Err(Problem::internal(self.settings.api));
-        }
-        if id != self.signer.key_id() {
-            return Err(Problem::not_found("JWK", id));
-        }
-        ok(self.signer.jwk())
     }
 }
 

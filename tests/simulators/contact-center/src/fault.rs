@@ -24,6 +24,10 @@ pub enum Fault {
     Forged,
     /// The key endpoint answers 500.
     KeysDown,
+    /// The key endpoint does not answer.
+    KeysHang,
+    /// The key endpoint answers 404 for a key that it has.
+    KeysGone,
     /// It carries out a call about conversations, or does not, and then drops the connection instead of answering.
     Drops,
     /// It carries out a call about conversations, or does not, and then does not answer.
@@ -51,6 +55,8 @@ impl simulation::faults::Fault for Fault {
             (Self::Reorder, "reorder"),
             (Self::Forged, "forged"),
             (Self::KeysDown, "keys-down"),
+            (Self::KeysHang, "keys-hang"),
+            (Self::KeysGone, "keys-gone"),
             (Self::Drops, "8x8-drops"),
             (Self::Hangs, "8x8-hangs"),
             (Self::Status500, "8x8-500"),

@@ -15,6 +15,7 @@ mod events;
 pub mod explain;
 mod fault;
 mod files;
+mod keys;
 mod lists;
 mod multipart;
 mod problem;
@@ -47,6 +48,7 @@ pub use lists::ListForm;
 pub use settings::{Agents, Authentication, Clients, ContactCenterApi, ContactCenterSettings, Credentials};
 
 use delivery::Outgoing;
+use keys::Keys;
 use record::{Message, Record};
 use registry::{Channel, Webhook};
 use signer::Signer;
@@ -62,6 +64,7 @@ const QUEUES: [(&str, &str); 3] = [("101", "Support"), ("102", "Sales"), ("103",
 pub struct ContactCenter {
     settings: ContactCenterSettings,
     signer: Signer,
+    keys: Mutex<Keys>,
     faults: Arc<Faults<Fault>>,
     journal: Arc<Journal>,
     client: Client,
@@ -148,9 +151,11 @@ impl ContactCenter {
         faults: Arc<Faults<Fault>>,
         journal: Arc<Journal>,
     ) -> (Arc<Self>, Server) {
+        let signer = Signer::new();
         let contact_center = Arc::new(Self {
             settings,
-            signer: Signer::new(),
+            keys: Mutex::new(Keys::of(&signer)),
+            signer,
             faults,
             journal,
             client: Client::new(),
@@ -323,6 +328,10 @@ impl ContactCenter {
 
     fn failures(&self) -> MutexGuard<'_, Vec<PlannedFailure>> {
         self.failures.lock().expect("no holder panics")
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().expect("no holder panics")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -51,6 +51,11 @@ impl Signer {
         Self { key_id: URL_SAFE_NO_PAD.encode(&thumbprint.as_ref()[..16]), key }
     }
 
+    /// The same key under another id, which another key may have.
+    pub fn with_key_id(self, key_id: &str) -> Self {
+        Self { key_id: key_id.to_owned(), ..self }
+    }
+
     /// The key's id.
     pub fn key_id(&self) -> &str {
         &self.key_id

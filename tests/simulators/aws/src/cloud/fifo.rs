@@ -282,6 +282,14 @@ impl FifoQueue {
         self.state().messages.len()
     }
 
+    /// How many messages wait, those behind one in flight included, and how many are in flight.
+    pub fn counts(&self) -> (usize, usize) {
+        let mut state = self.state();
+        state.expire(Instant::now());
+        let in_flight = state.groups.values().map(|group| group.in_flight).sum();
+        (state.messages.len() - in_flight, in_flight)
+    }
+
     /// Whether nothing waits and nothing is in flight.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

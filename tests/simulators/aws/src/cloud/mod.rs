@@ -8,6 +8,7 @@ pub mod sqs;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -43,6 +44,8 @@ pub struct Cloud {
     faults: Arc<Faults<Fault>>,
     journal: Arc<Journal>,
     calls: Mutex<BTreeMap<Call, usize>>,
+    /// By caller and service.
+    requests: Mutex<BTreeMap<(String, &'static str), usize>>,
 }
 
 /// A call that somebody made, as a policy would allow it.
@@ -107,6 +110,7 @@ impl Cloud {
             faults,
             journal,
             calls: Mutex::default(),
+            requests: Mutex::default(),
         });
         // A queue message may have 1 MiB and arrives as JSON within JSON.
         let router = Router::new().fallback(answer).with_state(Arc::clone(&cloud));
@@ -139,6 +143,9 @@ impl Cloud {
             .map_err(|_| AwsError::invalid("SerializationException", "the body is not JSON"))?;
         let caller = caller(header("authorization"));
         self.record(caller, service, operation, &input);
+        let mut requests = self.requests.lock().expect("no holder panics");
+        *requests.entry((caller.to_owned(), service)).or_default() += 1;
+        drop(requests);
         match service {
             "sqs" if self.faults.strikes(Fault::QueueDown) => Err(AwsError::down()),
             "sqs" => self.sqs.call(operation, &input, &self.base, caller, &self.journal),
@@ -159,6 +166,11 @@ impl Cloud {
 }
 
 impl Cloud {
+    fn hangs(&self, headers: &HeaderMap) -> bool {
+        let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        target.starts_with("secretsmanager.") && self.faults.strikes(Fault::SecretsHang)
+    }
+
     /// Every kind of call that the functions have made, and how often.
     pub fn calls(&self) -> BTreeMap<Call, usize> {
         self.calls.lock().expect("no holder panics").clone()
@@ -168,6 +180,12 @@ impl Cloud {
     pub fn calls_of(&self, function: &str, service: &str) -> usize {
         let is_asked = |call: &Call| call.function == function && call.action.starts_with(service);
         self.calls().iter().filter(|(call, _)| is_asked(call)).map(|(_, times)| times).sum()
+    }
+
+    /// How many requests a function has made to a service; a transaction is one, whatever calls it is made of.
+    pub fn requests_of(&self, function: &str, service: &'static str) -> usize {
+        let requests = self.requests.lock().expect("no holder panics");
+        requests.get(&(function.to_owned(), service)).copied().unwrap_or_default()
     }
 
     fn record(&self, function: &str, service: &str, operation: &str, input: &Value) {
@@ -203,6 +221,10 @@ fn caller(authorization: &str) -> &str {
 async fn answer(State(cloud): State<Arc<Cloud>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     if method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    if cloud.hangs(&headers) {
+        // Longer than any caller waits.
+        tokio::time::sleep(Duration::from_secs(60)).await;
     }
     let request_id = ("x-amzn-requestid", simulation::id::uuid());
     let json = ("content-type", "application/x-amz-json-1.1".to_owned());

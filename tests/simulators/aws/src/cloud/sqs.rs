@@ -48,6 +48,7 @@ impl Sqs {
                 Ok(sent)
             }
             "ReceiveMessage" => receive_message(&*self.queue(input)?, input),
+            "GetQueueAttributes" => get_queue_attributes(&*self.queue(input)?, input),
             "DeleteMessage" => delete_message(&*self.queue(input)?, input),
             "ChangeMessageVisibility" => change_message_visibility(&*self.queue(input)?, input, caller, journal),
             unknown => Err(AwsError::unknown_operation(unknown)),
@@ -137,15 +138,39 @@ fn receive_message(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> 
                 "ReceiptHandle": message.receipt_handle,
                 "Body": message.body,
                 "MD5OfBody": md5_of(&message.body),
-                "Attributes": system_attributes(message),
             });
-            if message.message_attributes != json!({}) {
-                message_json["MessageAttributes"] = message.message_attributes.clone();
+            let attributes = message.message_attributes.as_object().cloned().unwrap_or_default();
+            for (field, attributes, names) in [
+                ("Attributes", system_attributes(message), "MessageSystemAttributeNames"),
+                ("MessageAttributes", attributes, "MessageAttributeNames"),
+            ] {
+                let attributes = asked_for(attributes, input, names);
+                if !attributes.is_empty() {
+                    message_json[field] = attributes.into();
+                }
             }
             message_json
         })
         .collect();
     Ok(json!({ "Messages": messages }))
+}
+
+/// Those attributes whose names the request has; without names, there are none.
+fn asked_for(attributes: Map<String, Value>, input: &Value, names: &str) -> Map<String, Value> {
+    let names: Vec<&str> = input[names].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    attributes.into_iter().filter(|(name, _)| names.contains(&"All") || names.contains(&name.as_str())).collect()
+}
+
+/// Of all attributes the numbers of messages, which are exact here.
+fn get_queue_attributes(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> {
+    let (waiting, in_flight) = queue.counts();
+    let numbers = [
+        ("ApproximateNumberOfMessages", waiting),
+        ("ApproximateNumberOfMessagesNotVisible", in_flight),
+        ("ApproximateNumberOfMessagesDelayed", 0),
+    ];
+    let numbers = numbers.map(|(name, number)| (name.to_owned(), Value::String(number.to_string())));
+    Ok(json!({ "Attributes": asked_for(numbers.into_iter().collect(), input, "AttributeNames") }))
 }
 
 /// `ApproximateReceiveCount` and its like, as strings.

@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{FunctionSettings, InvokeError, LogLine};
+use super::{Clock, FunctionSettings, InvokeError, LogLine};
 use crate::cloud::{ACCESS_KEY_PREFIX, REGION};
 use simulation::server::Server;
 
@@ -48,6 +48,7 @@ struct RuntimeApi {
 pub(super) struct ExecutionEnvironment {
     process: Child,
     invocations: mpsc::Sender<Invocation>,
+    clock: Option<Arc<Clock>>,
     _runtime_api: Server,
 }
 
@@ -73,6 +74,7 @@ impl ExecutionEnvironment {
             .env_clear()
             .envs(lambda_variables(settings.name, &runtime_api))
             .envs(&settings.variables)
+            .envs(settings.clock.iter().flat_map(|clock| clock.variables()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,13 +89,17 @@ impl ExecutionEnvironment {
             asked = tokio::time::timeout(INIT_TIMEOUT, initialised) => asked.ok()?.ok()?,
             _ = process.wait() => return None,
         }
-        Some(Self { process, invocations, _runtime_api: runtime_api })
+        Some(Self { process, invocations, clock: settings.clock.clone(), _runtime_api: runtime_api })
     }
 
     /// Hands the event to the process. With `kill`, the process is killed while it works on it.
     pub(super) async fn invoke(&mut self, event: Bytes, timeout: Duration, kill: bool) -> Result<Bytes, InvokeError> {
         let (answer, answered) = oneshot::channel();
-        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970") + timeout;
+        let now = match &self.clock {
+            Some(clock) => clock.now(),
+            None => SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970"),
+        };
+        let deadline = now + timeout;
         let invocation = Invocation { id: simulation::id::uuid(), event, deadline: deadline.as_millis(), answer };
         self.invocations.send(invocation).await.map_err(|_| InvokeError::Exited)?;
         let killed = async {

@@ -1,6 +1,7 @@
 //! AWS Lambda: a function is a pool of execution environments, each a process of the real binary that takes one
 //! invocation at a time.
 
+mod clock;
 mod environment;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::Fault;
+pub use clock::Clock;
 use environment::ExecutionEnvironment;
 use simulation::faults::Faults;
 
@@ -30,6 +32,8 @@ pub struct FunctionSettings {
     pub timeout: Duration,
     /// At most so many environments.
     pub concurrency: usize,
+    /// The clock of its processes, if it is not this machine's.
+    pub clock: Option<Arc<Clock>>,
 }
 
 /// Why an invocation has no answer.

@@ -1,0 +1,53 @@
+"""A chat bot that hands its customer over to a person at 8x8. The customer is who types in this terminal.
+
+It has one customer and keeps everything in memory; a bot in production keeps events and conversations in a database.
+"""
+
+import os, sys, threading
+
+import bridge
+
+conversation = None  # with a person, if there is one; otherwise the customer talks to the bot
+lock = threading.Lock()  # held while a conversation is opened: its first events can arrive before its id
+
+
+def handle(event):
+    global conversation
+    with lock:
+        if event.get("conversationId") != conversation:
+            return
+        data = event.get("data", {})
+        match event["eventType"]:
+            case "MEMBERS_CHANGED" if data.get("memberType") == "agent" and data.get("change") == "joined":
+                print(f"bot: {data.get('id')} has joined.")
+            case "MESSAGE" if data.get("sender", {}).get("type") == "agent":
+                print(f"{data['sender'].get('id')}: {data.get('text') or '(a file or a card)'}")
+            case "CONVERSATION_UPDATE" if data.get("state") == "idle":
+                conversation = None
+                print("bot: The conversation is over, I am back.")
+
+
+def hear(text):
+    global conversation
+    if conversation:
+        bridge.call(f"/{conversation}/messages", {"authorType": "user", "text": text})
+    elif text != "person":
+        print('bot: I do not know. Write "person" to talk to one.')
+    else:
+        history = [{"authorType": "user", "text": "I want to talk to a person."}]  # what the agent reads first
+        with lock:
+            created = bridge.call("", {"user": {"name": "Customer", "language": "en"}, "history": {"messages": history}})
+            conversation = created["conversationId"]
+        print("bot: I have asked for a person.")
+
+
+sys.stdout.reconfigure(line_buffering=True, errors="replace")  # a text can hold half of a surrogate pair
+bridge.serve(int(os.environ.get("PORT", "9000")), handle)
+print('bot: How can I help? Write "person" to talk to one.')
+for line in sys.stdin:
+    try:
+        hear(line.strip())
+    except Exception as error:
+        print(f"bot: That did not get through ({error}).")
+if conversation:  # the customer leaves
+    bridge.call(f"/{conversation}/participants/user", {"removed": True}, "PATCH")

@@ -1,0 +1,65 @@
+//! Which tenant of 8x8 an event has to be of. One key of 8x8 signs for many tenants, so that the signature of an event does
+//! not say that it is of the tenant that this integration serves.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderMap;
+use shared::contact_center::event::Event;
+use shared::telemetry;
+
+use crate::error::Rejection;
+
+/// The header in which 8x8 names the tenant of an event; its signature covers it.
+const TENANT_ID: &str = "x-8x8-tenant-id";
+
+/// The most characters of a tenant's id in a log line. 8x8's ids have about ten.
+const LOGGED_LENGTH: usize = 64;
+
+/// `CONTACT_CENTER_TENANT_ID`, or that it is not set.
+#[derive(Debug)]
+pub(crate) enum Tenant {
+    /// Every event must be of this one.
+    Only(String),
+    /// Every genuine event of 8x8 is accepted. The first one of this process is logged.
+    Any { is_logged: AtomicBool },
+}
+
+impl Tenant {
+    /// Warns, at the cold start, if every tenant is accepted.
+    pub(crate) fn new(id: Option<String>) -> Self {
+        let Some(id) = id else {
+            tracing::warn!(
+                "CONTACT_CENTER_TENANT_ID is not set: genuine events of every 8x8 tenant are accepted. Set the stack's \
+                 parameter TenantId: make deploy STACK=<name> SET=TenantId"
+            );
+            return Self::Any { is_logged: AtomicBool::new(false) };
+        };
+        Self::Only(id)
+    }
+
+    /// Every event names its tenant; a verification of the webhook, which a load balancer vouches for, need not.
+    pub(crate) fn check(&self, event: &Event, headers: &HeaderMap) -> Result<(), Rejection> {
+        let Self::Only(id) = self else { return Ok(()) };
+        let mut named = headers.get_all(TENANT_ID).iter().peekable();
+        let is_ours = match named.peek() {
+            Some(_) => named.all(|tenant| tenant.as_bytes() == id.as_bytes()),
+            None => event.is_web_hook_verify(),
+        };
+        if is_ours { Ok(()) } else { Err(Rejection::ForeignTenant) }
+    }
+
+    /// Counts an event that was accepted whatever its tenant, and says once which tenant that was.
+    pub(crate) fn record_accepted(&self, headers: &HeaderMap) {
+        let Self::Any { is_logged } = self else { return };
+        telemetry::event_without_tenant_check();
+        if is_logged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let named = headers.get(TENANT_ID).and_then(|tenant| tenant.to_str().ok()).unwrap_or_default();
+        let tenant_id: String = named.chars().take(LOGGED_LENGTH).collect();
+        tracing::warn!(
+            tenant_id,
+            "an event of this 8x8 tenant was accepted without a check. If it is yours, set the stack's parameter TenantId to it"
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! The key endpoint: which keys it has, and what goes wrong with it.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::api::{Answer, failed, ok};
+use crate::problem::Problem;
+use crate::signer::Signer;
+use crate::{ContactCenter, FailureKind, Fault};
+
+/// What the key endpoint has, and how often it was asked.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    published: HashMap<String, Value>,
+    requests: usize,
+}
+
+impl Keys {
+    pub(crate) fn of(signer: &Signer) -> Self {
+        Self { published: HashMap::from([(signer.key_id().to_owned(), signer.jwk())]), requests: 0 }
+    }
+}
+
+impl ContactCenter {
+    /// The key endpoint has this key too, in the place of one with the same id.
+    pub fn publish_key(&self, signer: &Signer) {
+        self.keys().published.insert(signer.key_id().to_owned(), signer.jwk());
+    }
+
+    /// The key endpoint has no key of that id any more.
+    pub fn withdraw_key(&self, key_id: &str) {
+        self.keys().published.remove(key_id);
+    }
+
+    /// How often a key was asked for.
+    pub fn key_requests(&self) -> usize {
+        self.keys().requests
+    }
+
+    pub(crate) async fn key(&self, id: &str) -> Answer {
+        self.keys().requests += 1;
+        if self.faults.strikes(Fault::KeysHang) {
+            return failed(FailureKind::Hangs, self.settings.api).await;
+        }
+        if self.faults.strikes(Fault::KeysDown) {
+            return Err(Problem::internal(self.settings.api));
+        }
+        if self.faults.strikes(Fault::KeysGone) {
+            return Err(Problem::not_found("JWK", id));
+        }
+        self.keys().published.get(id).cloned().map_or_else(|| Err(Problem::not_found("JWK", id)), ok)
+    }
+}
