@@ -5,6 +5,7 @@ region are the ones of `make deploy`: PROFILE and REGION, else what samconfig.to
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -63,7 +64,9 @@ def run(description, add_options, command):
     add_options(parser)
     options = parser.parse_args()
     try:
-        session, _ = open_session(options, Saved(options.config, options.stack))
+        # Standard output is the command's result alone, which another program may read.
+        with contextlib.redirect_stdout(sys.stderr):
+            session, _ = open_session(options, Saved(options.config, options.stack))
         return command(DeployedStack(options.stack, session), options)
     except Failure as failure:
         print(failure, file=sys.stderr)

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError;
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::aws;
 use crate::clock::UnixTime;
+use crate::contact_center::event::{Event, NotAnEvent};
 use crate::digest::sha256_hex;
 use crate::environment::{ConfigError, Environment};
 use crate::url::VerbatimUrl;
@@ -62,6 +64,14 @@ impl QueuedEvent {
     /// Reads the body of a queue message; `None` if it is none of ours.
     pub fn from_message(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
+    }
+
+    /// The event in the body, which was verified before it was queued.
+    ///
+    /// # Errors
+    /// The message is not one of receive-message.
+    pub fn event(&self) -> Result<Event, NotAnEvent> {
+        Event::parse(&self.body)
     }
 
     /// 8x8's id of the event. Behind a load balancer it may have none.
@@ -161,6 +171,50 @@ impl EventQueue {
                 reason: aws::failure(&error),
             })?;
         Ok(())
+    }
+}
+
+/// How many messages a queue holds. SQS calls both numbers approximate: they may be a minute old.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Those that can be received, now or when the one before them in their group is done.
+    pub visible: u64,
+    /// Those that were received, and those that wait to be shown again.
+    pub in_flight: u64,
+}
+
+impl QueueDepth {
+    /// Asks SQS; `None` if there is no queue at `url`.
+    ///
+    /// # Errors
+    /// SQS does not say.
+    pub async fn read(config: &SdkConfig, url: &VerbatimUrl) -> Result<Option<Self>, QueueError> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let request = Client::new(config).get_queue_attributes().queue_url(url.as_str());
+        let answer = match request.set_attribute_names(Some(names.to_vec())).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.as_service_error().is_some_and(GetQueueAttributesError::is_queue_does_not_exist) => {
+                return Ok(None);
+            }
+            Err(error) => {
+                let reason = aws::failure(&error);
+                return Err(QueueError { queue: "queue", operation: "question how many messages it holds", reason });
+            }
+        };
+        let [visible, in_flight] = names.map(|name| {
+            let count = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
+            count.unwrap_or(0)
+        });
+        Ok(Some(Self { visible, in_flight }))
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.visible + self.in_flight
     }
 }
 

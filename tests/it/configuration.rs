@@ -8,7 +8,7 @@ use sandbox::deployment::{FUNCTIONS, FunctionRow};
 use tokio::process::Command;
 
 /// A value that is valid, for each variable that a function needs where access tokens are used at 8x8.
-const VALID: [(&str, &str); 17] = [
+const VALID: [(&str, &str); 19] = [
     ("BOT_ENDPOINT", "https://acme.api.aisera.cloud"),
     ("BOT_SECRET_ID", "bot"),
     ("BOT_TOKEN_SECRET_ID", "bot-token"),
@@ -26,6 +26,8 @@ const VALID: [(&str, &str); 17] = [
     ("INTEGRATION_NAME", "acme"),
     ("CALLBACK_AUTHENTICATION", "signature"),
     ("REFRESH_TOKEN_DAYS", "30"),
+    ("RECEIVE_MESSAGE_LOG_GROUP", "/aws/lambda/receive-message"),
+    ("DELIVER_MESSAGE_LOG_GROUP", "/aws/lambda/deliver-message"),
 ];
 
 /// Variables that have a default, or mean something by being absent.

@@ -22,7 +22,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::aws;
 use shared::clock::UnixTime;
-use shared::queue::{EventQueue, QueuedEvent};
+use shared::queue::{EventQueue, QueueDepth, QueuedEvent};
 use shared::secrets::rotation::{Rotation, Stage};
 use shared::secrets::{Replaced, SecretContent, SecretsManager};
 use shared::url::VerbatimUrl;
@@ -115,6 +115,7 @@ on_both_clouds! {
     messages_are_counted_also_while_they_are_in_flight
     a_message_behind_one_in_flight_can_be_deleted
     a_queue_that_does_not_exist_is_an_error
+    a_queue_counts_what_is_visible_and_what_is_in_flight
     an_item_is_put_once_and_whoever_comes_later_is_shown_it
     an_item_that_has_expired_makes_way
     an_item_is_updated_while_it_is_as_it_was_read
@@ -410,6 +411,19 @@ async fn a_queue_that_does_not_exist_is_an_error(config: &SdkConfig) {
     };
     let error = queue.ours.send(&event, "g", "1").await.unwrap_err().to_string();
     assert!(error.contains("QueueDoesNotExist") || error.contains("NonExistentQueue"), "{error}");
+}
+
+async fn a_queue_counts_what_is_visible_and_what_is_in_flight(config: &SdkConfig) {
+    let queue = Queue::create(config).await;
+    let depth = async |url: &str| QueueDepth::read(config, &VerbatimUrl::parse(url).unwrap()).await;
+    assert_eq!(depth(&queue.url).await, Ok(Some(QueueDepth { visible: 0, in_flight: 0 })));
+    queue.send("one", "a", "1").await;
+    queue.send("two", "b", "2").await;
+    assert_eq!(depth(&queue.url).await, Ok(Some(QueueDepth { visible: 2, in_flight: 0 })));
+    assert_eq!(queue.receive().await.len(), 2);
+    queue.send("three", "c", "3").await;
+    assert_eq!(depth(&queue.url).await, Ok(Some(QueueDepth { visible: 1, in_flight: 2 })));
+    assert_eq!(depth(&queue.url.replace("a-queue", "no-such-queue")).await, Ok(None));
 }
 
 /// The table of idempotency keys, and the expressions that converse uses on it.

@@ -356,6 +356,43 @@ async fn the_agent_downloads_files_whose_names_are_never_markup() {
     visit.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(has_chromium), ignore = "needs chromium on the PATH")]
+async fn the_console_shows_what_is_wrong_and_what_to_do() {
+    let stage = Stage::start(None).await;
+    let visit = Visit::start(&stage.console.url(), "doctor").await;
+    visit.click("#doctor-open").await;
+    visit.shows("#doctor-state", "All is well.").await;
+    visit.shows("#doctor .ok th", "bot-platform").await;
+    visit.click("#doctor-close").await;
+    visit.switch("bot-down", true).await;
+    visit.click("#doctor-open").await;
+    visit.shows("#doctor-state", "1 of 18 checks need attention.").await;
+    visit.shows("#doctor .failed th", "bot-platform").await;
+    visit.shows("#doctor .failed td p", "bring the bot platform back").await;
+    for width in [400, 1280] {
+        visit.resize(width).await;
+        assert_eq!(visit.overflow().await, json!([]), "at {width} pixels");
+    }
+    assert_eq!(visit.nameless().await, json!([]));
+    assert_eq!(visit.faint().await, json!([]));
+    visit.click("#doctor-close").await;
+    visit.switch("bot-down", false).await;
+    visit.click("#doctor-open").await;
+    visit.shows("#doctor-state", "All is well.").await;
+    stage.check().await;
+    visit.end().await;
+}
+
+#[tokio::test]
+async fn the_report_of_check_integration_is_part_of_the_console() {
+    let stage = Stage::start(None).await;
+    let (status, report) = stage.request(Method::POST, "api/doctor", &json!({})).await;
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    assert_eq!((status, &report["status"]), (StatusCode::OK, &json!("ok")), "{report:#}");
+    stage.check().await;
+}
+
 async fn tab_to(visit: &Visit, id: &str) {
     tab_to_any(visit, &format!("document.activeElement.id === '{id}'")).await;
 }

@@ -6,6 +6,7 @@ mod browser;
 mod cached;
 mod callback_edges;
 mod callers;
+mod check_integration;
 mod configuration;
 mod conformance;
 mod console;

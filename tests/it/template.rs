@@ -114,6 +114,7 @@ fn names_read(function: &str, variables: &BTreeMap<String, String>) -> BTreeSet<
         "rotate-signing-key" => rotate_signing_key::Config::from_environment(&environment).map(drop),
         "converse" => converse::Config::from_environment(&environment).map(drop),
         "manage-dead-letters" => manage_dead_letters::Config::from_environment(&environment).map(drop),
+        "check-integration" => check_integration::Config::from_environment(&environment).map(drop),
         unknown => panic!("how is {unknown} configured?"),
     };
     read.unwrap_or_else(|error| panic!("{function}: {error}"));
@@ -197,6 +198,8 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
         "ChannelSecret" => "channel",
         "CallerSecret" => "caller",
         "IdempotencyTable" => "idempotency",
+        "ReceiveMessageLogs" => deployment::RECEIVE_MESSAGE,
+        "DeliverMessageLogs" => deployment::DELIVER_MESSAGE,
         other => panic!("what is {other} in the sandbox?"),
     };
     let role = property(function, "/Role/Fn::GetAtt/0").as_str().expect("a role of its own");
@@ -213,10 +216,10 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
                 let id = resource["Ref"].as_str().or_else(|| resource["Fn::GetAtt"][0].as_str());
                 let id = id.unwrap_or_else(|| panic!("{role}: {resource} names no resource of the template"));
                 // What Lambda does with the role, and not our code: logs, polling, runs that failed for good.
-                let is_polling =
-                    ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"].contains(&action);
-                let is_lambdas = action.starts_with("logs:")
-                    || (is_polling && id == "EventQueue")
+                let is_polling = function == "DeliverMessageFunction"
+                    && ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"].contains(&action);
+                let is_lambdas = ["logs:CreateLogStream", "logs:PutLogEvents"].contains(&action)
+                    || is_polling
                     || id == "ScheduleDeadLetterQueue";
                 if !is_lambdas {
                     allowed.insert((action.to_owned(), sandboxed(id).to_owned()));
@@ -273,6 +276,8 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     let answer = stack.chatbot.say(spoken_in, "user", "confidential: hello?", "another-key").await;
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
     assert!(stack.settle(PATIENCE).await);
+    // The dead letter has a reason, which is read in the log.
+    stack.check_integration().await.expect("a report");
     stack.invoke_register(json!({ "operation": "deregister" })).await.expect("a removal");
     assert_eq!(stack.cloud.secrets.current(CHANNEL_SECRET), json!({}));
 
@@ -299,6 +304,15 @@ fn each_function_has_a_role_of_its_own_and_no_policy_names_every_resource() {
                 assert!(!text.contains('*'), "{role}: {text}");
             }
         }
+    }
+}
+
+#[test]
+fn the_role_of_check_integration_may_only_read() {
+    for (action, resource) in allowed("CheckIntegrationFunction") {
+        let (_, operation) = action.split_once(':').expect("a service and an operation");
+        let is_reading = ["Get", "List", "Describe", "Filter"].iter().any(|verb| operation.starts_with(verb));
+        assert!(is_reading, "{action} on {resource}");
     }
 }
 

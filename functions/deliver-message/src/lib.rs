@@ -181,6 +181,7 @@ impl DeliverMessage {
             tries,
             receives = receive_count(message),
             took_ms = millis_since(began),
+            age_s = UnixTime::now().since(event.transmitted_at()).as_secs(),
             wait_s = wait.as_secs(),
             "not delivered, to be tried again"
         );

@@ -3,7 +3,6 @@
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde::Serialize;
 use shared::clock::UnixTime;
-use shared::contact_center::event::Event;
 use shared::queue::QueuedEvent;
 
 /// The attributes that deliver-message gives a dead letter.
@@ -60,7 +59,7 @@ impl Letter {
 impl Summary {
     fn of(body: &str, reason: Option<&str>, status: Option<&str>, stored_at: UnixTime, now: UnixTime) -> Self {
         let queued = QueuedEvent::from_message(body);
-        let event = queued.as_ref().and_then(|queued| Event::parse(&queued.body).ok());
+        let event = queued.as_ref().and_then(|queued| queued.event().ok());
         let sent_at = queued.as_ref().map_or(stored_at, QueuedEvent::transmitted_at);
         Self {
             event_id: queued.as_ref().and_then(QueuedEvent::id).map(str::to_owned),
@@ -100,7 +99,7 @@ mod tests {
             "body": STANDARD.encode(event),
             "content_type": "application/json",
             "headers": { "x-8x8-event-id": "e1", "x-8x8-transmission-time": "1799999997000" },
-            "received_at": 1,
+            "received_at": 1_799_999_998_000_u64,
         })
         .to_string()
     }

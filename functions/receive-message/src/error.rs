@@ -20,7 +20,7 @@ pub(crate) enum Rejection {
     #[error(transparent)]
     Verification(#[from] VerificationError),
     #[error("the event is not of the 8x8 tenant in CONTACT_CENTER_TENANT_ID")]
-    ForeignTenant,
+    ForeignTenant { tenant_id: Option<String> },
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -46,8 +46,13 @@ impl Rejection {
                 Signature::Forged => (S::UNAUTHORIZED, "forged"),
                 Signature::KeyUnavailable(_) => (S::SERVICE_UNAVAILABLE, "key-unavailable"),
             },
-            Self::ForeignTenant => (S::UNAUTHORIZED, "foreign-tenant"),
+            Self::ForeignTenant { .. } => (S::UNAUTHORIZED, "foreign-tenant"),
             Self::Queue(_) => (S::SERVICE_UNAVAILABLE, "queue-unavailable"),
         }
+    }
+
+    /// The tenant of an event of another tenant, which its signature or a caller confirms.
+    pub(crate) fn tenant_id(&self) -> Option<&str> {
+        if let Self::ForeignTenant { tenant_id } = self { tenant_id.as_deref() } else { None }
     }
 }

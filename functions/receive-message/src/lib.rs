@@ -143,11 +143,13 @@ impl ReceiveMessage {
             text(&headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).filter(|retry| *retry > 0);
         telemetry::event_received(event.is_documented(), retry.is_some());
         self.tenant.record_accepted(&headers);
-        let took_ms = UnixTime::now().since(now).as_millis() as u64;
+        let (took_ms, tenant_id) = (UnixTime::now().since(now).as_millis() as u64, tenant::named_in(&headers));
         match retry {
-            None => tracing::info!(step = trace::QUEUED, took_ms, "queued"),
+            None => tracing::info!(step = trace::QUEUED, took_ms, tenant_id, "queued"),
             // SQS has dropped it if it had been queued before.
-            Some(retry) => tracing::info!(step = trace::QUEUED, took_ms, retry, "queued after 8x8 has sent it again"),
+            Some(retry) => {
+                tracing::info!(step = trace::QUEUED, took_ms, retry, tenant_id, "queued after 8x8 has sent it again");
+            }
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ pub(crate) fn into_response(outcome: Result<(), Rejection>) -> Response<Body> {
     if status.is_server_error() {
         tracing::error!(reason, %error, "the callback cannot be accepted now, 8x8 has to send it again");
     } else {
-        tracing::warn!(reason, %error, "the callback was rejected");
+        tracing::warn!(reason, tenant_id = error.tenant_id(), %error, "the callback was rejected");
     }
     let message = match status {
         StatusCode::UNAUTHORIZED => "unauthorized".to_owned(),

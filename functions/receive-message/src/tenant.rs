@@ -45,7 +45,7 @@ impl Tenant {
             Some(_) => named.all(|tenant| tenant.as_bytes() == id.as_bytes()),
             None => event.is_web_hook_verify(),
         };
-        if is_ours { Ok(()) } else { Err(Rejection::ForeignTenant) }
+        if is_ours { Ok(()) } else { Err(Rejection::ForeignTenant { tenant_id: named_in(headers).map(str::to_owned) }) }
     }
 
     /// Counts an event that was accepted whatever its tenant, and says once which tenant that was.
@@ -55,11 +55,14 @@ impl Tenant {
         if is_logged.swap(true, Ordering::Relaxed) {
             return;
         }
-        let named = headers.get(TENANT_ID).and_then(|tenant| tenant.to_str().ok()).unwrap_or_default();
-        let tenant_id: String = named.chars().take(LOGGED_LENGTH).collect();
         tracing::warn!(
-            tenant_id,
+            tenant_id = named_in(headers),
             "an event of this 8x8 tenant was accepted without a check. If it is yours, set the stack's parameter TenantId to it"
         );
     }
+}
+
+/// The tenant that a request names, for a log line: `None` if it names no tenant, or one that cannot be an id.
+pub(crate) fn named_in(headers: &HeaderMap) -> Option<&str> {
+    headers.get(TENANT_ID)?.to_str().ok().filter(|id| id.len() <= LOGGED_LENGTH)
 }

@@ -3,6 +3,7 @@
 mod client;
 mod config;
 mod forbidden;
+mod probe;
 mod token_endpoint;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::queue::QueuedEvent;
 use crate::secrets::{Secret, SecretError, SecretsManager};
 
 pub use config::BotPlatformConfig;
+pub use probe::{Probe, probe};
 pub use token_endpoint::{BotCredentials, BotTokenEndpoint};
 
 /// How long one try of a delivery may take. A bot acknowledges an event and thinks afterwards; one that thinks first

@@ -23,6 +23,15 @@ impl SecretContent for BotCredentials {
     const SHAPE: &'static str = r#"{"app_token","username","password"}"#;
 }
 
+impl BotCredentials {
+    /// The names of the members that are blank.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let members = [("app_token", &self.app_token), ("username", &self.username), ("password", &self.password)];
+        let is_blank = |text: &SecretString| text.expose_secret().trim().is_empty();
+        members.into_iter().filter(|(_, text)| is_blank(text)).map(|(name, _)| name).collect()
+    }
+}
+
 /// The bot platform's token endpoint.
 #[derive(Debug)]
 pub struct BotTokenEndpoint {

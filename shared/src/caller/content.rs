@@ -112,6 +112,17 @@ impl<'s> Login<'s> {
 }
 
 impl CallerContent {
+    /// The names of the members that are missing or blank, or in the case of the signing key too short.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let members = [
+            ("app_token", given(&self.app_token)),
+            ("username", given(&self.username)),
+            ("password", given(&self.password)),
+            ("signing_key", self.signing_key()),
+        ];
+        members.into_iter().filter(|(_, member)| member.is_none()).map(|(name, _)| name).collect()
+    }
+
     pub(super) fn login(&self) -> Option<Login<'_>> {
         Login::of(&self.app_token, &self.username, &self.password)
     }

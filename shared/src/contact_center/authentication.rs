@@ -30,6 +30,25 @@ impl SecretContent for ContactCenterCredentials {
         r#"{"api_key","api_secret","username","password"}, those that CONTACT_CENTER_AUTHENTICATION needs"#;
 }
 
+impl ContactCenterCredentials {
+    /// The names of the members that `authentication` needs and that are missing or blank.
+    pub fn missing(&self, authentication: &ContactCenterAuthentication) -> Vec<&'static str> {
+        let api_key = ("api_key", &self.api_key);
+        let needed = match authentication {
+            ContactCenterAuthentication::ApiKey => vec![api_key],
+            ContactCenterAuthentication::Token(config) => match config.grant {
+                ContactCenterGrant::ClientCredentials => vec![api_key, ("api_secret", &self.api_secret)],
+                ContactCenterGrant::Password => {
+                    vec![api_key, ("username", &self.username), ("password", &self.password)]
+                }
+            },
+        };
+        let is_given =
+            |field: &Option<SecretString>| field.as_ref().is_some_and(|text| !text.expose_secret().trim().is_empty());
+        needed.into_iter().filter(|(_, field)| !is_given(field)).map(|(name, _)| name).collect()
+    }
+}
+
 /// 8x8's token endpoint.
 #[derive(Debug)]
 pub struct ContactCenterTokenEndpoint {
@@ -85,6 +104,7 @@ pub struct Authenticator {
     credentials: Arc<Secret<ContactCenterCredentials>>,
     authorizer: Option<Authorizer<ContactCenterTokenEndpoint>>,
     sends_api_key: bool,
+    stores_tokens: bool,
 }
 
 impl Authenticator {
@@ -97,14 +117,21 @@ impl Authenticator {
     ) -> Self {
         let credentials = Arc::new(secrets.secret(secret_id));
         match authentication {
-            ContactCenterAuthentication::ApiKey => Self { credentials, authorizer: None, sends_api_key: true },
+            ContactCenterAuthentication::ApiKey => {
+                Self { credentials, authorizer: None, sends_api_key: true, stores_tokens: true }
+            }
             ContactCenterAuthentication::Token(config) => {
                 let sends_api_key = config.grant == ContactCenterGrant::Password;
                 let endpoint = ContactCenterTokenEndpoint::new(client, &config, Arc::clone(&credentials));
                 let authorizer = Authorizer::new(TokenStore::new(secrets.secret(config.secret_id)), endpoint);
-                Self { credentials, authorizer: Some(authorizer), sends_api_key }
+                Self { credentials, authorizer: Some(authorizer), sends_api_key, stores_tokens: true }
             }
         }
+    }
+
+    /// The same without writing: the token of a log-in is used from memory only. For a function that may only read.
+    pub fn read_only(self) -> Self {
+        Self { stores_tokens: false, ..self }
     }
 
     /// Reads the credentials while a function starts.
@@ -161,7 +188,9 @@ impl Authenticator {
         };
         // All calls are one subject: what 8x8 refuses with 401 is us.
         let response = authorizer.authorize("8x8", now, send, |response| response.as_ref().is_ok_and(is_refusal)).await;
-        authorizer.store(now).await;
+        if self.stores_tokens {
+            authorizer.store(now).await;
+        }
         response?
     }
 

@@ -148,7 +148,7 @@ impl ContactCenter {
         }
     }
 
-    fn webhooks(&self) -> &'static str {
+    pub(super) fn webhooks(&self) -> &'static str {
         match self.api() {
             ContactCenterApi::ChatGatewayV1 => "webhooks",
             ContactCenterApi::ChatApiV2 => "web-hooks",

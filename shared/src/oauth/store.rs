@@ -16,7 +16,7 @@ pub struct TokenContent(Option<Arc<Token>>);
 
 impl TokenContent {
     /// The token, if there is one.
-    pub(super) fn token(&self) -> Option<&Arc<Token>> {
+    pub fn token(&self) -> Option<&Arc<Token>> {
         self.0.as_ref()
     }
 }

@@ -76,7 +76,7 @@ impl Token {
     }
 
     /// Whether the token needs no refresh yet.
-    pub(super) fn is_fresh(&self, now: UnixTime) -> bool {
+    pub fn is_fresh(&self, now: UnixTime) -> bool {
         let total = self.issued_at.map(|issued_at| self.expires_at.since(issued_at));
         let margin = total.filter(|total| *total < SHORT_LIFETIME).map_or(MARGIN, |total| total / 3);
         self.remaining(now) > margin
@@ -84,13 +84,18 @@ impl Token {
 
     /// Whether the token will still be valid when it arrives at a server. A short-lived token may be used for two thirds of
     /// its lifetime, or else it could never be used.
-    pub(super) fn is_alive(&self, now: UnixTime) -> bool {
+    pub fn is_alive(&self, now: UnixTime) -> bool {
         self.remaining(now) > EXPIRY_LEEWAY.min(self.total() / 3)
     }
 
     /// Whether the token has the same access token.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.access_token.expose_secret() == other.access_token.expose_secret()
+    }
+
+    /// When it was issued; unknown for a token that was stored by hand.
+    pub fn issued_at(&self) -> Option<UnixTime> {
+        self.issued_at
     }
 
     /// What renews it, if there is something.
@@ -104,7 +109,7 @@ impl Token {
     }
 
     /// How long it lives, and how much of that remains.
-    pub(super) fn lifetime(&self, now: UnixTime) -> Lifetime {
+    pub fn lifetime(&self, now: UnixTime) -> Lifetime {
         Lifetime { remaining: self.remaining(now), total: self.total() }
     }
 

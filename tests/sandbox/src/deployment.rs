@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws::cloud::Cloud;
 use aws::cloud::fifo::{FifoQueue, QueueSettings};
+use aws::cloud::logs::log_group;
 use aws::lambda::{Clock, Function, FunctionSettings, LogLine};
 use bot_platform::BotPlatformSettings;
 use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings};
@@ -16,8 +17,10 @@ use tokio::sync::mpsc;
 
 use crate::SandboxSettings;
 
-const EVENT_QUEUE: &str = "events.fifo";
-const DEAD_LETTER_QUEUE: &str = "dead-letters.fifo";
+/// The queues' names.
+pub const EVENT_QUEUE: &str = "events.fifo";
+/// See [`EVENT_QUEUE`].
+pub const DEAD_LETTER_QUEUE: &str = "dead-letters.fifo";
 /// The secrets' names.
 pub const CONTACT_CENTER_SECRET: &str = "contact-center";
 /// See [`CONTACT_CENTER_SECRET`].
@@ -92,6 +95,9 @@ pub const MANAGE_DEAD_LETTERS: &str = "manage-dead-letters";
 /// `/v1/liveAgent/conversations…`.
 pub const CONVERSE: &str = "converse";
 
+/// What is wrong, and what to do; direct invokes.
+pub const CHECK_INTEGRATION: &str = "check-integration";
+
 /// A function as the template deploys it.
 #[derive(Debug)]
 pub struct FunctionRow {
@@ -148,7 +154,7 @@ const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
 const ALL: &[&str] = &["AWS_ENDPOINT_URL"];
 
 /// Every function: the only list of them in the sandbox. A test holds it against the template.
-pub const FUNCTIONS: [FunctionRow; 8] = [
+pub const FUNCTIONS: [FunctionRow; 9] = [
     FunctionRow {
         name: RECEIVE_MESSAGE,
         timeout: 15,
@@ -225,6 +231,22 @@ pub const FUNCTIONS: [FunctionRow; 8] = [
         concurrency: Concurrency::Many,
         killed_by: "kill-dead-letters",
         variables: &[Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"])],
+    },
+    FunctionRow {
+        name: CHECK_INTEGRATION,
+        timeout: 30,
+        concurrency: Concurrency::One,
+        killed_by: "kill-check",
+        variables: &[
+            CONTACT_CENTER,
+            CREDENTIALS,
+            TOKEN,
+            BOT,
+            Variables::Always(CALLERS),
+            Variables::Always(&["CALLBACK_URL", "CALLBACK_AUTHENTICATION", "CHANNEL_SECRET_ID"]),
+            Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"]),
+            Variables::Always(&["RECEIVE_MESSAGE_LOG_GROUP", "DELIVER_MESSAGE_LOG_GROUP"]),
+        ],
     },
 ];
 
@@ -326,6 +348,8 @@ pub fn deploy(
         ("MAX_EVENT_AGE_MINUTES", settings.max_event_age_minutes.to_string()),
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
         ("IDEMPOTENCY_TABLE", IDEMPOTENCY_TABLE.to_owned()),
+        ("RECEIVE_MESSAGE_LOG_GROUP", log_group(RECEIVE_MESSAGE)),
+        ("DELIVER_MESSAGE_LOG_GROUP", log_group(DELIVER_MESSAGE)),
         ("AWS_ENDPOINT_URL", endpoints.cloud_url.to_owned()),
     ]);
     let has_token = contact_center.authentication != Authentication::ApiKey;

@@ -13,6 +13,7 @@
 //! | [`caller`] | how load balancer and chatbot log in at us |
 //! | [`faults`] | what goes wrong, in all simulators |
 //! | [`console`] | the page that shows every hop, with buttons |
+//! | [`doctor`] | what check-integration found, as a table |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
 //! | [`trace`] | what the log lines say of each event |
 //! | [`own_bot`] | a bot of one's own in place of the simulated bot platform |
@@ -23,6 +24,7 @@ pub mod caller;
 pub mod chatbot;
 pub mod console;
 pub mod deployment;
+pub mod doctor;
 pub mod faults;
 pub mod handover;
 pub mod load_balancer;
@@ -34,7 +36,7 @@ pub mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws::cloud::Cloud;
@@ -154,7 +156,6 @@ pub struct Sandbox {
     callback_url: String,
     /// Whether the bot platform is ours, so that it can be asked.
     pub plays_bot: bool,
-    logs: Arc<Mutex<Vec<LogLine>>>,
     _servers: Vec<Server>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -231,8 +232,7 @@ impl Sandbox {
             callback_url: &callback_url,
             cloud_url: &cloud_server.url(),
         };
-        let logs = Arc::new(Mutex::new(Vec::new()));
-        let (log_sender, log_task) = collect_logs(Arc::clone(&logs), settings.logs.clone());
+        let (log_sender, log_task) = collect_logs(Arc::clone(&cloud), settings.logs.clone());
         let clock = settings.has_clock.then(|| Arc::new(Clock::new(build::clock())));
         let functions =
             deployment::deploy(&settings, &endpoints, &cloud, &binaries, &faults.aws, clock.as_ref(), &log_sender);
@@ -281,7 +281,6 @@ impl Sandbox {
             addresses,
             callback_url,
             plays_bot: settings.bot_endpoint.is_none(),
-            logs,
             _servers: servers,
             tasks,
         };
@@ -365,6 +364,12 @@ impl Sandbox {
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 
+    /// Invokes check-integration: what is wrong with the set, and what to do.
+    pub async fn check_integration(&self) -> Result<Value, InvokeError> {
+        let answer = self.function(deployment::CHECK_INTEGRATION).invoke(&json!({})).await?;
+        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+    }
+
     /// Invokes refresh-tokens, as the schedule does.
     pub async fn refresh_tokens(&self) -> Result<Value, InvokeError> {
         let answer = self.function(deployment::REFRESH_TOKENS).invoke(&json!({ "source": "aws.scheduler" })).await?;
@@ -379,7 +384,7 @@ impl Sandbox {
 
     /// Every line that a function wrote.
     pub fn logs(&self) -> Vec<LogLine> {
-        self.logs.lock().expect("no holder panics").clone()
+        self.cloud.logs.all()
     }
 
     /// Log lines that hold what none may: a secret, a token, a signature, the text of a message, a person's name.
@@ -402,7 +407,7 @@ impl Sandbox {
             &*bot.password,
         ];
         let planted: Vec<&str> = PLANTED.into_iter().chain(secrets).chain(caller).collect();
-        let logs = self.logs.lock().expect("no holder panics");
+        let logs = self.logs();
         let leaking = logs.iter().filter(|line| planted.iter().any(|secret| line.text.contains(secret)));
         leaking.map(|line| format!("{}: {}", line.function, line.text)).collect()
     }
@@ -459,10 +464,7 @@ fn named<'f>(functions: &'f [Arc<Function>], name: &str) -> &'f Arc<Function> {
     functions.iter().find(|function| function.name() == name).expect("the table has every function")
 }
 
-fn collect_logs(
-    logs: Arc<Mutex<Vec<LogLine>>>,
-    file: Option<PathBuf>,
-) -> (mpsc::UnboundedSender<LogLine>, JoinHandle<()>) {
+fn collect_logs(cloud: Arc<Cloud>, file: Option<PathBuf>) -> (mpsc::UnboundedSender<LogLine>, JoinHandle<()>) {
     let (sender, mut lines) = mpsc::unbounded_channel::<LogLine>();
     let mut file = file.map(|path| std::fs::File::create(path).expect("the log file can be written"));
     let task = tokio::spawn(async move {
@@ -472,7 +474,7 @@ fn collect_logs(
             if let Some(file) = &mut file {
                 writeln!(file, "{:<16} {}", line.function, line.text).expect("the log file can be written");
             }
-            logs.lock().expect("no holder panics").push(line);
+            cloud.logs.add(line);
         }
     });
     (sender, task)

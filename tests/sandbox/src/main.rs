@@ -15,7 +15,7 @@ use sandbox::faults::Fault;
 use sandbox::peers::Peers;
 use sandbox::soak::{self, Load};
 use sandbox::verdict::Verdict;
-use sandbox::{Sandbox, SandboxSettings, handover, own_bot};
+use sandbox::{Sandbox, SandboxSettings, doctor, handover, own_bot};
 use simulation::faults::{self, PlannedFault};
 
 /// Runs the whole function set on this machine: the real binaries, with 8x8, a bot platform and AWS played around them.
@@ -74,6 +74,10 @@ struct Options {
     /// it back at the end, and check that it is as it was.
     #[arg(long, conflicts_with = "contact_center_endpoint")]
     adopt: bool,
+
+    /// Check the integration at the end: what is wrong with it, and what to do. With --once it ends with 1 if anything is.
+    #[arg(long)]
+    doctor: bool,
 
     #[command(flatten)]
     secrets: Secrets,
@@ -200,6 +204,13 @@ async fn run(options: Options) -> ExitCode {
             Err(error) => return failed("the hand-over", &error),
         };
         println!("\n{verdict}");
+        let is_well = match check(&sandbox, &options).await {
+            Ok(is_well) => is_well,
+            Err(error) => return failed("check-integration", &error.to_string()),
+        };
+        if options.once && !is_well {
+            return ExitCode::FAILURE;
+        }
         if options.once {
             let released = if options.adopt { release(&sandbox).await } else { Ok(()) };
             return match released {
@@ -225,6 +236,16 @@ async fn wait_for_bot(sandbox: &Sandbox, endpoint: &str) -> Result<(), String> {
         .map_err(|error| format!("{BOT_ENVIRONMENT} cannot be written: {error}"))?;
     println!("A bot that calls the bridge reads {BOT_ENVIRONMENT}. Waiting for the bot at {endpoint} …\n");
     own_bot::wait_for(endpoint).await
+}
+
+/// Prints what check-integration finds, and says whether all is well, if that was asked for.
+async fn check(sandbox: &Sandbox, options: &Options) -> Result<bool, InvokeError> {
+    if !options.doctor {
+        return Ok(true);
+    }
+    let report = sandbox.check_integration().await?;
+    println!("\n{}", doctor::table(&report));
+    Ok(doctor::is_well(&report))
 }
 
 /// Opens what shows or records the run: the console page, unless the run ends by itself, and the recording.

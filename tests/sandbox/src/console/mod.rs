@@ -18,10 +18,12 @@
 //! | `POST /api/faults` `{"name","on"}` | see `actions.rs` |
 //! | `GET /api/dead-letters` | the dead letters, as manage-dead-letters lists them |
 //! | `POST /api/dead-letters` `{"operation",…}` | what manage-dead-letters responds to this request |
+//! | `POST /api/doctor` `{}` | the report of check-integration |
 //! | `POST /api/kill` `{"function"}` | kills the waiting processes of a function, and the next one in the middle of its work |
 
 mod actions;
 mod dead_letters;
+mod doctor;
 mod recording;
 mod sides;
 
@@ -164,6 +166,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/faults", post(actions::fault))
         .route("/api/dead-letters", get(dead_letters::list).post(dead_letters::settle))
         .route("/api/kill", post(actions::kill))
+        .merge(doctor::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), guard))
         .with_state(desk)
 }

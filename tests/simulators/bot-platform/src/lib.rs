@@ -171,6 +171,11 @@ impl BotPlatform {
         self.state().refused_conversations.insert(conversation_id.to_owned(), (status, retry_after));
     }
 
+    /// The conversations whose events are refused.
+    pub fn refused_conversations(&self) -> Vec<String> {
+        self.state().refused_conversations.keys().cloned().collect()
+    }
+
     /// Events of that conversation are taken again.
     pub fn take_conversation(&self, conversation_id: &str) {
         self.state().refused_conversations.remove(conversation_id);
@@ -268,6 +273,12 @@ impl BotPlatform {
         if state.access_tokens.get(token).is_none_or(|until| *until <= Instant::now()) {
             return Reaction::status(401);
         }
+        if serde_json::from_slice::<Event>(body).is_ok_and(|event| event.is_verification()) {
+            // 8x8 verifies a webhook: there is nothing to keep.
+            let struck = [(Fault::Status401, 401), (Fault::Status500, 500)];
+            let struck = struck.into_iter().find(|(fault, _)| self.faults.strikes(*fault));
+            return Reaction::status(struck.map_or(200, |(_, status)| status));
+        }
         let Some(event_id) = header("x-8x8-event-id").map(str::to_owned) else {
             state.violations.push("an event without x-8x8-event-id".to_owned());
             return Reaction::status(400);
@@ -323,6 +334,14 @@ impl BotPlatform {
 struct Event {
     #[serde(rename = "conversationId")]
     conversation_id: Option<Value>,
+    #[serde(rename = "eventType")]
+    event_type: Option<Value>,
+}
+
+impl Event {
+    fn is_verification(&self) -> bool {
+        self.event_type.as_ref().and_then(Value::as_str) == Some("WEB_HOOK_VERIFY")
+    }
 }
 
 /// What becomes of a request.

@@ -4,11 +4,13 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,8 +27,16 @@ pub struct DropConnection;
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    is_reachable: Arc<AtomicBool>,
+    conduct: Arc<Conduct>,
     task: JoinHandle<()>,
+}
+
+/// What can be changed while the server runs.
+#[derive(Debug)]
+struct Conduct {
+    is_reachable: AtomicBool,
+    /// How many seconds its clock is ahead.
+    ahead: AtomicI64,
 }
 
 impl Server {
@@ -54,14 +64,19 @@ impl Server {
     /// Serves `router` on a listener whose port had to be known before.
     pub fn on(listener: TcpListener, router: Router) -> Self {
         let address = listener.local_addr().expect("a bound listener has an address");
-        let is_reachable = Arc::new(AtomicBool::new(true));
-        Self { address, task: tokio::spawn(accept(listener, router, Arc::clone(&is_reachable))), is_reachable }
+        let conduct = Arc::new(Conduct { is_reachable: AtomicBool::new(true), ahead: AtomicI64::new(0) });
+        Self { address, task: tokio::spawn(accept(listener, router, Arc::clone(&conduct))), conduct }
     }
 
     /// Whether it can be reached from now on. Otherwise connections are dropped, new ones at once and those that there are with
     /// their next request. The port stays bound, so that no other program gets it.
     pub fn set_reachable(&self, is_reachable: bool) {
-        self.is_reachable.store(is_reachable, Ordering::SeqCst);
+        self.conduct.is_reachable.store(is_reachable, Ordering::SeqCst);
+    }
+
+    /// From now on the `Date` of its responses is so many seconds ahead of this machine's clock, or behind it.
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        self.conduct.ahead.store(seconds, Ordering::SeqCst);
     }
 
     /// `127.0.0.1:<port>`.
@@ -81,13 +96,20 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, is_reachable: Arc<AtomicBool>) {
+/// The time by a clock that is so many seconds ahead.
+fn date(ahead: i64) -> HeaderValue {
+    let (now, by) = (SystemTime::now(), Duration::from_secs(ahead.unsigned_abs()));
+    let time = if ahead > 0 { now + by } else { now - by };
+    httpdate::fmt_http_date(time).parse().expect("a date is a header")
+}
+
+async fn accept(listener: TcpListener, router: Router, conduct: Arc<Conduct>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Ok((stream, _)) = listener.accept() => {
-                if is_reachable.load(Ordering::SeqCst) {
-                    connections.spawn(serve(stream, router.clone(), Arc::clone(&is_reachable)));
+                if conduct.is_reachable.load(Ordering::SeqCst) {
+                    connections.spawn(serve(stream, router.clone(), Arc::clone(&conduct)));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -95,18 +117,22 @@ async fn accept(listener: TcpListener, router: Router, is_reachable: Arc<AtomicB
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, is_reachable: Arc<AtomicBool>) {
+async fn serve(stream: TcpStream, router: Router, conduct: Arc<Conduct>) {
     // What is not sent at once would be measured as the functions' latency.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
-        let is_reachable = is_reachable.load(Ordering::SeqCst);
+        let is_reachable = conduct.is_reachable.load(Ordering::SeqCst);
+        let ahead = conduct.ahead.load(Ordering::SeqCst);
         async move {
             if !is_reachable {
                 return Err(io::Error::other("the server cannot be reached"));
             }
             let response: Result<Response<Body>, Infallible> = router.call(request.map(Body::new)).await;
-            let Ok(response) = response;
+            let Ok(mut response) = response;
+            if ahead != 0 {
+                response.headers_mut().insert(DATE, date(ahead));
+            }
             match response.extensions().get::<DropConnection>() {
                 None => Ok(response),
                 Some(DropConnection) => Err(io::Error::other("the connection is dropped on purpose")),

@@ -1,8 +1,9 @@
-//! AWS as the functions see it: Secrets Manager, SQS and DynamoDB behind one address, on AWS's own JSON protocol, so that the
+//! AWS as the functions see it: Secrets Manager, SQS, DynamoDB and CloudWatch Logs behind one address, on AWS's own JSON protocol, so that the
 //! functions' SDK clients run unchanged. An operation that is not simulated is refused as AWS refuses an unknown one.
 
 pub mod dynamo_db;
 pub mod fifo;
+pub mod logs;
 pub mod secrets_manager;
 pub mod sqs;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::Fault;
 use dynamo_db::DynamoDb;
+use logs::Logs;
 use secrets_manager::SecretsManager;
 use simulation::faults::Faults;
 use simulation::journal::Journal;
@@ -31,7 +33,7 @@ pub const REGION: &str = "us-east-1";
 /// What the access key of each function begins with; its name follows.
 pub const ACCESS_KEY_PREFIX: &str = "ASIASANDBOX-";
 
-/// Secrets Manager, SQS and DynamoDB.
+/// Secrets Manager, SQS, DynamoDB and CloudWatch Logs.
 #[derive(Debug)]
 pub struct Cloud {
     /// The secrets.
@@ -40,6 +42,8 @@ pub struct Cloud {
     pub sqs: Sqs,
     /// The tables.
     pub dynamo_db: DynamoDb,
+    /// What the functions wrote.
+    pub logs: Logs,
     base: String,
     faults: Arc<Faults<Fault>>,
     journal: Arc<Journal>,
@@ -55,7 +59,7 @@ pub struct Call {
     pub function: String,
     /// `sqs:SendMessage`
     pub action: String,
-    /// The name of the queue, the secret or the table.
+    /// The name of the queue, the secret, the table or the log group's function.
     pub resource: String,
 }
 
@@ -106,6 +110,7 @@ impl Cloud {
             secrets: SecretsManager::default(),
             sqs: Sqs::default(),
             dynamo_db: DynamoDb::default(),
+            logs: Logs::default(),
             base,
             faults,
             journal,
@@ -130,6 +135,7 @@ impl Cloud {
             "secretsmanager" => "secretsmanager",
             "AmazonSQS" => "sqs",
             "DynamoDB_20120810" => "dynamodb",
+            "Logs_20140328" => "logs",
             unknown => return Err(AwsError::unknown_operation(unknown)),
         };
         // The SDK's own signer makes the signatures, so that their value is not checked; AWS refuses a call without one.
@@ -151,6 +157,7 @@ impl Cloud {
             "sqs" => self.sqs.call(operation, &input, &self.base, caller, &self.journal),
             "dynamodb" if self.faults.strikes(Fault::TableDown) => Err(AwsError::down()),
             "dynamodb" => self.dynamo_db.call(operation, &input),
+            "logs" => self.logs.call(operation, &input),
             _ if self.faults.strikes(Fault::SecretsDown) => Err(AwsError::down()),
             _ => {
                 let answer = self.secrets.call(operation, &input);
@@ -199,7 +206,7 @@ impl Cloud {
             }
             return;
         }
-        let name = ["SecretId", "QueueUrl", "TableName"]
+        let name = ["SecretId", "QueueUrl", "TableName", "logGroupName"]
             .iter()
             .find_map(|field| input.get(field)?.as_str())
             .unwrap_or_default();

@@ -28,6 +28,11 @@ impl Sqs {
         self.queues().insert(name.to_owned(), queue);
     }
 
+    /// Removes the queue of that name, past the wire, and gives it.
+    pub fn remove(&self, name: &str) -> Option<Arc<FifoQueue>> {
+        self.queues().remove(name)
+    }
+
     /// Answers one operation; `base` is this server's URL, which queue URLs begin with; `caller` is the function that
     /// made the call.
     pub(super) fn call(
@@ -47,8 +52,8 @@ impl Sqs {
                 journal.event_hop(deduplication_id, caller, to, outcome);
                 Ok(sent)
             }
-            "ReceiveMessage" => receive_message(&*self.queue(input)?, input),
             "GetQueueAttributes" => get_queue_attributes(&*self.queue(input)?, input),
+            "ReceiveMessage" => receive_message(&*self.queue(input)?, input),
             "DeleteMessage" => delete_message(&*self.queue(input)?, input),
             "ChangeMessageVisibility" => change_message_visibility(&*self.queue(input)?, input, caller, journal),
             unknown => Err(AwsError::unknown_operation(unknown)),

@@ -1,0 +1,103 @@
+//! CloudWatch Logs: the lines that functions wrote, each function in a log group of its own, and the filter patterns that
+//! compare fields of JSON lines with texts.
+//!
+//! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
+
+use std::sync::{Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+
+use super::AwsError;
+use crate::lambda::LogLine;
+
+/// So many events are on a page; AWS has ten thousand, or a megabyte.
+const PAGE: usize = 100;
+
+/// The log groups of an account.
+#[derive(Debug, Default)]
+pub struct Logs {
+    lines: Mutex<Vec<LogLine>>,
+}
+
+/// The group that a function writes to, as Lambda names it.
+pub fn log_group(function: &str) -> String {
+    format!("/aws/lambda/{function}")
+}
+
+impl Logs {
+    /// Adds a line that a function wrote.
+    pub fn add(&self, line: LogLine) {
+        self.lines().push(line);
+    }
+
+    /// Every line that a function wrote.
+    pub fn all(&self) -> Vec<LogLine> {
+        self.lines().clone()
+    }
+
+    /// Answers one operation.
+    pub(super) fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
+        match operation {
+            "FilterLogEvents" => self.filter_log_events(input),
+            unknown => Err(AwsError::unknown_operation(unknown)),
+        }
+    }
+
+    /// Oldest first, as AWS gives them. A page of AWS may have less than there is room for; the first one here has none.
+    fn filter_log_events(&self, input: &Value) -> Result<Value, AwsError> {
+        let text = |field: &str| {
+            let missing = || invalid(&format!("{field} is missing"));
+            input.get(field).and_then(Value::as_str).ok_or_else(missing)
+        };
+        let function = text("logGroupName")?.strip_prefix(&log_group(""));
+        let function = function
+            .ok_or_else(|| AwsError::invalid("ResourceNotFoundException", "The specified log group does not exist."))?;
+        let alternatives = pattern(text("filterPattern")?).ok_or_else(|| invalid("the pattern is not simulated"))?;
+        let time = |field: &str| input.get(field).and_then(Value::as_u64);
+        let (from, to) = (time("startTime").unwrap_or(0), time("endTime").unwrap_or(u64::MAX));
+        let start = match input.get("nextToken").and_then(Value::as_str) {
+            None => return Ok(json!({ "events": [], "nextToken": "0" })),
+            Some(token) => token.parse::<usize>().map_err(|_| invalid("The specified nextToken is invalid."))?,
+        };
+        let lines = self.lines();
+        let of_function = lines.iter().filter(|line| line.function == function);
+        let mut matching = of_function.filter_map(|line| {
+            let fields: Value = serde_json::from_str(&line.text).ok()?;
+            let timestamp = timestamp(&fields).filter(|time| (from..=to).contains(time))?;
+            let matches = |(field, value): &(String, String)| fields[field].as_str() == Some(value);
+            alternatives.iter().any(matches).then(|| json!({ "timestamp": timestamp, "message": line.text }))
+        });
+        let events: Vec<Value> = matching.by_ref().skip(start).take(PAGE).collect();
+        let mut answer = json!({ "events": events });
+        if matching.next().is_some() {
+            answer["nextToken"] = (start + PAGE).to_string().into();
+        }
+        Ok(answer)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<LogLine>> {
+        self.lines.lock().expect("no holder panics")
+    }
+}
+
+/// When a line was written, in milliseconds since the epoch.
+fn timestamp(fields: &Value) -> Option<u64> {
+    let format = aws_smithy_types::date_time::Format::DateTime;
+    let time = aws_smithy_types::DateTime::from_str(fields["timestamp"].as_str()?, format).ok()?;
+    u64::try_from(time.to_millis().ok()?).ok()
+}
+
+/// `{ ($.field = "text") || … }` as pairs of field and text; `None` for any other pattern.
+fn pattern(pattern: &str) -> Option<Vec<(String, String)>> {
+    let alternatives = pattern.strip_prefix("{ ")?.strip_suffix(" }")?;
+    let pair = |alternative: &str| {
+        let (field, value) = alternative.strip_prefix("($.")?.strip_suffix(')')?.split_once(" = ")?;
+        let value = value.strip_prefix('"')?.strip_suffix('"')?;
+        (!value.contains(['"', '*', '%'])).then(|| (field.to_owned(), value.to_owned()))
+    };
+    alternatives.split(" || ").map(pair).collect()
+}
+
+fn invalid(message: &str) -> AwsError {
+    AwsError::invalid("InvalidParameterException", message)
+}
