@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`bot_platform`] | the bot's side: its token endpoint and its `receiveMessage` |
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
+//! | [`handover`] | hand-overs: their states, and the DynamoDB table of them |
 //! | [`contact_center`] | 8x8: its signature, its events, its API and how one logs in there |
 //! | [`caller`] | those who call us with an app token and a bearer token of ours |
 //! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod contact_center;
 pub mod digest;
 pub mod environment;
+pub mod handover;
 pub mod http;
 pub mod http_api;
 pub mod integration;

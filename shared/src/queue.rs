@@ -66,10 +66,10 @@ impl QueuedEvent {
         serde_json::from_str(body).ok()
     }
 
-    /// The event in the body, which was verified before it was queued.
+    /// The event in the body. receive-message has verified it before it put it into the queue.
     ///
     /// # Errors
-    /// The message is not one of receive-message.
+    /// The body is not an event.
     pub fn event(&self) -> Result<Event, NotAnEvent> {
         Event::parse(&self.body)
     }

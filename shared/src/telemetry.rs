@@ -21,6 +21,12 @@
 //! | `ConversationCalls` | count | none, and `Outcome` | converse |
 //! | `OutcomesInDoubt` | count | | converse: of those, looked for at 8x8 because 8x8 had not responded |
 //! | `OutcomesUnknown` | count | | converse: of those, answered 504 `unknown` |
+//! | `HandoversNotRecorded` | count | | deliver-message: life-cycle events whose hand-over could not be written |
+//! | `HandoversWaiting` | count | | watch-handovers: customers who wait for an agent |
+//! | `OldestWaiting` | seconds | | watch-handovers: how long the first of them has waited |
+//! | `TimeToAgent` | seconds | | watch-handovers: once a hand-over, when its first agent has joined |
+//! | `CustomersLeftWaiting` | count | | watch-handovers: customers who left while they waited |
+//! | `HandoversEnded` | count | none, and `Reason` | watch-handovers: once a hand-over |
 //!
 //! Nothing of a message, a person, a header or a secret is in any of them.
 
@@ -87,6 +93,12 @@ pub(crate) fn init(function: &'static str) {
     describe_histogram!("TokenLifeLeft", Unit::Percent, "");
     describe_histogram!("TokenOverdue", Unit::Count, "");
     describe_histogram!("ChannelDifferences", Unit::Count, "");
+    describe_counter!("HandoversNotRecorded", Unit::Count, "");
+    describe_counter!("HandoversEnded", Unit::Count, "");
+    describe_counter!("CustomersLeftWaiting", Unit::Count, "");
+    describe_histogram!("HandoversWaiting", Unit::Count, "");
+    describe_histogram!("OldestWaiting", Unit::Seconds, "");
+    describe_histogram!("TimeToAgent", Unit::Seconds, "");
 }
 
 /// An event was accepted and queued.
@@ -176,13 +188,41 @@ pub fn outcome_unknown() {
     counter!("OutcomesUnknown").increment(1);
 }
 
+/// A life-cycle event is delivered, and the state of its hand-over is not recorded.
+pub fn handover_not_recorded() {
+    counter!("HandoversNotRecorded").increment(1);
+}
+
+/// So many customers wait for an agent, the first of them for that long; zero if there is no one.
+pub fn handovers_waiting(customers: usize, oldest: Duration) {
+    histogram!("HandoversWaiting").record(customers as f64);
+    histogram!("OldestWaiting").record(oldest.as_secs_f64());
+}
+
+/// The first agent has joined a conversation whose customer has waited for that long. At most a hundred of these are written at
+/// a time: [`flush`] after them.
+pub fn agent_joined(waited: Duration) {
+    histogram!("TimeToAgent").record(waited.as_secs_f64());
+}
+
+/// A customer left while waiting for an agent.
+pub fn customer_left_waiting() {
+    counter!("CustomersLeftWaiting").increment(1);
+}
+
+/// A hand-over ended, for one of a fixed set of reasons.
+pub fn handover_ended(reason: &'static str) {
+    counter!("HandoversEnded").increment(1);
+    counter!("HandoversEnded", "Reason" => reason).increment(1);
+}
+
 /// A review found so many differences between what was registered and what is; a registration or an update leaves none.
 pub fn channel_reviewed(differences: usize) {
     histogram!("ChannelDifferences").record(differences as f64);
 }
 
-/// Writes the metrics of this invocation.
-pub(crate) fn flush() {
+/// Writes the metrics so far. The end of an invocation does it too.
+pub fn flush() {
     if let Some(collector) = COLLECTOR.get()
         && let Err(error) = collector.flush(io::stdout())
     {

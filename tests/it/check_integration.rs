@@ -202,6 +202,9 @@ impl Patient {
     }
 }
 
+/// What an administrator does in 8x8's console.
+type Edit = fn(&Stack);
+
 /// The checks that have something to say, with their status.
 fn noticed(report: &Value) -> Vec<(String, String)> {
     let rows = report["checks"].as_array().expect("rows").iter();
@@ -330,7 +333,7 @@ async fn a_wrong_tenant_or_none_is_named_with_the_tenant_of_the_last_event() {
 #[tokio::test]
 async fn what_an_administrator_changed_at_8x8_is_named() {
     let mut patient = Patient::start().await;
-    let cases: [(&str, &str, fn(&Stack)); 6] = [
+    let cases: [(&str, &str, Edit); 6] = [
         ("webhook", "does not exist", |stack| stack.contact_center.remove(&stack.webhook_id())),
         ("webhook", "other.example", |stack| {
             stack.contact_center.repoint(&stack.webhook_id(), "https://other.example/?token=confidential");

@@ -8,7 +8,7 @@ use sandbox::deployment::{FUNCTIONS, FunctionRow};
 use tokio::process::Command;
 
 /// A value that is valid, for each variable that a function needs where access tokens are used at 8x8.
-const VALID: [(&str, &str); 19] = [
+const VALID: [(&str, &str); 22] = [
     ("BOT_ENDPOINT", "https://acme.api.aisera.cloud"),
     ("BOT_SECRET_ID", "bot"),
     ("BOT_TOKEN_SECRET_ID", "bot-token"),
@@ -23,6 +23,9 @@ const VALID: [(&str, &str); 19] = [
     ("DEAD_LETTER_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/d.fifo"),
     ("EVENT_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/1/e.fifo"),
     ("IDEMPOTENCY_TABLE", "idempotency"),
+    ("HANDOVER_TABLE", "handovers"),
+    ("NO_AGENT_MINUTES", "0"),
+    ("CUSTOMER_IDLE_MINUTES", "0"),
     ("INTEGRATION_NAME", "acme"),
     ("CALLBACK_AUTHENTICATION", "signature"),
     ("REFRESH_TOKEN_DAYS", "30"),
@@ -31,18 +34,20 @@ const VALID: [(&str, &str); 19] = [
 ];
 
 /// Variables that have a default, or mean something by being absent.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 8] = [
     "CALLBACK_AUTHENTICATION",
     "CONTACT_CENTER_API",
     // Without it, an API key is used.
     "CONTACT_CENTER_AUTHENTICATION",
     "CONTACT_CENTER_TENANT_ID",
     "MAX_EVENT_AGE_MINUTES",
+    "CUSTOMER_IDLE_MINUTES",
+    "NO_AGENT_MINUTES",
     "REFRESH_TOKEN_DAYS",
 ];
 
 /// Values that no function takes.
-const MALFORMED: [(&str, &str, &str); 14] = [
+const MALFORMED: [(&str, &str, &str); 16] = [
     ("receive-message", "CONTACT_CENTER_ENDPOINT", "http://api.8x8.com/chat-gateway/v1/"),
     ("receive-message", "CONTACT_CENTER_ENDPOINT", "api.8x8.com"),
     ("receive-message", "CONTACT_CENTER_API", "chat-gateway-v2"),
@@ -55,6 +60,8 @@ const MALFORMED: [(&str, &str, &str); 14] = [
     ("refresh-tokens", "CONTACT_CENTER_ACCESS_TOKEN_URL", "http://api.8x8.com/oauth/v2/token"),
     ("issue-token", "REFRESH_TOKEN_DAYS", "0"),
     ("rotate-signing-key", "REFRESH_TOKEN_DAYS", "a month"),
+    ("watch-handovers", "NO_AGENT_MINUTES", "ten minutes"),
+    ("watch-handovers", "CUSTOMER_IDLE_MINUTES", "-10"),
     ("register-channel", "INTEGRATION_NAME", "acme corp"),
     ("register-channel", "CALLBACK_URL", "http://callbacks.acme.example/"),
 ];
@@ -119,6 +126,16 @@ async fn a_malformed_variable_is_named_and_its_value_is_not_shown() {
         assert!(said.contains(&format!("environment variable {name} is malformed")), "{function}: {said}");
         assert!(value.len() < 2 || !said.contains(value), "{function}: {said}");
     }
+}
+
+#[tokio::test]
+async fn the_timer_of_idle_customers_is_refused_where_messages_have_no_times() {
+    let mut variables = variables_of(row("watch-handovers"));
+    variables.insert("CONTACT_CENTER_API", "chat-api-v2");
+    variables.insert("CONTACT_CENTER_ENDPOINT", "https://api.8x8.com/vcc/us/chat/v2/tenant/acme/");
+    variables.insert("CUSTOMER_IDLE_MINUTES", "10");
+    let said = stops_with("watch-handovers", &variables).await;
+    assert!(said.contains("CUSTOMER_IDLE_MINUTES is malformed") && said.contains("chat-api-v2"), "{said}");
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ReturnValuesOnConditionCheckFailure,
-    ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ReturnValuesOnConditionCheckFailure, ScalarAttributeType,
 };
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName};
@@ -22,6 +22,8 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::aws;
 use shared::clock::UnixTime;
+use shared::handover::fact::{Fact, Kind};
+use shared::handover::table::HandoverTable;
 use shared::queue::{EventQueue, QueueDepth, QueuedEvent};
 use shared::secrets::rotation::{Rotation, Stage};
 use shared::secrets::{Replaced, SecretContent, SecretsManager};
@@ -121,6 +123,9 @@ on_both_clouds! {
     an_item_is_updated_while_it_is_as_it_was_read
     a_list_grows_and_begins_as_none
     a_table_that_does_not_exist_is_an_error
+    the_facts_of_a_hand_over_are_a_set_that_grows
+    a_hand_over_is_in_the_index_until_nothing_is_left_to_watch
+    a_note_is_written_only_to_the_item_that_was_read
 }
 
 #[derive(Debug)]
@@ -537,6 +542,73 @@ async fn a_list_grows_and_begins_as_none(config: &SdkConfig) {
     let item = get().await.expect("an item");
     assert_eq!(item["said_at"], AttributeValue::L(vec![number(1), number(2), number(2)]));
     assert_eq!(item["expires_at"], number(1002));
+}
+
+/// The table of hand-overs, as the template creates it.
+async fn create_handovers(config: &SdkConfig) -> HandoverTable {
+    let client = aws_sdk_dynamodb::Client::new(config);
+    let key = |name: &str| KeySchemaElement::builder().attribute_name(name).key_type(KeyType::Hash).build().unwrap();
+    let attribute = |name: &str| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let projection = Projection::builder().projection_type(ProjectionType::All).build();
+    let index = GlobalSecondaryIndex::builder().index_name("open").key_schema(key("watched")).projection(projection);
+    let table = client.create_table().table_name("handovers").billing_mode(BillingMode::PayPerRequest);
+    let table =
+        table.key_schema(key("id")).attribute_definitions(attribute("id")).attribute_definitions(attribute("watched"));
+    table.global_secondary_indexes(index.build().unwrap()).send().await.expect("a table");
+    HandoverTable::new(config, "handovers".to_owned())
+}
+
+fn fact(at: u64, kind: Kind, id: &str) -> Fact {
+    Fact::new(UnixTime::from_millis(at), kind, id)
+}
+
+async fn the_facts_of_a_hand_over_are_a_set_that_grows(config: &SdkConfig) {
+    let table = create_handovers(config).await;
+    assert_eq!(table.get("c").await, Ok(None));
+    let now = UnixTime::now();
+    for fact in [fact(2, Kind::AgentJoined, "a"), fact(1, Kind::Queued, "101"), fact(2, Kind::AgentJoined, "a")] {
+        table.record("c", &[fact], now).await.unwrap();
+    }
+    let mut facts = table.get("c").await.unwrap().expect("an item").facts;
+    facts.sort();
+    assert_eq!(facts, [fact(1, Kind::Queued, "101"), fact(2, Kind::AgentJoined, "a")]);
+    let item = aws_sdk_dynamodb::Client::new(config).get_item().table_name("handovers");
+    let item = item.key("id", AttributeValue::S("c".to_owned())).send().await.unwrap().item.expect("an item");
+    assert_eq!(item["revision"], number(2), "a repeat changes nothing");
+    assert_eq!(item["expires_at"], number(now.secs() + 7 * 24 * 3600));
+}
+
+async fn a_hand_over_is_in_the_index_until_nothing_is_left_to_watch(config: &SdkConfig) {
+    let table = create_handovers(config).await;
+    for number in 0..250 {
+        table.record(&format!("c{number}"), &[fact(1, Kind::Queued, "101")], UnixTime::now()).await.unwrap();
+    }
+    let open = table.open().await.unwrap();
+    assert_eq!(open.iter().map(|record| &record.conversation_id).collect::<BTreeSet<_>>().len(), 250);
+    assert!(table.note(&open[0], Some(fact(2, Kind::Ended, "")), true).await.unwrap());
+    assert_eq!(table.open().await.unwrap().len(), 249);
+    // A late event brings it back.
+    table.record(&open[0].conversation_id, &[fact(1, Kind::AgentJoined, "a")], UnixTime::now()).await.unwrap();
+    let back = table.open().await.unwrap();
+    let back = back.iter().find(|record| record.conversation_id == open[0].conversation_id).expect("it is there");
+    assert_eq!(back.facts.len(), 3);
+}
+
+async fn a_note_is_written_only_to_the_item_that_was_read(config: &SdkConfig) {
+    let table = create_handovers(config).await;
+    table.record("c", &[fact(1, Kind::Queued, "101")], UnixTime::now()).await.unwrap();
+    let mut read = table.get("c").await.unwrap().expect("an item");
+    read.notes.is_joining_counted = true;
+    table.record("c", &[fact(2, Kind::AgentJoined, "a")], UnixTime::now()).await.unwrap();
+    assert_eq!(table.note(&read, None, false).await, Ok(false), "an event has arrived");
+    let mut read = table.get("c").await.unwrap().expect("an item");
+    assert!(!read.notes.is_joining_counted);
+    read.notes.is_joining_counted = true;
+    assert_eq!(table.note(&read, None, false).await, Ok(true));
+    assert_eq!(table.note(&read, None, false).await, Ok(false), "another run was faster");
+    assert!(table.get("c").await.unwrap().expect("an item").notes.is_joining_counted);
 }
 
 async fn a_table_that_does_not_exist_is_an_error(config: &SdkConfig) {

@@ -18,6 +18,7 @@ mod deliver_message_tokens;
 mod documentation;
 mod edits_at_8x8;
 mod examples;
+mod handovers;
 mod http_events;
 mod issue_token;
 mod layers;

@@ -142,6 +142,7 @@ impl Deployment {
             ("EVENT_QUEUE_URL", &self.event_queue),
             ("DEAD_LETTER_QUEUE_URL", &self.dead_letter_queue),
             ("CALLER_SECRET_ID", "caller"),
+            ("HANDOVER_TABLE", "handovers"),
         ];
         let variables: Vec<_> = variables.into_iter().chain(more.iter().copied()).collect();
         Emulated::start(name, &self.cloud, &variables).await

@@ -16,7 +16,7 @@ use sandbox::deployment::{self, BOT_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET, Ca
 use serde_json::{Value, json};
 use shared::environment::{ConfigError, Environment};
 
-use crate::support::{PATIENCE, Stack};
+use crate::support::{PATIENCE, Stack, now_millis};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
@@ -113,6 +113,7 @@ fn names_read(function: &str, variables: &BTreeMap<String, String>) -> BTreeSet<
         "issue-token" => issue_token::Config::from_environment(&environment).map(drop),
         "rotate-signing-key" => rotate_signing_key::Config::from_environment(&environment).map(drop),
         "converse" => converse::Config::from_environment(&environment).map(drop),
+        "watch-handovers" => watch_handovers::Config::from_environment(&environment).map(drop),
         "manage-dead-letters" => manage_dead_letters::Config::from_environment(&environment).map(drop),
         "check-integration" => check_integration::Config::from_environment(&environment).map(drop),
         unknown => panic!("how is {unknown} configured?"),
@@ -180,7 +181,11 @@ async fn the_sandbox_deploys_with_the_templates_numbers() {
         assert_eq!(*property(queue, "/DeduplicationScope"), "messageGroup");
         assert_eq!(*property(queue, "/MessageRetentionPeriod"), 14 * 24 * 3600);
     }
-    for schedule in ["RefreshTokensFunctionEveryFiveMinutes", "RegisterChannelFunctionDailyReview"] {
+    for schedule in [
+        "RefreshTokensFunctionEveryFiveMinutes",
+        "RegisterChannelFunctionDailyReview",
+        "WatchHandoversFunctionEveryMinute",
+    ] {
         assert!(property(schedule, "/Name").is_null(), "two integrations of an account need two names");
         assert_eq!(*property(schedule, "/Target/DeadLetterConfig/Arn/Fn::GetAtt/0"), "ScheduleDeadLetterQueue");
     }
@@ -198,6 +203,8 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
         "ChannelSecret" => "channel",
         "CallerSecret" => "caller",
         "IdempotencyTable" => "idempotency",
+        "HandoverTable" => "handovers",
+        "${HandoverTable.Arn}/index/open" => "handovers/index/open",
         "ReceiveMessageLogs" => deployment::RECEIVE_MESSAGE,
         "DeliverMessageLogs" => deployment::DELIVER_MESSAGE,
         other => panic!("what is {other} in the sandbox?"),
@@ -213,7 +220,8 @@ fn allowed(function: &str) -> BTreeSet<(String, String)> {
                 one => vec![one.clone()],
             };
             for resource in &resources {
-                let id = resource["Ref"].as_str().or_else(|| resource["Fn::GetAtt"][0].as_str());
+                let id = ["Ref", "Fn::Sub"].iter().find_map(|function| resource[*function].as_str());
+                let id = id.or_else(|| resource["Fn::GetAtt"][0].as_str());
                 let id = id.unwrap_or_else(|| panic!("{role}: {resource} names no resource of the template"));
                 // What Lambda does with the role, and not our code: logs, polling, runs that failed for good.
                 let is_polling = function == "DeliverMessageFunction"
@@ -235,12 +243,18 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     let contact_center =
         ContactCenterSettings { authentication: Authentication::ClientCredentials, ..ContactCenterSettings::default() };
     let callback_authentication = CallbackAuthentication::Both;
-    let settings =
-        SandboxSettings { contact_center, callback_authentication, time_scale: 60, ..SandboxSettings::default() };
+    let settings = SandboxSettings {
+        contact_center,
+        callback_authentication,
+        time_scale: 60,
+        no_agent_minutes: 1,
+        ..SandboxSettings::default()
+    };
     let stack = Stack::with(settings).await;
     // Everything that makes a function call AWS: a refresh of both tokens, an event that is delivered, one that waits, one
     // that is refused and redriven, a token that is replaced, a channel that is registered and removed. The load balancer has got a
-    // token, and the first rotation has filled the caller secret in. A bot opens a conversation and speaks under a key.
+    // token, and the first rotation has filled the caller secret in. A bot opens a conversation, speaks under a
+    // key and asks for its hand-over. A conversation that has waited for too long is ended.
     for token in [BOT_TOKEN_SECRET, sandbox::deployment::CONTACT_CENTER_TOKEN_SECRET] {
         stack.cloud.secrets.set(token, &json!({}));
     }
@@ -269,6 +283,14 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     let (_, created) = stack.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
     let spoken_in = created["conversationId"].as_str().expect("a conversation");
     stack.chatbot.say(spoken_in, "user", "confidential: hello", "key").await;
+    let (status, _) = stack.chatbot.get(&format!("/{spoken_in}/handover")).await;
+    assert_eq!(status, StatusCode::OK);
+    let waiting = stack.contact_center.open_conversation(&stack.channel_id);
+    let queued = json!({ "eventType": "QUEUED", "conversationId": waiting.id(), "timestamp": now_millis() as u64 - 120_000, "data": { "queueId": "101" } });
+    waiting.event("QUEUED", queued.to_string());
+    assert!(stack.settle(PATIENCE).await);
+    stack.contact_center.revoke_tokens();
+    assert_eq!(stack.watch_handovers().await.expect("a run")["closed"], 1);
     stack.contact_center.revoke_tokens();
     // A process that has just logged in does not do so again within seconds.
     stack.function(deployment::CONVERSE).recycle();
@@ -343,6 +365,21 @@ fn every_alarm_reaches_the_topic_and_is_in_the_runbook() {
         assert_eq!(definition["Properties"]["AlarmActions"]["Fn::If"][0], "HasAlarmTopic", "{alarm}");
         let name = alarm.strip_suffix("Alarm").expect("alarms are named so");
         assert!(readme.contains(&format!("| `{name}` |")), "the README's runbook says nothing of {name}");
+    }
+}
+
+#[test]
+fn the_alarm_goes_off_when_a_customer_waits_longer_than_the_parameter_says() {
+    let metrics = property("NobodyJoinsAlarm", "/Metrics").as_array().expect("a calculation");
+    assert_eq!(metrics[0]["Expression"], "oldest / 60", "the metric is in seconds, the parameter in minutes");
+    let metric = &metrics[1]["MetricStat"]["Metric"];
+    assert_eq!(metric["MetricName"], "OldestWaiting");
+    assert_eq!(metric["Dimensions"][0]["Value"], json!({ "Ref": "WatchHandoversFunction" }));
+    assert_eq!(*property("NobodyJoinsAlarm", "/Threshold"), json!({ "Ref": "NoAgentAlarmMinutes" }));
+    assert_eq!(*property("NobodyJoinsAlarm", "/ComparisonOperator"), "GreaterThanThreshold");
+    assert_eq!(TEMPLATE["written"]["Parameters"]["NoAgentAlarmMinutes"]["Default"], 10);
+    for timer in ["NoAgentMinutes", "CustomerIdleMinutes"] {
+        assert_eq!(TEMPLATE["written"]["Parameters"][timer]["Default"], 0, "{timer} is off");
     }
 }
 
@@ -435,7 +472,7 @@ fn dashboard_and_secrets_are_json_whatever_the_parameters() {
     let dashboards = stack["dashboards"].as_array().unwrap();
     assert_eq!(dashboards.len(), 1);
     let dashboard = parsed(&dashboards[0]);
-    assert_eq!(dashboard["widgets"].as_array().unwrap().len(), 11);
+    assert_eq!(dashboard["widgets"].as_array().unwrap().len(), 15);
     assert!(!strings(&dashboard).iter().any(|text| text.contains("${")), "everything has its name");
 }
 
@@ -505,6 +542,8 @@ fn the_rules_refuse_what_cannot_work() {
     let gateway = "https://api.8x8.com/chat-gateway/v1";
     assert_eq!(with(&[("ContactCenterApi", "chat-api-v2"), ("Endpoint", gateway)]).len(), 1);
     let older = "https://api.8x8.com/vcc/us/chat/v2/tenant/acme/";
+    let idle = [("ContactCenterApi", "chat-api-v2"), ("Endpoint", older), ("CustomerIdleMinutes", "5")];
+    assert_eq!(with(&idle).len(), 1);
     assert_eq!(with(&[("ContactCenterApi", "chat-api-v2"), ("Endpoint", older)]), [""; 0]);
     assert_eq!(with(&[("Public", "no")]).len(), 2);
     assert_eq!(with(&[("Public", "no"), ("SubnetIds", "subnet-1")]).len(), 1);
@@ -548,7 +587,7 @@ fn every_role_has_the_boundary_and_every_function_logs_its_metrics() {
     let boundary =
         json!({ "Fn::If": ["HasPermissionsBoundary", { "Ref": "PermissionsBoundaryArn" }, { "Ref": "AWS::NoValue" }] });
     let roles: Vec<_> = resources("AWS::IAM::Role").collect();
-    assert_eq!(roles.len(), 10, "one a function and one a schedule");
+    assert_eq!(roles.len(), 13, "one a function and one a schedule");
     for (name, role) in roles {
         assert_eq!(role["Properties"]["PermissionsBoundary"], boundary, "{name}");
     }

@@ -7,6 +7,7 @@ on beside those that every check rests on: without them no stack is deployed at 
 import base64
 import http.client
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -298,6 +299,20 @@ def refresh_tokens_keeps_the_tokens_fresh(world, stack):
     expect_equal((again["refreshed"], again["failed"]), ([], []), "a second run")
 
 
+@check("rotation")
+def a_hand_over_is_recorded_and_shown_and_watched(world, stack):
+    """watch-handovers is invoked as its schedule would, which does not fire on MiniStack."""
+    conversation = world.peers.open_conversation(stack.outputs["ChannelId"])
+    queued = {"eventType": "QUEUED", "conversationId": conversation, "timestamp": int(time.time() * 1000),
+              "data": {"queueId": "101", "queueName": "Support"}}
+    expect_equal(send_signed(world, stack, json.dumps(queued).encode())[0], 200, "the status of the event")
+    headers, url = token_of(world, stack), f"{stack.outputs['ConversationsUrl']}/{conversation}/handover"
+    wait_for("the hand-over is recorded", lambda: request(url, None, headers, "GET")[0] == 200, 30)
+    expect_equal(json.loads(request(url, None, headers, "GET")[2])["state"], "queued", "the state of the hand-over")
+    answer = invoke(world, stack, "WatchHandoversFunction", schedule(world, stack, "WatchHandoversFunction"))
+    expect(answer["waiting"] >= 1, f"no customer waits: {answer}")
+
+
 def clear_token(world, stack, logical_id):
     world.client("secretsmanager").put_secret_value(SecretId=stack.physical_id(logical_id), SecretString="{}")
 
@@ -458,11 +473,12 @@ def api_gateway_may_invoke_the_function_of_each_route(world, stack):
 
 
 @check("time-to-live")
-def the_idempotency_table_forgets_after_a_day(world, stack):
-    answer = world.client("dynamodb").describe_time_to_live(TableName=stack.physical_id("IdempotencyTable"))
-    description = answer["TimeToLiveDescription"]
-    expect_equal((description["TimeToLiveStatus"], description.get("AttributeName")), ("ENABLED", "expires_at"),
-                 "time to live of the table")
+def the_tables_forget(world, stack):
+    for table in ("IdempotencyTable", "HandoverTable"):
+        answer = world.client("dynamodb").describe_time_to_live(TableName=stack.physical_id(table))
+        description = answer["TimeToLiveDescription"]
+        expect_equal((description["TimeToLiveStatus"], description.get("AttributeName")), ("ENABLED", "expires_at"),
+                     f"time to live of {table}")
 
 
 # ---- what a deleted stack may leave --------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ pub(crate) enum Error {
     Unauthorized,
     /// There is no such path.
     NotFound,
+    /// No event of that conversation has arrived, or the last one is a week ago.
+    NoHandover,
     /// The path has other methods: these.
     MethodNotAllowed(Vec<&'static str>),
     /// The bridge has to complete or translate the body, and it is not a JSON object.
@@ -70,6 +72,11 @@ impl Error {
                     .with((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
             Self::NotFound => row(S::NOT_FOUND, "not_found", "There is no such path.".to_owned()),
+            Self::NoHandover => row(
+                S::NOT_FOUND,
+                "not_found",
+                "Nothing is known of a hand-over of this conversation. 8x8's first event of it makes it known.".to_owned(),
+            ),
             Self::MethodNotAllowed(methods) => {
                 let methods = methods.join(", ");
                 let allow = HeaderValue::from_str(&methods).unwrap_or_else(|_| HeaderValue::from_static(""));

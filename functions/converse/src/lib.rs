@@ -9,6 +9,7 @@
 //! | `idempotency` | the header `Idempotency-Key`: a request is worked on once |
 //! | `delivery` | what happens when 8x8 does not respond: a request takes effect once |
 //! | `upstream` | 8x8, in either of its two APIs |
+//! | `handover` | the state of a hand-over, which is the bridge's own |
 //! | `table` | the DynamoDB table behind `idempotency` and `delivery` |
 //! | `error`, `response`, `file_name` | what the caller gets |
 //! | `json` | changes in a body that leave the rest as it is |
@@ -17,6 +18,7 @@ mod conversation;
 mod delivery;
 mod error;
 mod file_name;
+mod handover;
 mod idempotency;
 mod json;
 mod response;
@@ -42,6 +44,7 @@ use shared::contact_center::config::{
 use shared::contact_center::saved::{Registration, SavedChannel};
 use shared::digest::sha256_hex;
 use shared::environment::{ConfigError, Environment};
+use shared::handover::table::{HandoverTable, handover_table};
 use shared::http::{client, warm_up};
 use shared::queue::permitted_id;
 use shared::secrets::{Secret, SecretsManager};
@@ -77,6 +80,7 @@ pub struct Config {
     channel_secret_id: String,
     callers: CallersConfig,
     idempotency_table: String,
+    handover_table: String,
 }
 
 impl Config {
@@ -93,6 +97,7 @@ impl Config {
             channel_secret_id: channel_secret_id(environment)?,
             callers: CallersConfig::from_environment(environment)?,
             idempotency_table: table_name(environment)?,
+            handover_table: handover_table(environment)?,
         })
     }
 }
@@ -104,6 +109,7 @@ pub struct Converse {
     upstream: Upstream,
     channel: Secret<SavedChannel>,
     table: Table,
+    handovers: HandoverTable,
 }
 
 /// A request of a known caller to an operation.
@@ -152,6 +158,7 @@ impl Converse {
             upstream: Upstream::new(ContactCenter::new(client, config.contact_center, authenticator)),
             channel,
             table: Table::new(&sdk, config.idempotency_table),
+            handovers: HandoverTable::new(&sdk, config.handover_table),
         })
     }
 
@@ -201,6 +208,9 @@ impl Converse {
             now: UnixTime::now(),
             deadline: UnixTime::from_millis(context.deadline) - RESPONSE_TIME,
         };
+        if let (Operation::ShowHandover, Some(conversation)) = (route.operation, incoming.call.conversation()) {
+            return (Some(route), handover::show(&self.handovers, conversation).await);
+        }
         let outcome = match if route.takes_key { Key::read(&parts.headers) } else { Ok(None) } {
             Ok(Some(key)) => {
                 Span::current().record("key", key.short());

@@ -25,7 +25,7 @@ const PATIENT_CALL: Duration = Duration::from_secs(12);
 /// Gateway gives up.
 const TRANSFER: Duration = Duration::from_secs(12);
 
-/// An operation of 8x8's Chat Gateway on conversations.
+/// An operation of 8x8's Chat Gateway on conversations, or of the bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     ListConversations,
@@ -50,6 +50,8 @@ pub(crate) enum Operation {
     DownloadAttachment,
     SubmitCardAction,
     ExecuteCardAction,
+    /// The bridge's own: 8x8 is not asked.
+    ShowHandover,
 }
 
 /// What to do when it is unknown whether 8x8 has carried an operation out.
@@ -80,7 +82,7 @@ pub(crate) struct Route {
 }
 
 #[rustfmt::skip]
-static ROUTES: [Route; 22] = {
+static ROUTES: [Route; 23] = {
     use OnUnknown::{Reconcile, Report, Resend};
     use Operation as O;
 
@@ -122,6 +124,7 @@ static ROUTES: [Route; 22] = {
         // 8x8 notifies the agent and the webhook of every action on a card.
         route(O::SubmitCardAction,    Method::PUT,   &[ID, "cards", ID, "action-submit"],   "submit the card's action",               Report,    true,  PATIENT_CALL),
         route(O::ExecuteCardAction,   Method::PUT,   &[ID, "cards", ID, "action-execute"],  "execute the card's action",              Report,    true,  PATIENT_CALL),
+        route(O::ShowHandover,        Method::GET,   &[ID, "handover"],                     "show the hand-over",                     Resend,    false, CALL),
     ]
 };
 
@@ -216,7 +219,7 @@ mod tests {
             assert_eq!(ROUTES.iter().filter(|other| other.operation == route.operation).count(), 1, "{route:?}");
             assert!(std::ptr::eq(Route::of(route.operation), route));
         }
-        assert_eq!(ROUTES.len(), Operation::ExecuteCardAction as usize + 1);
+        assert_eq!(ROUTES.len(), Operation::ShowHandover as usize + 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! is.
 
 mod batch;
+mod handover;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use shared::aws::{self, Transport};
 use shared::bot_platform::{BotPlatform, BotPlatformConfig, DELIVERY_TIMEOUT, DeliveryOutcome};
 use shared::clock::UnixTime;
 use shared::environment::{ConfigError, Environment};
+use shared::handover::table::{HandoverTable, handover_table};
 use shared::http::client;
 use shared::queue::{
     self, DeadLetterQueue, DeadLetterReason, EventQueue, QueuedEvent, dead_letter_queue_url, event_queue_url,
@@ -60,6 +62,7 @@ pub struct Config {
     queue_url: VerbatimUrl,
     dead_letter_queue_url: VerbatimUrl,
     max_event_age: Option<Duration>,
+    handover_table: String,
 }
 
 impl Config {
@@ -74,6 +77,7 @@ impl Config {
             queue_url: event_queue_url(environment)?,
             dead_letter_queue_url: dead_letter_queue_url(environment)?,
             max_event_age: max_event_age(environment)?,
+            handover_table: handover_table(environment)?,
         })
     }
 }
@@ -98,6 +102,7 @@ pub struct DeliverMessage {
     queue: EventQueue,
     dead_letters: DeadLetterQueue,
     max_event_age: Option<Duration>,
+    handovers: HandoverTable,
 }
 
 /// What becomes of a message.
@@ -125,6 +130,7 @@ impl DeliverMessage {
             queue: EventQueue::new(&sdk, &config.queue_url),
             dead_letters: DeadLetterQueue::new(&sdk, &config.dead_letter_queue_url),
             max_event_age: config.max_event_age,
+            handovers: HandoverTable::new(&sdk, config.handover_table),
         })
     }
 
@@ -156,7 +162,11 @@ impl DeliverMessage {
             return self.deliver_once(message, event, age).await;
         }
         match self.max_event_age {
-            Some(longest) if age > longest => self.dead_letter(message, DeadLetterReason::Expired).await,
+            Some(longest) if age > longest => {
+                // What happened to the hand-over happened, although the bot platform is not told.
+                handover::record(&self.handovers, event).await;
+                self.dead_letter(message, DeadLetterReason::Expired).await
+            }
             _ => self.deliver(message, event, deadline).await,
         }
     }
@@ -164,7 +174,8 @@ impl DeliverMessage {
     /// Delivers an event now or later.
     async fn deliver(&self, message: &SqsMessage, event: &QueuedEvent, deadline: UnixTime) -> Outcome {
         let began = UnixTime::now();
-        let (outcome, tries) = self.post(event, deadline).await;
+        // At the same time: a delivery neither waits for the table nor depends on it.
+        let ((outcome, tries), ()) = tokio::join!(self.post(event, deadline), handover::record(&self.handovers, event));
         let retry_after = match outcome {
             DeliveryOutcome::Delivered => return delivered(message, event, began, tries),
             DeliveryOutcome::Rejected { status } => {

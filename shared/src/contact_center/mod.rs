@@ -4,6 +4,7 @@ pub mod authentication;
 pub mod callback;
 pub mod client;
 pub mod config;
+pub mod conversation;
 pub mod drift;
 pub mod event;
 pub mod keys;

@@ -224,7 +224,7 @@ fn usable<T>(call: &'static str, parsed: Option<T>) -> Result<T, ContactCenterEr
 /// The items of a page: the Gateway's `_embedded.<collection>`, the older API's `data`, or a bare array. HAL allows one
 /// object in place of an array. `None` if it is none of these; an empty list may lack both if the page's other fields are
 /// there (`page` or `_links`).
-fn items(list: &Value, collection: &str) -> Option<Vec<Value>> {
+pub(super) fn items(list: &Value, collection: &str) -> Option<Vec<Value>> {
     let items = match list {
         Value::Array(_) => list,
         Value::Object(fields) => match (fields.get("_embedded"), fields.get("data")) {

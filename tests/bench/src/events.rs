@@ -41,7 +41,7 @@ impl<'s> Events<'s> {
         match function {
             "receive-message" => self.signed(),
             "deliver-message" => self.queued(),
-            "refresh-tokens" => fixture(include_str!("../../it/fixtures/schedule.json")),
+            "refresh-tokens" | "watch-handovers" => fixture(include_str!("../../it/fixtures/schedule.json")),
             "register-channel" => json!({ "operation": "review" }),
             "issue-token" => self.login(),
             "rotate-signing-key" => {

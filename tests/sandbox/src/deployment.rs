@@ -37,6 +37,9 @@ pub const CALLER_SECRET: &str = "caller";
 /// The table of idempotency keys.
 pub const IDEMPOTENCY_TABLE: &str = "idempotency";
 
+/// The table of hand-overs.
+pub const HANDOVER_TABLE: &str = "handovers";
+
 /// Six times deliver-message's time-out, as AWS advises.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -94,6 +97,8 @@ pub const ROTATE_SIGNING_KEY: &str = "rotate-signing-key";
 pub const MANAGE_DEAD_LETTERS: &str = "manage-dead-letters";
 /// `/v1/liveAgent/conversations…`.
 pub const CONVERSE: &str = "converse";
+/// Hand-over figures and timers, every minute.
+pub const WATCH_HANDOVERS: &str = "watch-handovers";
 
 /// What is wrong, and what to do; direct invokes.
 pub const CHECK_INTEGRATION: &str = "check-integration";
@@ -154,7 +159,7 @@ const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
 const ALL: &[&str] = &["AWS_ENDPOINT_URL"];
 
 /// Every function: the only list of them in the sandbox. A test holds it against the template.
-pub const FUNCTIONS: [FunctionRow; 9] = [
+pub const FUNCTIONS: [FunctionRow; 10] = [
     FunctionRow {
         name: RECEIVE_MESSAGE,
         timeout: 15,
@@ -171,7 +176,10 @@ pub const FUNCTIONS: [FunctionRow; 9] = [
         timeout: 30,
         concurrency: Concurrency::Many,
         killed_by: "kill-deliver",
-        variables: &[BOT, Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "MAX_EVENT_AGE_MINUTES"])],
+        variables: &[
+            BOT,
+            Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "HANDOVER_TABLE", "MAX_EVENT_AGE_MINUTES"]),
+        ],
     },
     FunctionRow {
         name: REFRESH_TOKENS,
@@ -221,7 +229,19 @@ pub const FUNCTIONS: [FunctionRow; 9] = [
             CREDENTIALS,
             TOKEN,
             Variables::Always(CALLERS),
-            Variables::Always(&["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE"]),
+            Variables::Always(&["CHANNEL_SECRET_ID", "IDEMPOTENCY_TABLE", "HANDOVER_TABLE"]),
+        ],
+    },
+    FunctionRow {
+        name: WATCH_HANDOVERS,
+        timeout: 55,
+        concurrency: Concurrency::Many,
+        killed_by: "kill-watch",
+        variables: &[
+            CONTACT_CENTER,
+            CREDENTIALS,
+            TOKEN,
+            Variables::Always(&["HANDOVER_TABLE", "NO_AGENT_MINUTES", "CUSTOMER_IDLE_MINUTES"]),
         ],
     },
     FunctionRow {
@@ -305,6 +325,8 @@ pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot
 /// Creates the tables.
 pub fn create_tables(cloud: &Cloud) {
     cloud.dynamo_db.add(IDEMPOTENCY_TABLE, "id");
+    cloud.dynamo_db.add(HANDOVER_TABLE, "id");
+    cloud.dynamo_db.add_index(HANDOVER_TABLE, "open", "watched");
 }
 
 /// Deploys the functions whose binaries lie in `binaries`.
@@ -348,6 +370,9 @@ pub fn deploy(
         ("MAX_EVENT_AGE_MINUTES", settings.max_event_age_minutes.to_string()),
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
         ("IDEMPOTENCY_TABLE", IDEMPOTENCY_TABLE.to_owned()),
+        ("HANDOVER_TABLE", HANDOVER_TABLE.to_owned()),
+        ("NO_AGENT_MINUTES", settings.no_agent_minutes.to_string()),
+        ("CUSTOMER_IDLE_MINUTES", settings.customer_idle_minutes.to_string()),
         ("RECEIVE_MESSAGE_LOG_GROUP", log_group(RECEIVE_MESSAGE)),
         ("DELIVER_MESSAGE_LOG_GROUP", log_group(DELIVER_MESSAGE)),
         ("AWS_ENDPOINT_URL", endpoints.cloud_url.to_owned()),

@@ -97,6 +97,10 @@ pub struct SandboxSettings {
     pub timeouts: BTreeMap<&'static str, Duration>,
     /// `MAX_EVENT_AGE_MINUTES`
     pub max_event_age_minutes: u64,
+    /// After so many minutes without an agent the bridge ends a conversation; 0: never.
+    pub no_agent_minutes: u32,
+    /// After so many minutes in which the customer does not answer the agent; 0: never.
+    pub customer_idle_minutes: u32,
     /// Whether the clock of the functions can be set ahead.
     pub has_clock: bool,
     /// Where the functions' log lines are written to as well.
@@ -120,6 +124,8 @@ impl Default for SandboxSettings {
             time_scale: 1,
             timeouts: BTreeMap::new(),
             max_event_age_minutes: 0,
+            no_agent_minutes: 0,
+            customer_idle_minutes: 0,
             has_clock: false,
             logs: None,
         }
@@ -256,6 +262,7 @@ impl Sandbox {
                 Arc::clone(&journal),
             ),
             scheduler::start(function(deployment::REFRESH_TOKENS), Duration::from_secs(300)),
+            scheduler::start(function(deployment::WATCH_HANDOVERS), Duration::from_secs(60)),
         ];
         let chatbot = Chatbot::new(&api_url, Arc::clone(&journal));
         let addresses = vec![
@@ -373,6 +380,12 @@ impl Sandbox {
     /// Invokes refresh-tokens, as the schedule does.
     pub async fn refresh_tokens(&self) -> Result<Value, InvokeError> {
         let answer = self.function(deployment::REFRESH_TOKENS).invoke(&json!({ "source": "aws.scheduler" })).await?;
+        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+    }
+
+    /// Invokes watch-handovers, as the schedule does.
+    pub async fn watch_handovers(&self) -> Result<Value, InvokeError> {
+        let answer = self.function(deployment::WATCH_HANDOVERS).invoke(&json!({ "source": "aws.scheduler" })).await?;
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 

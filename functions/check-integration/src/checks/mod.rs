@@ -14,8 +14,11 @@ use std::time::Duration;
 use crate::evidence::Evidence;
 use crate::report::Finding;
 
+/// How a check judges.
+type Judge = fn(&Evidence<'_>) -> Finding;
+
 /// Name and judgement of each check, in the order in which a person would look.
-pub(crate) const CHECKS: [(&str, fn(&Evidence<'_>) -> Finding); 18] = [
+pub(crate) const CHECKS: [(&str, Judge); 18] = [
     (CONTACT_CENTER_SECRET, secrets::contact_center),
     (BOT_SECRET, secrets::bot),
     ("caller-secret", secrets::caller),

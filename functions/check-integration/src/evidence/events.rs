@@ -99,9 +99,7 @@ impl EventEvidence {
         let dead_letters = async {
             let dead_letters = depth(function, &function.config.dead_letter_queue_url, deadline).await;
             let reasons = match &dead_letters {
-                Ok(Some(depth)) if depth.total() > 0 => {
-                    logged(deliver_log, &[DEAD], now - DAY).await.map(|lines| counted(lines))
-                }
+                Ok(Some(depth)) if depth.total() > 0 => logged(deliver_log, &[DEAD], now - DAY).await.map(counted),
                 Ok(_) | Err(_) => Ok(BTreeMap::new()),
             };
             (dead_letters, reasons)

@@ -70,18 +70,21 @@ pub(super) async fn search(
 ) -> Result<Vec<(UnixTime, Line)>, LogError> {
     let alternatives: Vec<String> = messages.iter().map(|message| format!(r#"($.message = "{message}")"#)).collect();
     let pattern = format!("{{ {} }}", alternatives.join(" || "));
-    let mut request = json!({ "logGroupName": group, "startTime": from.millis(), "filterPattern": pattern });
-    let mut found = Vec::new();
+    let (mut found, mut next_token) = (Vec::new(), None);
     loop {
+        let mut request = json!({ "logGroupName": group, "startTime": from.millis(), "filterPattern": pattern });
+        if let (Some(token), Some(fields)) = (next_token, request.as_object_mut()) {
+            fields.insert("nextToken".to_owned(), Value::String(token));
+        }
         let page = page(client, sdk, &request).await.map_err(|reason| LogError::new(group, reason))?;
         // A line that is not one of ours matches no pattern of ours either.
         let lines = page.events.into_iter().filter_map(|event| {
             Some((UnixTime::from_millis(event.timestamp), serde_json::from_str(&event.message).ok()?))
         });
         found.extend(lines);
-        match page.next_token {
-            Some(token) => request["nextToken"] = token.into(),
-            None => return Ok(found),
+        next_token = page.next_token;
+        if next_token.is_none() {
+            return Ok(found);
         }
     }
 }
@@ -93,7 +96,7 @@ async fn page(client: &reqwest::Client, sdk: &SdkConfig, request: &Value) -> Res
     let body = read_body(response, PAGE_LIMIT).await.map_err(|_| "an answer that cannot be read".to_owned())?;
     if !status.is_success() {
         let error: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let code = error["__type"].as_str().and_then(|code| code.rsplit('#').next());
+        let code = error.get("__type").and_then(Value::as_str).and_then(|code| code.rsplit('#').next());
         return Err(code.map_or_else(|| format!("status {}", status.as_u16()), str::to_owned));
     }
     serde_json::from_slice(&body).map_err(|_| "an answer that cannot be read".to_owned())

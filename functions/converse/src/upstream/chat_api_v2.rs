@@ -99,6 +99,7 @@ pub(super) fn request<'p>(request: &Request<'p>) -> Result<Translated<'p>, Error
         }
         Operation::ShowMessage => not_supported("its messages have no ids: list them"),
         Operation::AssignAfterAgent => not_supported("a conversation cannot be given back to the bot there"),
+        Operation::ShowHandover => not_supported("it knows no hand-over"),
     }
 }
 
@@ -261,7 +262,8 @@ pub(super) fn response(request: &Request<'_>, mut response: Response) -> Respons
         | Operation::ShowAttachment
         | Operation::DownloadAttachment
         | Operation::SubmitCardAction
-        | Operation::ExecuteCardAction => return response,
+        | Operation::ExecuteCardAction
+        | Operation::ShowHandover => return response,
     };
     set_json(&mut response, &translated);
     response

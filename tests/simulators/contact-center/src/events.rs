@@ -330,7 +330,8 @@ impl Conversation {
         if self.contact_center.follows_recording() {
             return;
         }
-        let mut event = json!({ "eventType": event_type, "conversationId": self.id, "timestamp": now_millis() as u64 });
+        let timestamp = self.record(Record::next_time);
+        let mut event = json!({ "eventType": event_type, "conversationId": self.id, "timestamp": timestamp });
         if let Some(data) = data {
             event["data"] = data;
         }
@@ -344,7 +345,7 @@ impl Conversation {
         }
         event["eventType"] = event_type.into();
         event["conversationId"] = self.id.clone().into();
-        event["timestamp"] = (now_millis() as u64).into();
+        event["timestamp"] = self.record(Record::next_time).into();
         self.event(event_type, event.to_string());
     }
 }

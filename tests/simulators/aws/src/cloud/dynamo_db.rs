@@ -1,4 +1,4 @@
-//! DynamoDB: tables of items with one key each, conditional puts and updates, and the two small languages of their
+//! DynamoDB: tables of items with one key each, conditional puts and updates, queries of an index, and the small languages of their
 //! expressions, as far as the functions speak them. What is not known of them is refused, as DynamoDB refuses a mistake.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/>
@@ -28,13 +28,26 @@ pub struct DynamoDb {
 #[derive(Debug)]
 struct Table {
     key: String,
+    /// The attribute that each index has as its key: an item without it is not in the index.
+    indexes: BTreeMap<String, String>,
     items: BTreeMap<String, Item>,
 }
+
+/// A query of a page of many megabytes is cut at 1 MB; here at so many items, so that callers meet pages.
+const PAGE: usize = 100;
 
 impl DynamoDb {
     /// Creates a table whose items are known by `key`, a string.
     pub fn add(&self, name: &str, key: &str) {
-        self.tables().insert(name.to_owned(), Table { key: key.to_owned(), items: BTreeMap::new() });
+        let table = Table { key: key.to_owned(), indexes: BTreeMap::new(), items: BTreeMap::new() };
+        self.tables().insert(name.to_owned(), table);
+    }
+
+    /// Adds an index to a table, of the items that have `attribute`, a string.
+    pub fn add_index(&self, table: &str, name: &str, attribute: &str) {
+        let mut tables = self.tables();
+        let table = tables.get_mut(table).expect("the table exists");
+        table.indexes.insert(name.to_owned(), attribute.to_owned());
     }
 
     /// The next so many writes are rejected because another one is in progress.
@@ -72,6 +85,7 @@ impl DynamoDb {
             "GetItem" => self.get_item(input),
             "PutItem" => self.write(input, put_item),
             "UpdateItem" => self.write(input, update_item),
+            "Query" => self.query(input),
             "TransactWriteItems" => self.transact_write_items(input),
             unknown => Err(AwsError::unknown_operation(unknown)),
         }
@@ -84,6 +98,16 @@ impl DynamoDb {
             _ => None,
         };
         self.add(name, key.ok_or_else(|| invalid("only one key of the type HASH is simulated"))?);
+        for index in input["GlobalSecondaryIndexes"].as_array().into_iter().flatten() {
+            let schema = index["KeySchema"].as_array().map(Vec::as_slice);
+            let (Some(index_name), Some([key])) = (index["IndexName"].as_str(), schema) else {
+                return Err(invalid("only indexes with one key are simulated"));
+            };
+            if index["Projection"]["ProjectionType"] != "ALL" {
+                return Err(invalid("only indexes with whole items are simulated"));
+            }
+            self.add_index(name, index_name, key["AttributeName"].as_str().unwrap_or_default());
+        }
         Ok(json!({ "TableDescription": { "TableName": name, "TableStatus": "ACTIVE" } }))
     }
 
@@ -92,6 +116,32 @@ impl DynamoDb {
         let table = find(&mut tables, input)?;
         let item = table.items.get(&string(input["Key"].get(&table.key))?);
         Ok(item.map_or_else(|| json!({}), |item| json!({ "Item": item })))
+    }
+
+    /// The items of an index with that key, page by page.
+    fn query(&self, input: &Value) -> Result<Value, AwsError> {
+        let mut tables = self.tables();
+        let table = find(&mut tables, input)?;
+        let attribute = input["IndexName"].as_str().and_then(|index| table.indexes.get(index));
+        let attribute = attribute.ok_or_else(|| invalid("The table does not have the specified index"))?;
+        let condition = input["KeyConditionExpression"].as_str().and_then(|condition| condition.split_once(" = "));
+        let (key, value) = condition.ok_or_else(|| invalid("a key condition is name = :value"))?;
+        if name(key)? != attribute {
+            return Err(invalid("Query condition missed key schema element"));
+        }
+        let value = substitute(input, value)?;
+        let start = input["ExclusiveStartKey"].get(&table.key).map(|key| string(Some(key))).transpose()?;
+        let after = |id: &String| start.as_ref().is_none_or(|start| id > start);
+        let found = table.items.iter().filter(|(id, item)| after(id) && item.get(attribute) == Some(value));
+        let mut page: Vec<_> = found.take(PAGE + 1).collect();
+        let has_more = page.len() > PAGE;
+        page.truncate(PAGE);
+        let items: Vec<&Item> = page.iter().map(|(_, item)| *item).collect();
+        let mut answer = json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() });
+        if let (true, Some((id, _))) = (has_more, page.last()) {
+            answer["LastEvaluatedKey"] = json!({ &table.key: { "S": id }, attribute: value });
+        }
+        Ok(answer)
     }
 
     fn write(&self, input: &Value, kind: Write) -> Result<Value, AwsError> {
@@ -176,6 +226,7 @@ fn update_item(table: &Table, input: &Value) -> Result<(String, Item), AwsError>
     let expression = input["UpdateExpression"].as_str().unwrap_or_default();
     let assignments = expression.strip_prefix("SET ").ok_or_else(|| invalid("an update begins with SET"))?;
     let (assignments, removals) = assignments.split_once(" REMOVE ").unwrap_or((assignments, ""));
+    let (assignments, additions) = assignments.split_once(" ADD ").unwrap_or((assignments, ""));
     let new_item = || Item::from_iter([(table.key.clone(), json!({ "S": id }))]);
     let before = table.items.get(&id).cloned().unwrap_or_else(new_item);
     let mut item = before.clone();
@@ -183,10 +234,34 @@ fn update_item(table: &Table, input: &Value) -> Result<(String, Item), AwsError>
         let (attribute, value) = assignment.split_once('=').ok_or_else(|| invalid("an assignment has one ="))?;
         item.insert(named(attribute, input)?.to_owned(), evaluate(value.trim(), &before, input)?);
     }
+    for addition in operands(additions).into_iter().filter(|addition| !addition.is_empty()) {
+        let (attribute, value) = addition.split_once(' ').ok_or_else(|| invalid("an addition is name :value"))?;
+        let sum = added(before.get(name(attribute)?), substitute(input, value.trim())?)?;
+        item.insert(attribute.to_owned(), sum);
+    }
     for attribute in operands(removals).into_iter().filter(|attribute| !attribute.is_empty()) {
         item.remove(named(attribute, input)?);
     }
     Ok((id, item))
+}
+
+/// What `ADD` makes of an attribute: a sum of numbers, or the union of two sets of strings. What is missing is 0 or empty.
+fn added(before: Option<&Value>, value: &Value) -> Result<Value, AwsError> {
+    if let Some(number) = value["N"].as_str() {
+        let before = before.map_or(Some("0"), |before| before["N"].as_str());
+        let sum = before.and_then(|before| Some(before.parse::<i128>().ok()? + number.parse::<i128>().ok()?));
+        return Ok(json!({ "N": sum.ok_or_else(|| invalid("an operand is no number"))?.to_string() }));
+    }
+    let set = |value: &Value| value["SS"].as_array().filter(|set| !set.is_empty()).cloned();
+    let added = set(value).ok_or_else(|| invalid("only numbers and sets of strings can be added"))?;
+    let mut union = match before {
+        None => Vec::new(),
+        Some(before) => {
+            set(before).ok_or_else(|| invalid("An operand in the update expression has an incorrect data type"))?
+        }
+    };
+    union.extend(added.into_iter().filter(|element| !union.contains(element)).collect::<Vec<_>>());
+    Ok(json!({ "SS": union }))
 }
 
 /// Refuses the request if its condition does not hold for the item that there is.
@@ -216,8 +291,14 @@ fn holds_for(item: Option<&Item>, term: &str, input: &Value) -> Result<bool, Aws
         let attribute = name(attribute)?;
         return Ok(item.is_none_or(|item| !item.contains_key(attribute)));
     }
+    if let Some(operands) = term.strip_prefix("NOT contains(").and_then(|rest| rest.strip_suffix(')')) {
+        let (attribute, value) = operands.split_once(", ").ok_or_else(|| invalid("contains has two operands"))?;
+        let (attribute, value) = (name(attribute)?, substitute(input, value)?);
+        let set = item.and_then(|item| item.get(attribute)?["SS"].as_array());
+        return Ok(set.is_none_or(|set| !set.contains(&value["S"])));
+    }
     let [attribute, comparison, value] = term.split_whitespace().collect::<Vec<_>>()[..] else {
-        return Err(invalid("a condition is attribute_not_exists(name) or a comparison"));
+        return Err(invalid("a condition is attribute_not_exists(name), NOT contains(name, :value) or a comparison"));
     };
     let value = substitute(input, value)?;
     let ordering = item.and_then(|item| item.get(name(attribute).ok()?)).and_then(|found| compare(found, value));

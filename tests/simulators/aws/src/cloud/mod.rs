@@ -210,11 +210,13 @@ impl Cloud {
             .iter()
             .find_map(|field| input.get(field)?.as_str())
             .unwrap_or_default();
-        let call = Call {
-            function: function.to_owned(),
-            action: format!("{service}:{operation}"),
-            resource: name.rsplit('/').next().unwrap_or_default().to_owned(),
+        let name = name.rsplit('/').next().unwrap_or_default();
+        // An index is a resource of its own.
+        let resource = match input["IndexName"].as_str() {
+            Some(index) => format!("{name}/index/{index}"),
+            None => name.to_owned(),
         };
+        let call = Call { function: function.to_owned(), action: format!("{service}:{operation}"), resource };
         *self.calls.lock().expect("no holder panics").entry(call).or_default() += 1;
     }
 }

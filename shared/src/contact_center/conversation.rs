@@ -1,0 +1,86 @@
+//! What the bridge itself asks 8x8 about a conversation: whether it has ended, what was said last, and its end. Both dialects.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::client::{ContactCenter, ContactCenterError, found};
+use super::config::ContactCenterApi;
+use super::registration::items;
+use crate::clock::UnixTime;
+
+const CONVERSATIONS: &str = "conversations";
+
+/// The largest page of 8x8's lists.
+const PAGE_SIZE: &str = "100";
+
+/// The last thing that customer or agent said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastMessage {
+    /// When.
+    pub at: UnixTime,
+    /// Whether it was the customer.
+    pub is_customers: bool,
+}
+
+impl ContactCenter {
+    /// Whether a conversation has ended: it is idle, or 8x8 does not have it any more. The older API need not tell.
+    ///
+    /// # Errors
+    /// 8x8 rejects the call or does not respond.
+    pub async fn has_ended(&self, id: &str) -> Result<bool, ContactCenterError> {
+        let shown = self.call("show the conversation", Method::GET, &[CONVERSATIONS, id], &[], None).await;
+        let Some(conversation) = found(shown)? else { return Ok(true) };
+        // The older API calls it a status.
+        let state = conversation.get("state").or_else(|| conversation.get("status")).and_then(Value::as_str);
+        Ok(matches!(state, Some("idle" | "deleted")))
+    }
+
+    /// Ends a conversation by removing the customer, as 8x8 documents it. One that is gone already is a success.
+    ///
+    /// # Errors
+    /// 8x8 rejects the call or does not respond; it may have been carried out if the error is ambiguous.
+    pub async fn remove_customer(&self, id: &str) -> Result<(), ContactCenterError> {
+        let participants = |participant| [CONVERSATIONS, id, "participants", participant];
+        let call = "end the conversation";
+        let removed = match self.api() {
+            ContactCenterApi::ChatGatewayV1 => {
+                self.call(call, Method::PATCH, &participants("user"), &[], Some(&json!({ "removed": true }))).await
+            }
+            ContactCenterApi::ChatApiV2 => self.call(call, Method::DELETE, &participants("customer"), &[], None).await,
+        };
+        found(removed).map(drop)
+    }
+
+    /// What customer or agent said last in a conversation of the Chat Gateway; `None` if they have said nothing. The older API
+    /// has no times of messages.
+    ///
+    /// # Errors
+    /// 8x8 rejects the call, does not respond, or lists the messages in a way in which the last one is not found.
+    pub async fn last_message(&self, id: &str) -> Result<Option<LastMessage>, ContactCenterError> {
+        let call = "list the messages";
+        let query = [("sort", "createdAt:desc"), ("size", PAGE_SIZE)];
+        let listed = self.call(call, Method::GET, &[CONVERSATIONS, id, "messages"], &query, None).await;
+        let Some(list) = found(listed)? else { return Ok(None) };
+        let unusable = |reason| ContactCenterError::Unusable { call, reason };
+        let messages = items(&list, "messages").ok_or_else(|| unusable("it is a list of an unknown form"))?;
+        let times: Vec<_> = messages.iter().filter_map(time_of).collect();
+        if times.len() < messages.len() {
+            return Err(unusable("a message has no time"));
+        }
+        let has_more = list.pointer("/page/totalPages").and_then(Value::as_f64).is_some_and(|pages| pages > 1.0);
+        if has_more && times.first() < times.last() {
+            return Err(unusable("it is not sorted as it was asked for"));
+        }
+        let said = messages.iter().filter_map(|message| {
+            let author = message.pointer("/author/type").and_then(Value::as_str)?.to_ascii_lowercase();
+            let is_customers = author == "user";
+            (is_customers || author == "agent").then_some(LastMessage { at: time_of(message)?, is_customers })
+        });
+        // Of the same second, the customer's counts as the last.
+        Ok(said.max_by_key(|message| (message.at, message.is_customers)))
+    }
+}
+
+fn time_of(message: &Value) -> Option<UnixTime> {
+    UnixTime::from_iso8601(message.get("createdAt")?.as_str()?)
+}

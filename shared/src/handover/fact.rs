@@ -1,0 +1,268 @@
+//! What 8x8's life-cycle events say of a conversation: facts, each with 8x8's own time.
+//!
+//! A fact is stored as text, `<milliseconds> <name> <id>`, so that a set of them in DynamoDB takes each one once.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::clock::UnixTime;
+use crate::contact_center::event::Event;
+
+/// An id of 8x8's has at most 90 characters. A longer one is cut, so that an item stays far below DynamoDB's 400 KB.
+const ID_LIMIT: usize = 128;
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The conversation was created.
+    Created,
+    /// It is assigned to a queue, which is the fact's id.
+    QueueAssigned,
+    /// It waits in a queue, which is the fact's id.
+    Queued,
+    /// It is assigned to an agent, who is the fact's id.
+    AgentAssigned,
+    /// An agent, who is the fact's id, has joined.
+    AgentJoined,
+    /// An agent, who is the fact's id, has left. In the Chat Gateway's dialect the end is an event of its own.
+    AgentLeft,
+    /// The same in the older dialect, where it is the end unless the conversation is transferred or queued.
+    AgentLeftForGood,
+    /// It is to be transferred.
+    Transferred,
+    /// The customer has joined.
+    CustomerJoined,
+    /// The customer has left.
+    CustomerLeft,
+    /// It has ended.
+    Ended,
+}
+
+/// The name of each kind in a stored fact.
+const NAMES: [(Kind, &str); 11] = [
+    (Kind::Created, "created"),
+    (Kind::QueueAssigned, "queue-assigned"),
+    (Kind::Queued, "queued"),
+    (Kind::AgentAssigned, "agent-assigned"),
+    (Kind::AgentJoined, "agent-joined"),
+    (Kind::AgentLeft, "agent-left"),
+    (Kind::AgentLeftForGood, "agent-left-for-good"),
+    (Kind::Transferred, "transferred"),
+    (Kind::CustomerJoined, "customer-joined"),
+    (Kind::CustomerLeft, "customer-left"),
+    (Kind::Ended, "ended"),
+];
+
+/// The event types that are of the life cycle: those of the Chat Gateway, then those of the older dialect alone. Of the others,
+/// messages above all, nothing is recorded.
+const LIFE_CYCLE: [&str; 6] =
+    ["CONVERSATION_UPDATE", "QUEUED", "MEMBERS_CHANGED", "TRANSFER", "AGENT_JOINED", "AGENT_LEFT"];
+
+/// Something that happened in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fact {
+    /// When, by 8x8's clock.
+    pub at: UnixTime,
+    /// What.
+    pub kind: Kind,
+    /// Of which queue or agent; empty where it is about neither.
+    pub id: String,
+}
+
+impl Fact {
+    /// A fact of that time.
+    pub fn new(at: UnixTime, kind: Kind, id: &str) -> Self {
+        Self { at, kind, id: id.chars().take(ID_LIMIT).collect() }
+    }
+
+    /// As it is stored.
+    pub(super) fn to_text(&self) -> String {
+        let name = NAMES.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, name)| name);
+        format!("{} {name} {}", self.at.millis(), self.id)
+    }
+
+    /// `None` if it is no fact that this version knows.
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ' ');
+        let at = parts.next()?.parse().ok().map(UnixTime::from_millis)?;
+        let name = parts.next()?;
+        let (kind, _) = NAMES.iter().find(|(_, known)| *known == name)?;
+        Some(Self { at, kind: *kind, id: parts.next()?.to_owned() })
+    }
+}
+
+/// An event in either dialect: the Chat Gateway's payload is in `data`, the older one's beside the rest. Every field is
+/// optional, and may be of any type: an event that says less is less of a fact, and no error.
+#[derive(Debug, Deserialize)]
+struct Body<'b> {
+    #[serde(borrow)]
+    timestamp: Option<&'b RawValue>,
+    #[serde(borrow, rename = "queueId")]
+    queue_id: Option<&'b RawValue>,
+    #[serde(borrow, rename = "agentId")]
+    agent_id: Option<&'b RawValue>,
+    #[serde(borrow)]
+    data: Option<&'b RawValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Data<'b> {
+    #[serde(borrow)]
+    state: Option<&'b RawValue>,
+    #[serde(borrow)]
+    assignment: Option<&'b RawValue>,
+    #[serde(borrow, rename = "queueId")]
+    queue_id: Option<&'b RawValue>,
+    #[serde(borrow, rename = "memberType")]
+    member_type: Option<&'b RawValue>,
+    #[serde(borrow)]
+    change: Option<&'b RawValue>,
+    #[serde(borrow)]
+    id: Option<&'b RawValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Assignment<'b> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'b RawValue>,
+    #[serde(borrow)]
+    id: Option<&'b RawValue>,
+}
+
+/// The conversation and the facts of a life-cycle event, the most important one first; `None` of any other event. The time is
+/// the event's own, or `transmitted_at` where it has none.
+pub fn facts_of(body: &[u8], transmitted_at: UnixTime) -> Option<(String, Vec<Fact>)> {
+    let event = Event::parse(body).ok()?;
+    if !LIFE_CYCLE.contains(&event.event_type.as_str()) {
+        return None;
+    }
+    let body: Body<'_> = serde_json::from_slice(body).ok()?;
+    let data: Data<'_> = body.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+    let timestamp = text(body.timestamp).and_then(|millis| millis.parse().ok());
+    let at = timestamp.map_or(transmitted_at, UnixTime::from_millis);
+    let fact = |kind, id: Option<String>| Fact::new(at, kind, &id.unwrap_or_default());
+    let facts = match event.event_type.as_str() {
+        "CONVERSATION_UPDATE" => updated(&data, fact),
+        "QUEUED" => vec![fact(Kind::Queued, text(data.queue_id.or(body.queue_id)))],
+        "MEMBERS_CHANGED" => {
+            let kind = match (text(data.member_type).as_deref(), text(data.change).as_deref()) {
+                (Some("agent"), Some("joined")) => Kind::AgentJoined,
+                (Some("agent"), Some("left")) => Kind::AgentLeft,
+                (Some("user"), Some("joined")) => Kind::CustomerJoined,
+                (Some("user"), Some("left")) => Kind::CustomerLeft,
+                _ => return None,
+            };
+            let is_agent = matches!(kind, Kind::AgentJoined | Kind::AgentLeft);
+            // The customer's id may be a name or an address: it is of no use here.
+            vec![fact(kind, text(data.id).filter(|_| is_agent))]
+        }
+        "TRANSFER" => vec![fact(Kind::Transferred, None)],
+        "AGENT_JOINED" => vec![fact(Kind::AgentJoined, text(body.agent_id))],
+        _ => vec![fact(Kind::AgentLeftForGood, text(body.agent_id))],
+    };
+    if facts.is_empty() { None } else { Some((event.conversation_id?, facts)) }
+}
+
+/// A conversation's state and whom it is assigned to. An assignment tells of a queue or an agent whose own event was lost.
+fn updated(data: &Data<'_>, fact: impl Fn(Kind, Option<String>) -> Fact) -> Vec<Fact> {
+    let assignment: Assignment<'_> =
+        data.assignment.and_then(|value| serde_json::from_str(value.get()).ok()).unwrap_or_default();
+    let (assigned_to, id) = (text(assignment.kind), text(assignment.id));
+    let state = text(data.state);
+    let mut facts = Vec::new();
+    match state.as_deref() {
+        Some("created") => facts.push(fact(Kind::Created, None)),
+        Some("idle") => facts.push(fact(Kind::Ended, None)),
+        _ => {}
+    }
+    match assigned_to.as_deref() {
+        Some("queue") => facts.push(fact(Kind::QueueAssigned, id)),
+        // A conversation that ends may still name its last agent, who has not joined then.
+        Some("agent") if state.as_deref() == Some("active") => facts.push(fact(Kind::AgentAssigned, id)),
+        _ => {}
+    }
+    facts
+}
+
+/// A string, or the text of a number. `None` of what is missing, `null` or empty.
+fn text(value: Option<&RawValue>) -> Option<String> {
+    let value = value?.get();
+    let text = serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned());
+    (text != "null" && !text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn facts(event: &Value) -> Vec<String> {
+        let facts = facts_of(event.to_string().as_bytes(), UnixTime::from_millis(9));
+        facts
+            .map(|(conversation, facts)| {
+                assert_eq!(conversation, "c");
+                facts.iter().map(Fact::to_text).collect()
+            })
+            .unwrap_or_default()
+    }
+
+    fn gateway(event_type: &str, data: &Value) -> Value {
+        json!({ "eventType": event_type, "conversationId": "c", "timestamp": 5, "data": data })
+    }
+
+    #[test]
+    fn the_life_cycle_of_both_dialects_is_read() {
+        let created = json!({ "state": "created", "assignment": { "type": "queue", "id": "101" } });
+        assert_eq!(facts(&gateway("CONVERSATION_UPDATE", &created)), ["5 created ", "5 queue-assigned 101"]);
+        let active = json!({ "state": "active", "assignment": { "type": "agent", "id": "anna" } });
+        assert_eq!(facts(&gateway("CONVERSATION_UPDATE", &active)), ["5 agent-assigned anna"]);
+        let idle = json!({ "state": "idle", "assignment": { "type": "agent", "id": "anna" } });
+        assert_eq!(facts(&gateway("CONVERSATION_UPDATE", &idle)), ["5 ended "]);
+        assert_eq!(facts(&gateway("QUEUED", &json!({ "queueId": 101 }))), ["5 queued 101"]);
+        let changed = |kind: &str, change: &str| {
+            facts(&gateway("MEMBERS_CHANGED", &json!({ "memberType": kind, "change": change, "id": "x" })))
+        };
+        assert_eq!(changed("agent", "joined"), ["5 agent-joined x"]);
+        assert_eq!(changed("agent", "left"), ["5 agent-left x"]);
+        assert_eq!(changed("user", "joined"), ["5 customer-joined "]);
+        assert_eq!(changed("user", "left"), ["5 customer-left "]);
+        assert_eq!(changed("bot", "left"), [""; 0]);
+        assert_eq!(facts(&gateway("TRANSFER", &Value::Null)), ["5 transferred "]);
+        let flat = |event_type: &str| {
+            facts(
+                &json!({ "eventType": event_type, "conversationId": "c", "timestamp": "5", "queueId": "1", "agentId": "a b" }),
+            )
+        };
+        assert_eq!(flat("QUEUED"), ["5 queued 1"]);
+        assert_eq!(flat("AGENT_JOINED"), ["5 agent-joined a b"]);
+        assert_eq!(flat("AGENT_LEFT"), ["5 agent-left-for-good a b"]);
+        assert_eq!(flat("TRANSFER"), ["5 transferred "]);
+    }
+
+    #[test]
+    fn nothing_is_recorded_of_a_message() {
+        for event_type in ["MESSAGE", "ACTIVITY", "TEXT", "WEB_HOOK_VERIFY", "SOMETHING_NEW"] {
+            assert_eq!(facts(&gateway(event_type, &json!({ "state": "idle" }))), [""; 0], "{event_type}");
+        }
+    }
+
+    #[test]
+    fn an_event_without_a_time_has_that_of_its_transmission() {
+        assert_eq!(facts(&json!({ "eventType": "TRANSFER", "conversationId": "c" })), ["9 transferred "]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_fact_is_read_as_it_was_stored(at: u64, kind in 0..NAMES.len(), id in "\\PC{0,128}") {
+            let fact = Fact::new(UnixTime::from_millis(at), NAMES[kind].0, &id);
+            prop_assert_eq!(Fact::from_text(&fact.to_text()), Some(fact));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_ignored(body: Vec<u8>) {
+            let _ = facts_of(&body, UnixTime::from_millis(0));
+        }
+    }
+}
