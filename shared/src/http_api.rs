@@ -177,16 +177,16 @@ pub async fn run<F: Future<Output = Response<Body>>>(
     runtime::run(async |event: LambdaEvent<HttpEvent>| {
         let response = match Request::try_from(event.payload) {
             Ok(request) => handle(request.with_lambda_context(event.context)).await,
-            Err(malformed) => rejected(malformed),
+            Err(malformed) => rejected(malformed, &event.context.request_id),
         };
         Ok(HttpResponse::from(response))
     })
     .await
 }
 
-fn rejected(malformed: MalformedRequest) -> Response<Body> {
+fn rejected(malformed: MalformedRequest, request_id: &str) -> Response<Body> {
     tracing::warn!(reason = %malformed, "a request is malformed");
-    let body = serde_json::json!({ "message": malformed.to_string() });
+    let body = serde_json::json!({ "message": malformed.to_string(), "requestId": request_id });
     let mut response = Response::new(Body::Text(body.to_string()));
     *response.status_mut() = StatusCode::BAD_REQUEST;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

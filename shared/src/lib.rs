@@ -17,6 +17,8 @@
 //! | [`http_api`] | API Gateway: its events as requests, and responses |
 //! | [`runtime`] | the start of a function, and the loop that it runs in |
 //! | [`telemetry`] | logs and metrics |
+//! | [`log_line`] | the form of a log line |
+//! | [`trace`] | how one conversation is followed through the log lines |
 //! | [`integration`] | the name of an integration |
 //! | [`environment`] | environment variables: how they are read, and what an error says of one |
 //! | [`url`] | URLs that are configured |
@@ -34,9 +36,11 @@ pub mod handover;
 pub mod http;
 pub mod http_api;
 pub mod integration;
+pub mod log_line;
 pub mod oauth;
 pub mod queue;
 pub mod runtime;
 pub mod secrets;
 pub mod telemetry;
+pub mod trace;
 pub mod url;

@@ -3,8 +3,8 @@
 //! An event waits in the queue as JSON with its body in base64: SQS takes only characters that XML allows, and a body may
 //! hold any. At 512 KiB of body that is 0.67 MiB, below the 1 MiB that SQS takes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -44,6 +44,12 @@ pub struct QueuedEvent {
     pub headers: BTreeMap<String, String>,
     /// When receive-message got it, in milliseconds since the epoch.
     pub received_at: UnixTime,
+    /// The type for a log line ([`crate::contact_center::event::Event::name`]). `None` in a message that a former version has queued.
+    #[serde(default)]
+    pub event_type: Option<String>,
+    /// Whether it only says who is typing.
+    #[serde(default)]
+    pub is_typing: bool,
 }
 
 impl QueuedEvent {
@@ -68,15 +74,17 @@ impl QueuedEvent {
         Event::parse(&self.body)
     }
 
-    /// 8x8's id of the event, for log lines.
+    /// 8x8's id of the event. Behind a load balancer it may have none.
     pub fn id(&self) -> Option<&str> {
         self.headers.get("x-8x8-event-id").map(String::as_str).filter(|id| !id.is_empty())
     }
 
-    /// When 8x8 sent the event, or else when we got it.
+    /// When 8x8 sent the event, or else when we got it. A header that says anything but the last five minutes before that is
+    /// wrong: 8x8's signature is good for four, and a load balancer may pass any header on.
     pub fn transmitted_at(&self) -> UnixTime {
         let header = self.headers.get("x-8x8-transmission-time").and_then(|millis| millis.parse().ok());
-        header.map_or(self.received_at, UnixTime::from_millis)
+        let plausible = self.received_at - Duration::from_secs(300)..=self.received_at;
+        header.map(UnixTime::from_millis).filter(|time| plausible.contains(time)).unwrap_or(self.received_at)
     }
 }
 
@@ -225,20 +233,38 @@ pub struct DeadLetterQueue {
     url: String,
 }
 
+/// The attribute of a message that was in the dead-letter queue and is to be delivered however old it is.
+pub const REDRIVEN: &str = "redriven";
+
+/// The attribute of a dead letter that says why it is one: [`DeadLetterReason::name`].
+pub const REASON: &str = "reason";
+
 /// Why a message is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterReason {
-    /// The bot platform will not take it: the attribute `status` holds its HTTP status.
-    RefusedByBot(u16),
+    /// The bot platform will not take it, by this HTTP status, which the attribute `status` holds.
+    Rejected(u16),
     /// It is not a message of receive-message's.
-    NotAnEvent,
+    Invalid,
+    /// It is older than events may be that are delivered.
+    Expired,
 }
 
-impl fmt::Display for DeadLetterReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl DeadLetterReason {
+    /// The text of the attribute [`REASON`], and of log lines.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::RefusedByBot(status) => write!(f, "the bot platform refused it with status {status}"),
-            Self::NotAnEvent => f.write_str("it is not a message of receive-message"),
+            Self::Rejected(_) => "rejected",
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The status by which the bot platform has rejected it.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::Rejected(status) => Some(status),
+            Self::Invalid | Self::Expired => None,
         }
     }
 }
@@ -261,18 +287,13 @@ impl DeadLetterQueue {
         message_id: &str,
         reason: DeadLetterReason,
     ) -> Result<(), QueueError> {
-        let status = match reason {
-            DeadLetterReason::RefusedByBot(status) => Some(status.to_string()),
-            DeadLetterReason::NotAnEvent => None,
-        };
         let attribute = |name: &str, kind: &str, value: String| {
             // Fails only without a data type, and one is given.
             let value = MessageAttributeValue::builder().data_type(kind).string_value(value).build().ok()?;
             Some((name.to_owned(), value))
         };
-        let reason = attribute("reason", "String", reason.to_string());
-        let status = status.and_then(|status| attribute("status", "Number", status));
-        let attributes = reason.into_iter().chain(status).collect();
+        let status = reason.status().and_then(|status| attribute("status", "Number", status.to_string()));
+        let attributes = attribute(REASON, "String", reason.name().to_owned()).into_iter().chain(status).collect();
         self.client
             .send_message()
             .queue_url(&self.url)
@@ -292,10 +313,10 @@ impl DeadLetterQueue {
 }
 
 /// An id that SQS takes as a group or for de-duplication: 1 to 128 letters, digits and punctuation marks (SendMessage's
-/// reference). Any other is replaced by its SHA-256 in hexadecimal.
-fn permitted_id(id: &str) -> String {
+/// reference). Any other is replaced by its SHA-256 in hexadecimal. Log lines have ids in this form too.
+pub fn permitted_id(id: &str) -> Cow<'_, str> {
     let permitted = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    if permitted { id.to_owned() } else { sha256_hex(id.as_bytes()) }
+    if permitted { Cow::Borrowed(id) } else { Cow::Owned(sha256_hex(id.as_bytes())) }
 }
 
 #[cfg(test)]
@@ -325,6 +346,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_message_of_a_former_version_is_an_event() {
+        let event = QueuedEvent::from_message(r#"{"body":"e30=","content_type":null,"headers":{},"received_at":1}"#);
+        let event = event.expect("it is an event");
+        assert_eq!((event.event_type, event.is_typing), (None, false));
+    }
+
+    #[test]
+    fn a_time_of_transmission_that_cannot_be_is_the_time_of_receipt() {
+        let received_at = UnixTime::from_millis(1_000_000_000_000);
+        let transmitted_at = |header: &str| {
+            let headers = BTreeMap::from([("x-8x8-transmission-time".to_owned(), header.to_owned())]);
+            let event = QueuedEvent {
+                body: Bytes::new(),
+                content_type: None,
+                headers,
+                received_at,
+                event_type: None,
+                is_typing: false,
+            };
+            event.transmitted_at().millis()
+        };
+        assert_eq!(transmitted_at("999999760000"), 999_999_760_000);
+        for wrong in ["", "soon", "0", "1000000000", "1000000000000000", "1000000060000"] {
+            assert_eq!(transmitted_at(wrong), received_at.millis(), "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_survive_the_queue_as_characters_that_xml_allows(
@@ -335,6 +384,8 @@ mod tests {
                 content_type,
                 headers: BTreeMap::from([("x-8x8-event-id".to_owned(), header + "\u{fffe}\u{ffff}👋")]),
                 received_at: UnixTime::from_millis(received_at),
+                event_type: Some("ACTIVITY".to_owned()),
+                is_typing: true,
             };
             let message = event.to_message().unwrap();
             prop_assert!(message.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == 0x7f));

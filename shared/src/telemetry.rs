@@ -10,6 +10,8 @@
 //! | `EventsDelivered` | count | | deliver-message |
 //! | `EventsRetried` | count | | deliver-message: back to the queue, to be tried later |
 //! | `EventsDeadLettered` | count | | deliver-message |
+//! | `EventsExpired` | count | | deliver-message: of those, older than `MAX_EVENT_AGE_MINUTES` |
+//! | `EventsSkipped` | count | | deliver-message: typing events that are not delivered |
 //! | `EventAge` | milliseconds | | deliver-message: from 8x8's transmission to the bot platform's 2xx |
 //! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens: after its run |
 //! | `TokenLifeLeft` | percent | `Token` | refresh-tokens: the same as a share of the token's whole life |
@@ -40,6 +42,8 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::log_line::{FieldFormat, LineFormat};
+
 const NAMESPACE: &str = "LiveAgentBridge";
 
 static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
@@ -61,9 +65,9 @@ pub(crate) fn init(function: &'static str) {
         // The span with the request's id.
         .with_target("lambda_runtime", Level::INFO);
     let is_debug = level >= Level::DEBUG;
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
     let spans = if is_debug { FmtSpan::CLOSE } else { FmtSpan::NONE };
-    let lines = lines.with_current_span(is_debug).with_span_events(spans);
+    let lines = tracing_subscriber::fmt::layer().with_span_events(spans);
+    let lines = lines.fmt_fields(FieldFormat).event_format(LineFormat { names_span: is_debug });
     // Fails only if there are logs already.
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 
@@ -77,7 +81,7 @@ pub(crate) fn init(function: &'static str) {
         describe_counter!(name, Unit::Count, "");
     }
     describe_counter!("EventsWithoutTenantCheck", Unit::Count, "");
-    for name in ["EventsDelivered", "EventsRetried", "EventsDeadLettered"] {
+    for name in ["EventsDelivered", "EventsRetried", "EventsDeadLettered", "EventsExpired", "EventsSkipped"] {
         describe_counter!(name, Unit::Count, "");
     }
     for name in ["ConversationCalls", "OutcomesInDoubt", "OutcomesUnknown"] {
@@ -133,6 +137,16 @@ pub fn event_retried() {
 /// An event went to the dead-letter queue.
 pub fn event_dead_lettered() {
     counter!("EventsDeadLettered").increment(1);
+}
+
+/// An event that went to the dead-letter queue was too old to be delivered.
+pub fn event_expired() {
+    counter!("EventsExpired").increment(1);
+}
+
+/// A typing event is not delivered, and will not be.
+pub fn event_skipped() {
+    counter!("EventsSkipped").increment(1);
 }
 
 /// A token has that much left, and that share of its whole life, from 0 to 1.

@@ -95,6 +95,10 @@ NEEDED = {
         "arn:aws:logs:us-east-1:{account}:log-group:{stack}-{id}-1ABC",
         ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:DeleteLogGroup", "logs:TagResource"],
     ),
+    # A saved query has an id that CloudWatch Logs makes, and no resource in IAM.
+    "AWS::Logs::QueryDefinition": (
+        "*", ["logs:PutQueryDefinition", "logs:DeleteQueryDefinition", "logs:DescribeQueryDefinitions"],
+    ),
     "AWS::Route53::RecordSet": (
         "arn:aws:route53:::hostedzone/Z1ABC",
         ["route53:ChangeResourceRecordSets", "route53:ListResourceRecordSets"],

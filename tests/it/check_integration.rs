@@ -520,7 +520,7 @@ async fn dead_letters_are_counted_by_their_reason() {
         assert!(patient.stack.settle(PATIENCE).await);
     }
     patient.until_logged("to the dead-letter queue", 2).await;
-    let found = "2 dead letters; moved there within a day: 2 × the bot platform refused it with status 400";
+    let found = "2 dead letters; moved there within a day: 2 × rejected";
     let action = patient.suffers("dead-letters", "failed", found).await;
     patient.is_cured_by(&action).await;
     patient.leaves().await;

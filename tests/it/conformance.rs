@@ -251,6 +251,8 @@ impl Queue {
             content_type: None,
             headers: [].into(),
             received_at: UnixTime::from_secs(1),
+            event_type: None,
+            is_typing: false,
         };
         self.ours.send(&event, group, id).await.expect("it can be sent");
     }
@@ -404,7 +406,14 @@ async fn a_queue_that_does_not_exist_is_an_error(config: &SdkConfig) {
     let mut queue = Queue::create(config).await;
     let url = queue.url.replace("a-queue", "no-such-queue");
     queue.ours = EventQueue::new(config, &VerbatimUrl::parse(&url).unwrap());
-    let event = QueuedEvent { body: "x".into(), content_type: None, headers: [].into(), received_at: UnixTime::now() };
+    let event = QueuedEvent {
+        body: "x".into(),
+        content_type: None,
+        headers: [].into(),
+        received_at: UnixTime::now(),
+        event_type: None,
+        is_typing: false,
+    };
     let error = queue.ours.send(&event, "g", "1").await.unwrap_err().to_string();
     assert!(error.contains("QueueDoesNotExist") || error.contains("NonExistentQueue"), "{error}");
 }

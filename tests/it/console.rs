@@ -55,7 +55,7 @@ impl Stage {
 
     pub async fn check(&self) {
         assert!(self.sandbox.settle(PATIENCE).await, "events are stuck");
-        let verdict = Verdict::on(&self.sandbox);
+        let verdict = Verdict::on(&self.sandbox).await;
         assert!(verdict.failures.is_empty(), "{verdict}");
     }
 }

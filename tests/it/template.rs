@@ -715,6 +715,7 @@ fn the_translated_template_can_be_created_on_moto_as_far_as_moto_goes() {
             "AWS::ApiGatewayV2::Stage",
             "AWS::CloudWatch::Alarm",
             "AWS::Lambda::EventInvokeConfig",
+            "AWS::Logs::QueryDefinition",
             "AWS::Scheduler::Schedule",
             "AWS::SecretsManager::RotationSchedule",
             "AWS::SecretsManager::Secret",

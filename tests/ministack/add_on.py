@@ -11,6 +11,7 @@ import re
 import string
 import threading
 import time
+import uuid
 from dataclasses import dataclass
 from functools import wraps
 
@@ -235,6 +236,28 @@ def rotation_schedule():
 
     provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::RotationSchedule"] = {
         "create": create, "update": update, "delete": delete}
+
+
+@entry(
+    "query-definition",
+    "AWS::Logs::QueryDefinition is unknown",
+    "https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-logs-querydefinition.html",
+)
+def query_definition():
+    from ministack.services.cloudformation import provisioners
+
+    def create(_logical_id, props, _stack_name):
+        missing = [name for name in ("Name", "QueryString") if not props.get(name)]
+        if missing:
+            raise ValueError(f"AWS::Logs::QueryDefinition requires {missing}")
+        # A saved query does nothing until a person opens it in the console, which MiniStack does not have.
+        return str(uuid.uuid4()), {}
+
+    def update(physical_id, _old, _new, _stack_name):
+        return physical_id, {}
+
+    provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
+        "create": create, "update": update, "delete": lambda _physical_id, _props: None}
 
 
 # ---- CloudFormation ------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from world import wait_for
 
 CHECKS = []
 # Without these there is no stack that could be checked, or no route that answers.
-EVERY_CHECK = ("secret-ref", "rotation-schedule", "http-api-body", "metric-math-alarm")
+EVERY_CHECK = ("secret-ref", "rotation-schedule", "query-definition", "http-api-body", "metric-math-alarm")
 # The time limit of API Gateway, 30 s, and some.
 HTTP_LIMIT = 35
 # deliver-message hides a refused message for 2 s, then 4 s: five refusals within three invocations.

@@ -106,6 +106,11 @@ impl Key {
         }
     }
 
+    /// The beginning of the digest, by which log lines name a key.
+    pub(crate) fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
+
     /// A key that is used a second time after a day makes another name.
     fn correlation(&self, first_claimed_at: UnixTime) -> String {
         sha256_hex(format!("{} {}", self.0, first_claimed_at.millis()).as_bytes()).split_off(32)

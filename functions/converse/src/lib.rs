@@ -46,8 +46,11 @@ use shared::digest::sha256_hex;
 use shared::environment::{ConfigError, Environment};
 use shared::handover::table::{HandoverTable, handover_table};
 use shared::http::{client, warm_up};
+use shared::queue::permitted_id;
 use shared::secrets::{Secret, SecretsManager};
+use shared::trace;
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 use crate::conversation::{apply_defaults, lacks_channel};
 use crate::delivery::{
@@ -57,7 +60,7 @@ use crate::error::Error;
 use crate::idempotency::{IdempotencyStore, Key, KeyedRequest, Once};
 use crate::json::{Object, text_of};
 use crate::response::{ENDED, respond};
-use crate::routes::{Call, Operation, Route};
+use crate::routes::{Call, NoRoute, Operation, Route};
 use crate::table::{Table, table_name};
 use crate::upstream::Upstream;
 
@@ -159,18 +162,41 @@ impl Converse {
         })
     }
 
-    /// Answers one request.
+    /// Answers one request, with one log line of the step `call`.
     pub async fn handle(&self, request: Request) -> Response<Body> {
+        let began = UnixTime::now();
         let context = request.lambda_context();
         let (parts, body) = request.into_parts();
-        let authenticated = self.callers.check(&parts.headers, UnixTime::now()).await;
-        let call = match authenticated {
-            Ok(()) => Call::parse(&parts.method, parts.uri.path()).map_err(Error::from),
+        let call = Call::parse(&parts.method, parts.uri.path());
+        let (operation, conversation) = match &call {
+            Ok(call) => (call.route.name, call.conversation()),
+            Err(_) => ("unknown", None),
+        };
+        let span = trace::call_span(operation, conversation.map(permitted_id).as_deref());
+        let invocation = context.request_id.clone();
+        async {
+            let (route, outcome) = self.answer(&parts, body, call, context).await;
+            respond(route, outcome, &invocation, began)
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// 8x8's response or the error, and the operation where the caller is known.
+    async fn answer(
+        &self,
+        parts: &http::request::Parts,
+        body: Body,
+        call: Result<Call<'_>, NoRoute>,
+        context: lambda_runtime::Context,
+    ) -> (Option<&'static Route>, Result<client::Response, Error>) {
+        let call = match self.callers.check(&parts.headers, UnixTime::now()).await {
+            Ok(()) => call.map_err(Error::from),
             Err(error) => Err(error.into()),
         };
         let call = match call {
             Ok(call) => call,
-            Err(error) => return respond(None, Err(error)),
+            Err(error) => return (None, Err(error)),
         };
         let route = call.route;
         let incoming = Incoming {
@@ -183,14 +209,23 @@ impl Converse {
             deadline: UnixTime::from_millis(context.deadline) - RESPONSE_TIME,
         };
         if let (Operation::ShowHandover, Some(conversation)) = (route.operation, incoming.call.conversation()) {
-            return respond(Some(route), handover::show(&self.handovers, conversation).await);
+            return (Some(route), handover::show(&self.handovers, conversation).await);
         }
         let outcome = match if route.takes_key { Key::read(&parts.headers) } else { Ok(None) } {
-            Ok(Some(key)) => self.converse_once(incoming, &key).await,
+            Ok(Some(key)) => {
+                Span::current().record("key", key.short());
+                self.converse_once(incoming, &key).await
+            }
             Ok(None) => self.converse_without_key(incoming).await,
             Err(error) => Err(error),
         };
-        respond(Some(route), outcome)
+        if let Ok(response) = &outcome
+            && route.operation == Operation::CreateConversation
+            && let Some(id) = created_id(response)
+        {
+            Span::current().record("conversation_id", &*permitted_id(&id));
+        }
+        (Some(route), outcome)
     }
 
     /// A request with an `Idempotency-Key`.
@@ -346,9 +381,8 @@ impl Converse {
 
     /// Whether the conversation that a replayed response names has ended. If that cannot be found out, it has not.
     async fn has_ended(&self, incoming: &Incoming<'_>, replayed: &client::Response) -> bool {
-        let created: Value = serde_json::from_slice(&replayed.body).unwrap_or_default();
-        let Some(id) = created.get("conversationId").and_then(Value::as_str) else { return false };
-        let call = Call { route: Route::of(Operation::ShowConversation), path: vec![id] };
+        let Some(id) = created_id(replayed) else { return false };
+        let call = Call { route: Route::of(Operation::ShowConversation), path: vec![&id] };
         let show = upstream::Request { call: &call, query: None, content_type: None, body: Bytes::new(), key: None };
         match self.upstream.send(&show, incoming.deadline).await {
             Ok(shown) => {
@@ -358,6 +392,12 @@ impl Converse {
             Err(_) => false,
         }
     }
+}
+
+/// The conversation that a response to its creation names.
+fn created_id(response: &client::Response) -> Option<String> {
+    let created: Value = serde_json::from_slice(&response.body).ok()?;
+    created.get("conversationId").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn bytes_of(body: Body) -> Bytes {

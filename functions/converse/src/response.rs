@@ -4,8 +4,9 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue};
 use lambda_http::{Body, Response};
 use serde_json::json;
+use shared::clock::UnixTime;
 use shared::contact_center::client;
-use shared::telemetry;
+use shared::{telemetry, trace};
 
 use crate::error::Error;
 use crate::file_name;
@@ -15,31 +16,48 @@ use crate::routes::Route;
 /// Says that the conversation of a replayed creation has ended since.
 pub(crate) const ENDED: HeaderName = HeaderName::from_static("live-agent-conversation-ended");
 
-/// 8x8's response, or the error, as the caller gets it.
-pub(crate) fn respond(route: Option<&Route>, outcome: Result<client::Response, Error>) -> Response<Body> {
-    let operation = route.map_or("answer", |route| route.name);
+/// 8x8's response, or the error, as the caller gets it, and the log line of the call. The error holds `request_id`, Lambda's id
+/// of the invocation, which is in all of its log lines.
+pub(crate) fn respond(
+    route: Option<&Route>,
+    outcome: Result<client::Response, Error>,
+    request_id: &str,
+    began: UnixTime,
+) -> Response<Body> {
+    let took_ms = UnixTime::now().since(began).as_millis() as u64;
     match outcome {
         Ok(response) => {
-            telemetry::conversation_call(response.status.as_u16());
-            if response.status.is_success() {
-                tracing::info!(operation, status = response.status.as_u16(), "8x8 accepted the request");
+            let status = response.status.as_u16();
+            telemetry::conversation_call(status);
+            if response.headers.contains_key(REPLAYED) {
+                tracing::info!(
+                    step = trace::CALL,
+                    status,
+                    took_ms,
+                    "the first response to this Idempotency-Key is repeated"
+                );
+            } else if response.status.is_success() {
+                tracing::info!(step = trace::CALL, status, took_ms, "8x8 accepted the request");
             } else {
                 // Its words may quote what was sent; the error's name does not.
-                let problem = response.problem();
-                tracing::warn!(operation, status = problem.status, code = problem.code, "8x8 rejected the request");
+                let code = response.problem().code;
+                tracing::warn!(step = trace::CALL, status, code, took_ms, "8x8 rejected the request");
             }
             passed_on(response)
         }
         Err(error) => {
-            let description = error.describe(operation);
-            let code = description.code;
-            telemetry::conversation_call(description.status.as_u16());
+            let description = error.describe(route.map_or("answer", |route| route.name));
+            let (status, code) = (description.status.as_u16(), description.code);
+            telemetry::conversation_call(status);
             match &description.cause {
-                Some(reason) => tracing::error!(operation, code, reason, "the request failed"),
-                None => tracing::warn!(operation, code, "the request was rejected"),
+                Some(reason) => {
+                    tracing::error!(step = trace::CALL, status, code, reason, took_ms, "the request failed");
+                }
+                None => tracing::warn!(step = trace::CALL, status, code, took_ms, "the request was rejected"),
             }
             let message = description.message;
-            let body = json!({ "message": message, "errors": [{ "code": code, "message": message }] });
+            let errors = [json!({ "code": code, "message": message })];
+            let body = json!({ "message": message, "errors": errors, "requestId": request_id });
             let mut response = Response::new(Body::Text(body.to_string()));
             *response.status_mut() = description.status;
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

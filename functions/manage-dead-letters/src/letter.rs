@@ -99,7 +99,7 @@ mod tests {
             "body": STANDARD.encode(event),
             "content_type": "application/json",
             "headers": { "x-8x8-event-id": "e1", "x-8x8-transmission-time": "1799999997000" },
-            "received_at": 1,
+            "received_at": 1_799_999_998_000_u64,
         })
         .to_string()
     }

@@ -14,16 +14,17 @@ use shared::caller::Callers;
 use shared::clock::UnixTime;
 use shared::contact_center::callback::{Callback, CallbackAuthentication, CallbackVerifier, Verification, Verified};
 use shared::contact_center::config::ContactCenterConfig;
-use shared::contact_center::event::{Event, WEB_HOOK_VERIFY};
+use shared::contact_center::event::Event;
 use shared::contact_center::keys::PublicKeys;
 use shared::digest::sha256_hex;
 use shared::environment::{ConfigError, Environment};
 use shared::http::client;
 use shared::http_api::{header_text, header_texts};
-use shared::queue::{EventQueue, QueuedEvent, event_queue_url};
+use shared::queue::{EventQueue, QueuedEvent, event_queue_url, permitted_id};
 use shared::secrets::SecretsManager;
-use shared::telemetry;
 use shared::url::VerbatimUrl;
+use shared::{telemetry, trace};
+use tracing::{Instrument, Span};
 
 use crate::error::Rejection;
 use crate::response::into_response;
@@ -93,7 +94,7 @@ impl ReceiveMessage {
 
     /// Responds to one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
-        into_response(self.receive(request, UnixTime::now()).await)
+        async { into_response(self.receive(request, UnixTime::now()).await) }.instrument(trace::event_span()).await
     }
 
     async fn receive(&self, request: Request, now: UnixTime) -> Result<(), Rejection> {
@@ -105,34 +106,51 @@ impl ReceiveMessage {
             Verification::Missing(callback) => return verify_handshake(&callback),
         };
         let event = callback.event()?;
+        // Under a signature the id is there and genuine. A load balancer may leave it out.
+        let event_id = match text(callback.headers(), "x-8x8-event-id") {
+            Some(event_id) => event_id.to_owned(),
+            None => sha256_hex(callback.body()),
+        };
+        let group = event.conversation_id.as_deref().unwrap_or(NO_CONVERSATION);
+        trace::identify(&Span::current(), &permitted_id(group), &permitted_id(&event_id), event.name());
         self.tenant.check(&event, callback.headers())?;
         if event.is_web_hook_verify() {
             webhook_reached();
             return Ok(());
         }
-        self.enqueue(&event, callback, now).await
+        self.enqueue(&event, &event_id, group, callback, now).await
     }
 
-    async fn enqueue(&self, event: &Event, callback: Verified, now: UnixTime) -> Result<(), Rejection> {
+    async fn enqueue(
+        &self,
+        event: &Event,
+        event_id: &str,
+        group: &str,
+        callback: Verified,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
         let (headers, body) = callback.into_parts();
-        // Under a signature the id is there and genuine. A load balancer may leave it out.
-        let event_id = match text(&headers, "x-8x8-event-id") {
-            Some(event_id) => event_id.to_owned(),
-            None => sha256_hex(&body),
-        };
         let queued = QueuedEvent {
             body,
             content_type: headers.get(CONTENT_TYPE).map(header_text),
             headers: header_texts(headers.iter().filter(|(name, _)| name.as_str().starts_with("x-8x8-"))),
             received_at: now,
+            event_type: Some(event.name().to_owned()),
+            is_typing: event.is_typing,
         };
-        let group = event.conversation_id.as_deref().unwrap_or(NO_CONVERSATION);
-        self.queue.send(&queued, group, &event_id).await?;
-        let retry = text(&headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).unwrap_or(0);
-        telemetry::event_received(event.is_documented(), retry > 0);
+        self.queue.send(&queued, group, event_id).await?;
+        let retry =
+            text(&headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).filter(|retry| *retry > 0);
+        telemetry::event_received(event.is_documented(), retry.is_some());
         self.tenant.record_accepted(&headers);
-        let tenant_id = tenant::named_in(&headers);
-        tracing::info!(event_type = event.name(), event_id, conversation = group, retry, tenant_id, "queued");
+        let (took_ms, tenant_id) = (UnixTime::now().since(now).as_millis() as u64, tenant::named_in(&headers));
+        match retry {
+            None => tracing::info!(step = trace::QUEUED, took_ms, tenant_id, "queued"),
+            // SQS has dropped it if it had been queued before.
+            Some(retry) => {
+                tracing::info!(step = trace::QUEUED, took_ms, retry, tenant_id, "queued after 8x8 has sent it again");
+            }
+        }
         Ok(())
     }
 }
@@ -147,7 +165,7 @@ fn verify_handshake(callback: &Callback) -> Result<(), Rejection> {
 }
 
 fn webhook_reached() {
-    tracing::info!(event_type = WEB_HOOK_VERIFY, "the webhook can be reached");
+    tracing::info!("the webhook can be reached");
 }
 
 /// The header's value, if it has one that is text.

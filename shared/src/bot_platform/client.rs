@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
@@ -24,7 +25,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tower_service::Service;
 
-use super::DELIVERY_TIMEOUT;
 use crate::http::{ClientError, IDLE_TIMEOUT, PRODUCT, WARM_UP_TIMEOUT, connector, read_body};
 
 /// The rest of a response is read only so that the connection can be used again; more than this is not worth it.
@@ -57,14 +57,18 @@ impl Client {
     /// Sends a request once and gives the status of the response, and its headers as far as they can be read.
     ///
     /// # Errors
-    /// There is no status within [`DELIVERY_TIMEOUT`]: why, in words that hold no address, header or body.
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<(StatusCode, HeaderMap), &'static str> {
+    /// There is no status within `limit`: why, in words that hold no address, header or body.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Body>,
+        limit: Duration,
+    ) -> Result<(StatusCode, HeaderMap), &'static str> {
         let headers = request.headers_mut();
         // Unpacking costs more than a small body saves.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
         let connection = capture_connection(&mut request);
-        let deadline = Instant::now() + DELIVERY_TIMEOUT;
+        let deadline = Instant::now() + limit;
         let reason = match timeout_at(deadline, self.0.request(request)).await {
             Ok(Ok(response)) => {
                 // What comes on this connection from now on belongs to no request until one is written.

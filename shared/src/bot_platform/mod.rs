@@ -100,15 +100,21 @@ impl BotPlatform {
         );
     }
 
-    /// Posts an event with a token that is alive, a second time if the token is refused. A try that would not end before
-    /// `deadline` is not begun: where a bot platform needs its time to refuse a token, and again to issue one, the event
-    /// waits for the next invocation.
-    pub async fn deliver(&self, event: &QueuedEvent, now: UnixTime, deadline: UnixTime) -> DeliveryOutcome {
+    /// Posts an event with a token that is alive, a second time if the token is refused; `timeout` is for one try. A try that
+    /// would not end before `deadline` is not begun: where a bot platform needs its time to refuse a token, and again to
+    /// issue one, the event waits for the next invocation.
+    pub async fn deliver(
+        &self,
+        event: &QueuedEvent,
+        now: UnixTime,
+        timeout: Duration,
+        deadline: UnixTime,
+    ) -> DeliveryOutcome {
         let send = async |token: Arc<Token>| {
-            if UnixTime::now() + DELIVERY_TIMEOUT > deadline {
+            if UnixTime::now() + timeout > deadline {
                 return DeliveryOutcome::retry_later("no time left for another try".to_owned());
             }
-            let outcome = self.post(event, &token, now).await;
+            let outcome = self.post(event, &token, timeout, now).await;
             self.attribute(outcome, event, &token)
         };
         let is_refusal = |outcome: &DeliveryOutcome| matches!(outcome, DeliveryOutcome::Unauthorized { .. });
@@ -140,7 +146,7 @@ impl BotPlatform {
     }
 
     /// Posts an event once: its bytes, its content type, its `x-8x8-*` headers, our two headers, and nothing else.
-    async fn post(&self, event: &QueuedEvent, token: &Token, now: UnixTime) -> DeliveryOutcome {
+    async fn post(&self, event: &QueuedEvent, token: &Token, timeout: Duration, now: UnixTime) -> DeliveryOutcome {
         let app_token = match self.app_token(now).await {
             Ok(app_token) => app_token,
             Err(error) => return DeliveryOutcome::retry_later(error.to_string()),
@@ -161,7 +167,7 @@ impl BotPlatform {
         let Ok(request) = request.body(event.body.clone().into()) else {
             return DeliveryOutcome::retry_later("the request cannot be built".to_owned());
         };
-        match self.client.send(request).await {
+        match self.client.send(request, timeout).await {
             Ok((status, headers)) => DeliveryOutcome::from_status(status, retry_after(&headers, now)),
             Err(reason) => DeliveryOutcome::retry_later(reason.to_owned()),
         }
@@ -174,6 +180,17 @@ impl BotPlatform {
 }
 
 impl DeliveryOutcome {
+    /// Why the bot platform does not have the event, for a log line; `None` if it has it.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Delivered => None,
+            Self::Unauthorized { status } => Some(format!("our token is refused (status {status})")),
+            Self::Forbidden => Some("status 403, although our token is accepted for other events".to_owned()),
+            Self::RetryLater { reason, .. } => Some(reason.clone()),
+            Self::Rejected { status } => Some(format!("status {status}")),
+        }
+    }
+
     fn retry_later(reason: String) -> Self {
         Self::RetryLater { reason, retry_after: None }
     }

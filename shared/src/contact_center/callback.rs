@@ -57,6 +57,11 @@ impl Verified {
         &self.0.headers
     }
 
+    /// The body as it came.
+    pub fn body(&self) -> &[u8] {
+        &self.0.body
+    }
+
     /// The headers and the body as they came.
     pub fn into_parts(self) -> (HeaderMap, Bytes) {
         (self.0.headers, self.0.body)

@@ -33,6 +33,9 @@ pub struct Event {
     pub event_type: String,
     /// `conversationId`, if the event has one that is not empty.
     pub conversation_id: Option<String>,
+    /// Whether it only says who is typing: Chat Gateway's `ACTIVITY` with the name `typing`. Chat API v2.0 has no such
+    /// event.
+    pub is_typing: bool,
 }
 
 /// A body that is no event: not JSON, not an object, or without an `eventType`.
@@ -57,7 +60,12 @@ impl Event {
         if matches!(json, Cow::Owned(_)) && event_type.contains(char::REPLACEMENT_CHARACTER) {
             return Err(NotAnEvent);
         }
-        Ok(Self { event_type: event_type.into_owned(), conversation_id: member("conversationId").map(Cow::into_owned) })
+        let data = members.get(&Text(Cow::Borrowed("data")));
+        Ok(Self {
+            is_typing: event_type == "ACTIVITY" && data.is_some_and(|data| names_typing(data)),
+            conversation_id: member("conversationId").map(Cow::into_owned),
+            event_type: event_type.into_owned(),
+        })
     }
 
     /// Whether this only asks if the webhook can be reached.
@@ -74,6 +82,17 @@ impl Event {
     pub fn is_documented(&self) -> bool {
         self.is_web_hook_verify() || DOCUMENTED.contains(&self.event_type.as_str())
     }
+}
+
+/// Whether the data of an activity have the name `typing`.
+fn names_typing(data: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Activity<'d> {
+        #[serde(borrow)]
+        name: Cow<'d, str>,
+    }
+
+    serde_json::from_str::<Activity<'_>>(data.get()).is_ok_and(|activity| activity.name == "typing")
 }
 
 /// A member of an event, or its name, as text: the string itself, or for anything else its JSON.
@@ -104,7 +123,8 @@ mod tests {
     use super::*;
 
     fn event(event_type: &str, conversation_id: Option<&str>) -> Result<Event, NotAnEvent> {
-        Ok(Event { event_type: event_type.to_owned(), conversation_id: conversation_id.map(str::to_owned) })
+        let conversation_id = conversation_id.map(str::to_owned);
+        Ok(Event { event_type: event_type.to_owned(), conversation_id, is_typing: false })
     }
 
     #[test]
@@ -172,6 +192,27 @@ mod tests {
         assert_eq!(Event::parse(body), event("MESSAGE", Some("c")));
         let replaced = "{\"eventType\":\"\u{fffd}\"}";
         assert_eq!(Event::parse(replaced.as_bytes()), event("\u{fffd}", None));
+    }
+
+    #[test]
+    fn an_activity_named_typing_is_one_and_nothing_else_is() {
+        let is_typing = |body: &str| Event::parse(body.as_bytes()).unwrap().is_typing;
+        assert!(is_typing(
+            r#"{"eventType":"ACTIVITY","conversationId":"c","data":{"name":"typing","value":{"users":[]}}}"#
+        ));
+        let escaped = r#"{"data":{"value":{"users":[{"id":"a"}]},"name":"typ\u0069ng"},"eventType":"ACTIVITY"}"#;
+        assert!(is_typing(escaped));
+        for body in [
+            r#"{"eventType":"ACTIVITY","data":{"name":"read-receipts","value":[]}}"#,
+            r#"{"eventType":"ACTIVITY","data":{"name":7}}"#,
+            r#"{"eventType":"ACTIVITY","data":{}}"#,
+            r#"{"eventType":"ACTIVITY","data":"typing"}"#,
+            r#"{"eventType":"ACTIVITY","data":null}"#,
+            r#"{"eventType":"ACTIVITY","name":"typing"}"#,
+            r#"{"eventType":"MESSAGE","data":{"name":"typing"}}"#,
+        ] {
+            assert!(!is_typing(body), "{body}");
+        }
     }
 
     #[test]

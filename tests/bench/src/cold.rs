@@ -126,7 +126,7 @@ async fn spans(settings: &FunctionSettings, events: &Events<'_>) -> BTreeMap<Str
                 break;
             }
             if let (Some(name), Some(busy), Some(idle)) =
-                (line["span"]["name"].as_str(), time(&line["time.busy"]), time(&line["time.idle"]))
+                (line["span"].as_str(), time(&line["time.busy"]), time(&line["time.idle"]))
             {
                 all.entry(name.to_owned()).or_default().push(busy + idle);
             }

@@ -83,6 +83,8 @@ impl<'s> Events<'s> {
             body: Bytes::from(body),
             content_type: Some("application/json".to_owned()),
             received_at: UnixTime::now(),
+            event_type: Some("MESSAGE".to_owned()),
+            is_typing: false,
         };
         let record = &mut event["Records"][0];
         record["body"] = serde_json::to_string(&queued).expect("it is JSON").into();

@@ -183,6 +183,8 @@ impl Subjects {
             content_type: Some("application/json".to_owned()),
             headers: of_8x8.map(|(name, value)| (name.clone(), value.clone())).collect(),
             received_at: now,
+            event_type: Some("MESSAGE".to_owned()),
+            is_typing: false,
         };
         let subjects = Self {
             bare_key,

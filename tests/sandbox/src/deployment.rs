@@ -176,7 +176,10 @@ pub const FUNCTIONS: [FunctionRow; 10] = [
         timeout: 30,
         concurrency: Concurrency::Many,
         killed_by: "kill-deliver",
-        variables: &[BOT, Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "HANDOVER_TABLE"])],
+        variables: &[
+            BOT,
+            Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "HANDOVER_TABLE", "MAX_EVENT_AGE_MINUTES"]),
+        ],
     },
     FunctionRow {
         name: REFRESH_TOKENS,
@@ -364,6 +367,7 @@ pub fn deploy(
         ("REFRESH_TOKEN_DAYS", "30".to_owned()),
         ("EVENT_QUEUE_URL", cloud.queue_url(EVENT_QUEUE)),
         ("DEAD_LETTER_QUEUE_URL", cloud.queue_url(DEAD_LETTER_QUEUE)),
+        ("MAX_EVENT_AGE_MINUTES", settings.max_event_age_minutes.to_string()),
         ("CHANNEL_SECRET_ID", CHANNEL_SECRET.to_owned()),
         ("IDEMPOTENCY_TABLE", IDEMPOTENCY_TABLE.to_owned()),
         ("HANDOVER_TABLE", HANDOVER_TABLE.to_owned()),

@@ -76,7 +76,7 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     script.say(&conversation, "bot", "confidential: Anything else?").await?;
     script.end(&conversation).await?;
     sandbox.settle(PATIENCE).await;
-    Ok(script.verdict(&conversation))
+    Ok(script.verdict(&conversation).await)
 }
 
 /// The bot's half, and what 8x8 should have of it in the end.
@@ -171,8 +171,8 @@ impl Script<'_> {
         expect("the end", status, StatusCode::NO_CONTENT, &answer)
     }
 
-    fn verdict(self, conversation: &Conversation) -> Verdict {
-        let mut verdict = Verdict::on(self.sandbox);
+    async fn verdict(self, conversation: &Conversation) -> Verdict {
+        let mut verdict = Verdict::on(self.sandbox).await;
         let said = self.sandbox.contact_center.said(conversation.id());
         let of_the_bot: Vec<_> = said.into_iter().filter(|(author_type, _)| author_type != "agent").collect();
         if of_the_bot != self.expected {

@@ -15,6 +15,7 @@
 //! | [`console`] | the page that shows every hop, with buttons |
 //! | [`doctor`] | what check-integration found, as a table |
 //! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
+//! | [`trace`] | what the log lines say of each event |
 //! | [`own_bot`] | a bot of one's own in place of the simulated bot platform |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 
@@ -30,6 +31,7 @@ pub mod load_balancer;
 pub mod own_bot;
 pub mod peers;
 pub mod soak;
+pub mod trace;
 pub mod verdict;
 
 use std::collections::BTreeMap;
@@ -93,6 +95,8 @@ pub struct SandboxSettings {
     pub time_scale: u32,
     /// Time-outs of functions that are not the template's.
     pub timeouts: BTreeMap<&'static str, Duration>,
+    /// `MAX_EVENT_AGE_MINUTES`
+    pub max_event_age_minutes: u64,
     /// After so many minutes without an agent the bridge ends a conversation; 0: never.
     pub no_agent_minutes: u32,
     /// After so many minutes in which the customer does not answer the agent; 0: never.
@@ -119,6 +123,7 @@ impl Default for SandboxSettings {
             concurrency: 8,
             time_scale: 1,
             timeouts: BTreeMap::new(),
+            max_event_age_minutes: 0,
             no_agent_minutes: 0,
             customer_idle_minutes: 0,
             has_clock: false,

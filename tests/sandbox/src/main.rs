@@ -278,7 +278,7 @@ async fn replay(sandbox: &Sandbox, channel_id: &str, file: &Path) -> Result<Verd
     for difference in differences {
         println!("{difference}");
     }
-    Ok(Verdict::on(sandbox))
+    Ok(Verdict::on(sandbox).await)
 }
 
 async fn peers(options: &Options) -> ExitCode {

@@ -64,7 +64,7 @@ pub async fn play(sandbox: &Sandbox, channel_id: &str, load: Load) -> Verdict {
         }
     }
     sandbox.settle(load.patience).await;
-    Verdict::on(sandbox)
+    Verdict::on(sandbox).await
 }
 
 /// Switches all faults on.

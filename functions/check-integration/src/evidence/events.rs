@@ -34,7 +34,7 @@ const RETRY_LEEWAY: Duration = Duration::from_secs(45);
 const CONSUMER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What receive-message logs of an event that it stored.
-const QUEUED: &str = "queued";
+const QUEUED: [&str; 2] = ["queued", "queued after 8x8 has sent it again"];
 
 /// What it logs of one that it did not accept.
 const REFUSED: [&str; 2] =
@@ -44,7 +44,7 @@ const REFUSED: [&str; 2] =
 const WAITING: &str = "not delivered, to be tried again";
 
 /// What deliver-message logs of one that the bot platform will never accept.
-const DEAD: &str = "to the dead-letter queue";
+const DEAD: &str = "moved to the dead-letter queue";
 
 /// How many messages a queue holds; `None` if there is no such queue.
 pub(crate) type Depth = Result<Option<QueueDepth>, String>;
@@ -106,7 +106,7 @@ impl EventEvidence {
             (dead_letters, reasons)
         };
         let received = async {
-            let messages = [QUEUED, REFUSED[0], REFUSED[1]];
+            let messages = [QUEUED[0], QUEUED[1], REFUSED[0], REFUSED[1]];
             let mut received = Ok(Received::default());
             for window in WINDOWS {
                 received = logged(receive_log, &messages, now - window).await.map(Received::of);
@@ -171,7 +171,7 @@ impl Received {
     fn of(lines: Vec<(UnixTime, Line)>) -> Self {
         let mut received = Self::default();
         for (time, line) in lines {
-            if line.message == QUEUED {
+            if QUEUED.contains(&line.message.as_str()) {
                 received = Self { last: Some((time, line.tenant_id)), refused: Vec::new() };
             } else {
                 received.refused.push((line.reason.unwrap_or_default(), line.tenant_id));

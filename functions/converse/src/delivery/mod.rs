@@ -134,14 +134,13 @@ impl Delivery<'_> {
                     let probe = reconciler.probe(interval, began, self.deadline).await;
                     attempt.probed(began, UnixTime::now(), probe);
                 }
-                Step::Finish(outcome) => return finish(request, outcome),
+                Step::Finish(outcome) => return finish(outcome),
             }
         }
     }
 }
 
-fn finish(request: &Request<'_>, outcome: Outcome) -> Result<Delivered, NotDelivered> {
-    let operation = request.call.route.name;
+fn finish(outcome: Outcome) -> Result<Delivered, NotDelivered> {
     match outcome {
         Outcome::Answered(response, interval) => {
             // 403: an administrator may give the bridge's credentials the right that they lack.
@@ -153,7 +152,7 @@ fn finish(request: &Request<'_>, outcome: Outcome) -> Result<Delivered, NotDeliv
             Ok(Delivered { response, is_final: !may_change, log_change })
         }
         Outcome::Reconciled(response) => {
-            tracing::info!(operation, "8x8 has carried it out although it did not respond");
+            tracing::info!("8x8 has carried it out although it did not respond");
             Ok(Delivered { response, is_final: true, log_change: LogChange::None })
         }
         Outcome::Failed(error) => Err(NotDelivered { error, unknown: None }),

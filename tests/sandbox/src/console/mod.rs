@@ -358,8 +358,7 @@ fn started(entry: &Entry) -> u64 {
 
 fn request_id(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let mut spans = line["spans"].as_array()?.iter();
-    spans.find_map(|span| span["requestId"].as_str().map(str::to_owned))
+    line["requestId"].as_str().map(str::to_owned)
 }
 
 fn logged_at(line: &str) -> Option<u64> {

@@ -168,6 +168,7 @@ impl ContactCenter {
                     let again = self.post(webhook, &headers, &event.body).await;
                     let outcome = format!("{}, a repeat", shown(again));
                     self.journal.event_answered(&event.event_id, receiver, "8x8", &outcome, started.elapsed());
+                    self.log_attempt(event.number, headers, again);
                 }
                 return;
             }

@@ -84,6 +84,8 @@ struct Message {
     first_received_at: u128,
     /// While in flight: until when, and which receive.
     hidden: Option<(Instant, u32)>,
+    /// While in flight: whether its receiver has said when it is to come again.
+    is_given_back: bool,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +106,7 @@ struct State {
     expiries: BinaryHeap<Reverse<(Instant, u64, u32)>>,
     seen: HashMap<(Option<String>, String), (Instant, Sent)>,
     next_sequence: u64,
+    timeouts: u64,
 }
 
 /// A FIFO queue in memory.
@@ -151,6 +154,7 @@ impl FifoQueue {
             receive_count: 0,
             first_received_at: 0,
             hidden: None,
+            is_given_back: false,
         };
         state.messages.insert(sequence, message);
         state.groups.entry(group.to_owned()).or_default().order.push_back(sequence);
@@ -191,6 +195,7 @@ impl FifoQueue {
                 }
                 let until = now + hidden_for;
                 message.hidden = Some((until, message.receive_count));
+                message.is_given_back = false;
                 expiries.push(Reverse((until, sequence, message.receive_count)));
                 group.in_flight += 1;
                 taken += 1;
@@ -249,6 +254,7 @@ impl FifoQueue {
         let until = Instant::now() + self.hasty(timeout);
         let message = state.messages.get_mut(&sequence).expect("it is in flight");
         message.hidden = Some((until, message.receive_count));
+        message.is_given_back = true;
         let (receive, deduplication_id) = (message.receive_count, message.deduplication_id.clone());
         state.expiries.push(Reverse((until, sequence, receive)));
         drop(state);
@@ -264,6 +270,11 @@ impl FifoQueue {
     /// How many messages have been stored since the queue exists.
     pub fn sent(&self) -> u64 {
         self.state().next_sequence
+    }
+
+    /// How often a message came back because its receiver neither deleted it nor gave it back in time.
+    pub fn timeouts(&self) -> u64 {
+        self.state().timeouts
     }
 
     /// How many messages wait or are in flight.
@@ -314,6 +325,7 @@ impl State {
                 continue;
             }
             message.hidden = None;
+            self.timeouts += u64::from(!message.is_given_back);
             let name = message.group.clone();
             self.groups.get_mut(&name).expect("the group of a message exists").in_flight -= 1;
             self.make_ready(&name);
