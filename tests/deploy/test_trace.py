@@ -60,7 +60,7 @@ class Trace(Case):
 
     def test_each_step_of_each_event_and_each_call_has_a_row_in_order(self):
         done = self.trace()
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.returncode, 0, done.stderr)
         rows = done.stdout[done.stdout.index("time (UTC)"):].splitlines()[1:]
         self.assertEqual([row[:23] for row in rows], sorted(row[:23] for row in rows))
         steps = [row[25:].split()[0] for row in rows]

@@ -70,8 +70,9 @@ async fn invented_keys_cost_8x8_ten_calls_and_then_one_in_five_seconds() {
         assert_eq!(post_genuine(&stack, Duration::ZERO).await, StatusCode::OK, "a known key");
     }
     let asked = stack.contact_center.key_requests() - before;
-    let most = 10 + begun.elapsed().as_secs() / 5 + 1;
-    assert!(asked >= 10 && asked as u64 <= most, "{asked} calls");
+    // 8x8's own key, which was unknown too, had one of the ten.
+    let most = 9 + begun.elapsed().as_secs() / 5 + 1;
+    assert!(asked >= 9 && asked as u64 <= most, "{asked} calls");
     // Where 8x8 is not asked, nothing is known of the sender.
     let unauthorized = refused.iter().filter(|status| **status == StatusCode::UNAUTHORIZED).count();
     let unavailable = refused.iter().filter(|status| **status == StatusCode::SERVICE_UNAVAILABLE).count();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chromiumoxide::page::ScreenshotParams;
 use http::{Method, Request, StatusCode};
 use sandbox::console::{self, Console};
+use sandbox::deployment::FUNCTIONS;
 use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::{Value, json};
@@ -110,7 +111,7 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
         visit.switch(fault, false).await;
         visit.shows("#chat .agent", text).await;
     }
-    visit.until("document.querySelector('#function').children.length === 8").await;
+    visit.until(format!("document.querySelector('#function').children.length === {}", FUNCTIONS.len())).await;
     visit.find("#function").await.focus().await.expect("it can be focused").type_str("deliver").await.expect("typed");
     visit.click("#kill").await;
     visit.shows("#hops .note", "deliver-message is killed").await;
