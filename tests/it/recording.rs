@@ -58,6 +58,8 @@ async fn a_recorded_hand_over_with_an_outage_is_played_again_from_both_sides() {
     let message = json!({ "authorType": "bot", "cards": [card] });
     let (status, _) = sandbox.chatbot.json(Method::POST, &format!("/{id}/messages"), &message).await;
     assert_eq!(status, StatusCode::ACCEPTED);
+    // A customer can choose when the bot knows the card's id, from 8x8's echo.
+    assert!(sandbox.settle(PATIENCE).await);
     let card = sandbox.contact_center.messages(id)[1]["cards"][0]["id"].as_str().expect("8x8 names cards").to_owned();
     let path = format!("/{id}/cards/{card}/action-submit");
     let (status, _) = sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": "Yes" })).await;

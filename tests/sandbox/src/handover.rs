@@ -149,6 +149,8 @@ impl Script<'_> {
         action: &str,
         name: &str,
     ) -> Result<(), String> {
+        // The customer sees the card before it can be used.
+        self.sandbox.settle(PATIENCE).await;
         let path = format!("/{}/cards/{card}/{action}", conversation.id());
         let (status, answer) = self.sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": name })).await;
         expect("a card's action", status, StatusCode::NO_CONTENT, &answer)
