@@ -3,12 +3,12 @@
 //! | 8x8 | what becomes of an event that the key would prove |
 //! |---|---|
 //! | fails, hangs or is slow | it is proven with the cached key; without one it is refused as "unavailable", and sent again |
-//! | publishes a new key, a moment after it was used | it is refused for [`UNKNOWN_TTL`] at most |
+//! | publishes a new key, a moment after it was used | it is refused for `UNKNOWN_TTL` at most |
 //! | has another key under the same id | the key is fetched again, and proves it |
-//! | says that a key which it had is not there | it is proven for [`WITHDRAWAL_GRACE`], and refused after that |
+//! | says that a key which it had is not there | it is proven for `WITHDRAWAL_GRACE`, and refused after that |
 //!
 //! Anyone can send an event with an invented id or signature. Such events make a process call 8x8 at most once in
-//! [`UNKNOWN_TTL`] for each key that 8x8 has, and as [`Allowance`] says for all ids together that it does not have.
+//! `UNKNOWN_TTL` for each key that 8x8 has, and as `Allowance` says for all ids together that it does not have.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ use crate::clock::UnixTime;
 use crate::http::{failure, read_body, warm_up};
 use crate::url::BaseUrl;
 
-/// How long a key is used without a refresh. With [`WITHDRAWAL_GRACE`] it is an hour until a key that 8x8 withdraws is refused.
+/// How long a key is used without a refresh. With `WITHDRAWAL_GRACE` it is an hour until a key that 8x8 withdraws is refused.
 const TTL: Duration = Duration::from_secs(55 * 60);
 
 /// How long 8x8 has to repeat that a key is not there, which it had before: a 404 or 410 may come from a gateway, or from
@@ -34,7 +34,7 @@ const TTL: Duration = Duration::from_secs(55 * 60);
 const WITHDRAWAL_GRACE: Duration = Duration::from_secs(5 * 60);
 
 /// How long an id that 8x8 does not know is refused without another fetch. Short, since a new key may be used a moment before
-/// it can be fetched everywhere; with it an id that stays unknown costs as many calls as [`Allowance`] grants.
+/// it can be fetched everywhere; with it an id that stays unknown costs as many calls as `Allowance` grants.
 const UNKNOWN_TTL: Duration = Duration::from_secs(5);
 
 /// How long keys are cached.
@@ -87,11 +87,11 @@ pub struct PublicKeys {
 }
 
 /// How often 8x8 is asked for keys that it has not given before, whatever their ids: ten times at once, and once in
-/// [`UNKNOWN_TTL`] after that. 8x8 publishes a handful of keys, and does not document how many calls it allows.
+/// `UNKNOWN_TTL` after that. 8x8 publishes a handful of keys, and does not document how many calls it allows.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// Until when one more was granted for each [`UNKNOWN_TTL`].
+    /// Until when one more was granted for each `UNKNOWN_TTL`.
     granted_until: UnixTime,
 }
 
