@@ -11,6 +11,12 @@ conversation = None  # with a person, if there is one; otherwise the customer ta
 lock = threading.Lock()  # held while a conversation is opened: its first events can arrive before its id
 
 
+def show(line):
+    """Prints a line in one piece: events are handled in threads of their own."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def handle(event):
     global conversation
     with lock:
@@ -19,12 +25,12 @@ def handle(event):
         data = event.get("data", {})
         match event["eventType"]:
             case "MEMBERS_CHANGED" if data.get("memberType") == "agent" and data.get("change") == "joined":
-                print(f"bot: {data.get('id')} has joined.")
+                show(f"bot: {data.get('id')} has joined.")
             case "MESSAGE" if data.get("sender", {}).get("type") == "agent":
-                print(f"{data['sender'].get('id')}: {data.get('text') or '(a file or a card)'}")
+                show(f"{data['sender'].get('id')}: {data.get('text') or '(a file or a card)'}")
             case "CONVERSATION_UPDATE" if data.get("state") == "idle":
                 conversation = None
-                print("bot: The conversation is over, I am back.")
+                show("bot: The conversation is over, I am back.")
 
 
 def hear(text):
@@ -32,22 +38,22 @@ def hear(text):
     if conversation:
         bridge.call(f"/{conversation}/messages", {"authorType": "user", "text": text})
     elif text != "person":
-        print('bot: I do not know. Write "person" to talk to one.')
+        show('bot: I do not know. Write "person" to talk to one.')
     else:
         history = [{"authorType": "user", "text": "I want to talk to a person."}]  # what the agent reads first
         with lock:
             created = bridge.call("", {"user": {"name": "Customer", "language": "en"}, "history": {"messages": history}})
             conversation = created["conversationId"]
-        print("bot: I have asked for a person.")
+        show("bot: I have asked for a person.")
 
 
 sys.stdout.reconfigure(line_buffering=True, errors="replace")  # a text can hold half of a surrogate pair
 bridge.serve(int(os.environ.get("PORT", "9000")), handle)
-print('bot: How can I help? Write "person" to talk to one.')
+show('bot: How can I help? Write "person" to talk to one.')
 for line in sys.stdin:
     try:
         hear(line.strip())
     except Exception as error:
-        print(f"bot: That did not get through ({error}).")
+        show(f"bot: That did not get through ({error}).")
 if conversation:  # the customer leaves
     bridge.call(f"/{conversation}/participants/user", {"removed": True}, "PATCH")

@@ -37,7 +37,7 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -63,7 +63,9 @@ pub(crate) fn init(function: &'static str) {
         .with_default(Level::WARN.min(level))
         .with_targets([env!("CARGO_CRATE_NAME"), function].map(|target| (target, level)))
         // The span with the request's id.
-        .with_target("lambda_runtime", Level::INFO);
+        .with_target("lambda_runtime", Level::INFO)
+        // It asks for a way to close a connection after a time-out, which our transport does not have: hyper closes it.
+        .with_target("aws_smithy_runtime::client::http::connection_poisoning", LevelFilter::OFF);
     let is_debug = level >= Level::DEBUG;
     let spans = if is_debug { FmtSpan::CLOSE } else { FmtSpan::NONE };
     let lines = tracing_subscriber::fmt::layer().with_span_events(spans);

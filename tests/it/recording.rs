@@ -119,6 +119,8 @@ async fn a_recording_of_the_older_api_is_played_again() {
     let conversation = stage.sandbox.contact_center.conversation(&id).expect("its channel has a webhook");
     conversation.joined("agent-anna");
     conversation.writes("agent-anna", "confidential: Grüezi");
+    // The customer answers what has arrived.
+    assert!(stage.sandbox.settle(PATIENCE).await);
     stage.sandbox.chatbot.say(&id, "user", "confidential: hello", "older-1").await;
     conversation.left("agent-anna");
     let removed = json!({ "removed": true });
