@@ -163,7 +163,7 @@ impl DeliverMessage {
         }
         match self.max_event_age {
             Some(longest) if age > longest => {
-                // What happened to the hand-over happened, although the bot platform is not told.
+                // The hand-over has changed, although the bot platform does not get the event.
                 handover::record(&self.handovers, event).await;
                 self.dead_letter(message, DeadLetterReason::Expired).await
             }

@@ -50,7 +50,7 @@ impl Queues {
         }
     }
 
-    /// About how many letters there are, whoever has received them. SQS's numbers can be a minute old.
+    /// About how many letters there are, those that another run has received included. SQS's numbers can be a minute old.
     pub(crate) async fn count(&self) -> Result<u64, QueueError> {
         let counts = [
             QueueAttributeName::ApproximateNumberOfMessages,

@@ -37,7 +37,7 @@ impl Tenant {
         Self::Only(id)
     }
 
-    /// Every event names its tenant; a verification of the webhook, which a load balancer vouches for, need not.
+    /// Every event names its tenant; a verification of the webhook that a load balancer authenticates need not.
     pub(crate) fn check(&self, event: &Event, headers: &HeaderMap) -> Result<(), Rejection> {
         let Self::Only(id) = self else { return Ok(()) };
         let mut named = headers.get_all(TENANT_ID).iter().peekable();

@@ -1,4 +1,4 @@
-//! What 8x8 is asked about conversations that are due, and their end by 8x8's own call, so that 8x8's own events tell bot and
+//! What 8x8 is asked about conversations that are due, and their end by 8x8's own call, so that 8x8's own events inform bot and
 //! agent.
 //!
 //! An end takes effect once, also when the process is killed at any point:

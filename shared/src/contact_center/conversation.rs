@@ -23,7 +23,7 @@ pub struct LastMessage {
 }
 
 impl ContactCenter {
-    /// Whether a conversation has ended: it is idle, or 8x8 does not have it any more. The older API need not tell.
+    /// Whether a conversation has ended: it is idle, or 8x8 does not have it any more. The older API may not report that.
     ///
     /// # Errors
     /// 8x8 rejects the call or does not respond.

@@ -5,10 +5,8 @@
 //! Chat API v2.0 is flat; both name `eventType` and `conversationId` at the top.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use super::members::Members;
 
 /// The event 8x8 sends when a webhook is created or verified: no conversation, no time, and perhaps no signature.
 pub const WEB_HOOK_VERIFY: &str = "WEB_HOOK_VERIFY";
@@ -50,20 +48,14 @@ impl Event {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, NotAnEvent> {
         // A text may be cut within a character: that is the bot platform's business, unless it is the event's type.
         let json = String::from_utf8_lossy(body);
-        let members: BTreeMap<Text<'_>, &RawValue> = serde_json::from_str(&json).map_err(|_| NotAnEvent)?;
-        let member = |name| {
-            let value = *members.get(&Text(Cow::Borrowed(name)))?;
-            let Text(text) = Text::from(value);
-            (value.get() != "null" && !text.is_empty()).then_some(text)
-        };
-        let event_type = member("eventType").ok_or(NotAnEvent)?;
+        let members = Members::parse(&json).ok_or(NotAnEvent)?;
+        let event_type = members.text("eventType").ok_or(NotAnEvent)?;
         if matches!(json, Cow::Owned(_)) && event_type.contains(char::REPLACEMENT_CHARACTER) {
             return Err(NotAnEvent);
         }
-        let data = members.get(&Text(Cow::Borrowed("data")));
         Ok(Self {
-            is_typing: event_type == "ACTIVITY" && data.is_some_and(|data| names_typing(data)),
-            conversation_id: member("conversationId").map(Cow::into_owned),
+            is_typing: event_type == "ACTIVITY" && members.object("data").text("name").as_deref() == Some("typing"),
+            conversation_id: members.text("conversationId").map(Cow::into_owned),
             event_type: event_type.into_owned(),
         })
     }
@@ -81,38 +73,6 @@ impl Event {
     /// Whether 8x8 documents this type.
     pub fn is_documented(&self) -> bool {
         self.is_web_hook_verify() || DOCUMENTED.contains(&self.event_type.as_str())
-    }
-}
-
-/// Whether the data of an activity have the name `typing`.
-fn names_typing(data: &RawValue) -> bool {
-    #[derive(Deserialize)]
-    struct Activity<'d> {
-        #[serde(borrow)]
-        name: Cow<'d, str>,
-    }
-
-    serde_json::from_str::<Activity<'_>>(data.get()).is_ok_and(|activity| activity.name == "typing")
-}
-
-/// A member of an event, or its name, as text: the string itself, or for anything else its JSON.
-///
-/// A string may hold half of a surrogate pair (`\ud83d`: RFC 8259 §8.2), and is no Unicode text then; its JSON is used too.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Text<'e>(Cow<'e, str>);
-
-impl<'e> From<&'e RawValue> for Text<'e> {
-    fn from(value: &'e RawValue) -> Self {
-        let json = value.get();
-        let without_escapes = serde_json::from_str(json).map(Cow::Borrowed);
-        let text = without_escapes.or_else(|_| serde_json::from_str(json).map(Cow::Owned));
-        Self(text.unwrap_or(Cow::Borrowed(json)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&RawValue>::deserialize(deserializer).map(Self::from)
     }
 }
 

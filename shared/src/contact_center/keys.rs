@@ -201,7 +201,7 @@ fn parse_jwk(body: &[u8], id: &KeyId) -> Option<ParsedPublicKey> {
         return None;
     }
     let (n, e) = (URL_SAFE_NO_PAD.decode(jwk.n).ok()?, URL_SAFE_NO_PAD.decode(jwk.e).ok()?);
-    // The algorithm refuses other sizes when it verifies; here a bad answer is still told from a forged event.
+    // The algorithm refuses other sizes when it verifies; here a bad response can still be distinguished from a forged event.
     if !(256..=1024).contains(&n.len()) {
         return None;
     }

@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod drift;
 pub mod event;
 pub mod keys;
+pub(crate) mod members;
 mod probe;
 pub mod problem;
 pub mod registration;

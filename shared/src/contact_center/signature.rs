@@ -7,8 +7,8 @@
 //! {"checksum":1564621066,"cid":"<customer>","eid":"<event>","retry":0,"tid":"<tenant>","tt":1629804577002}
 //! ```
 //!
-//! Only that CRC32 binds the body: whoever holds a signed request can make another body with the same checksum. That is
-//! why the age of an event is limited and its id is used once; `SECURITY.md` tells what remains.
+//! Only that CRC32 binds the body: the holder of a signed request can make another body with the same checksum. That is
+//! why the age of an event is limited and its id is used once; `SECURITY.md` says what remains.
 
 use std::time::Duration;
 

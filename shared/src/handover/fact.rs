@@ -2,11 +2,10 @@
 //!
 //! A fact is stored as text, `<milliseconds> <name> <id>`, so that a set of them in DynamoDB takes each one once.
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 use crate::clock::UnixTime;
-use crate::contact_center::event::Event;
+use crate::contact_center::members::Members;
 
 /// An id of 8x8's has at most 90 characters. A longer one is cut, so that an item stays far below DynamoDB's 400 KB.
 const ID_LIMIT: usize = 128;
@@ -91,61 +90,23 @@ impl Fact {
     }
 }
 
-/// An event in either dialect: the Chat Gateway's payload is in `data`, the older one's beside the rest. Every field is
-/// optional, and may be of any type: an event that says less is less of a fact, and no error.
-#[derive(Debug, Deserialize)]
-struct Body<'b> {
-    #[serde(borrow)]
-    timestamp: Option<&'b RawValue>,
-    #[serde(borrow, rename = "queueId")]
-    queue_id: Option<&'b RawValue>,
-    #[serde(borrow, rename = "agentId")]
-    agent_id: Option<&'b RawValue>,
-    #[serde(borrow)]
-    data: Option<&'b RawValue>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Data<'b> {
-    #[serde(borrow)]
-    state: Option<&'b RawValue>,
-    #[serde(borrow)]
-    assignment: Option<&'b RawValue>,
-    #[serde(borrow, rename = "queueId")]
-    queue_id: Option<&'b RawValue>,
-    #[serde(borrow, rename = "memberType")]
-    member_type: Option<&'b RawValue>,
-    #[serde(borrow)]
-    change: Option<&'b RawValue>,
-    #[serde(borrow)]
-    id: Option<&'b RawValue>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Assignment<'b> {
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'b RawValue>,
-    #[serde(borrow)]
-    id: Option<&'b RawValue>,
-}
-
 /// The conversation and the facts of a life-cycle event, the most important one first; `None` of any other event. The time is
 /// the event's own, or `transmitted_at` where it has none.
 pub fn facts_of(body: &[u8], transmitted_at: UnixTime) -> Option<(String, Vec<Fact>)> {
-    let event = Event::parse(body).ok()?;
-    if !LIFE_CYCLE.contains(&event.event_type.as_str()) {
-        return None;
-    }
-    let body: Body<'_> = serde_json::from_slice(body).ok()?;
-    let data: Data<'_> = body.data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
-    let timestamp = text(body.timestamp).and_then(|millis| millis.parse().ok());
+    let json = String::from_utf8_lossy(body);
+    // The Chat Gateway's payload is in `data`, the older dialect's beside the rest. Every member is optional, and may be of any
+    // kind: an event that says less is less of a fact, and no error.
+    let event = Members::parse(&json)?;
+    let event_type = event.text("eventType").filter(|event_type| LIFE_CYCLE.contains(&&**event_type))?;
+    let data = event.object("data");
+    let timestamp = event.text("timestamp").and_then(|millis| millis.parse().ok());
     let at = timestamp.map_or(transmitted_at, UnixTime::from_millis);
-    let fact = |kind, id: Option<String>| Fact::new(at, kind, &id.unwrap_or_default());
-    let facts = match event.event_type.as_str() {
+    let fact = |kind, id: Option<Cow<'_, str>>| Fact::new(at, kind, &id.unwrap_or_default());
+    let facts = match &*event_type {
         "CONVERSATION_UPDATE" => updated(&data, fact),
-        "QUEUED" => vec![fact(Kind::Queued, text(data.queue_id.or(body.queue_id)))],
+        "QUEUED" => vec![fact(Kind::Queued, data.text("queueId").or_else(|| event.text("queueId")))],
         "MEMBERS_CHANGED" => {
-            let kind = match (text(data.member_type).as_deref(), text(data.change).as_deref()) {
+            let kind = match (data.text("memberType").as_deref(), data.text("change").as_deref()) {
                 (Some("agent"), Some("joined")) => Kind::AgentJoined,
                 (Some("agent"), Some("left")) => Kind::AgentLeft,
                 (Some("user"), Some("joined")) => Kind::CustomerJoined,
@@ -154,21 +115,20 @@ pub fn facts_of(body: &[u8], transmitted_at: UnixTime) -> Option<(String, Vec<Fa
             };
             let is_agent = matches!(kind, Kind::AgentJoined | Kind::AgentLeft);
             // The customer's id may be a name or an address: it is of no use here.
-            vec![fact(kind, text(data.id).filter(|_| is_agent))]
+            vec![fact(kind, data.text("id").filter(|_| is_agent))]
         }
         "TRANSFER" => vec![fact(Kind::Transferred, None)],
-        "AGENT_JOINED" => vec![fact(Kind::AgentJoined, text(body.agent_id))],
-        _ => vec![fact(Kind::AgentLeftForGood, text(body.agent_id))],
+        "AGENT_JOINED" => vec![fact(Kind::AgentJoined, event.text("agentId"))],
+        _ => vec![fact(Kind::AgentLeftForGood, event.text("agentId"))],
     };
-    if facts.is_empty() { None } else { Some((event.conversation_id?, facts)) }
+    if facts.is_empty() { None } else { Some((event.text("conversationId")?.into_owned(), facts)) }
 }
 
-/// A conversation's state and whom it is assigned to. An assignment tells of a queue or an agent whose own event was lost.
-fn updated(data: &Data<'_>, fact: impl Fn(Kind, Option<String>) -> Fact) -> Vec<Fact> {
-    let assignment: Assignment<'_> =
-        data.assignment.and_then(|value| serde_json::from_str(value.get()).ok()).unwrap_or_default();
-    let (assigned_to, id) = (text(assignment.kind), text(assignment.id));
-    let state = text(data.state);
+/// A conversation's state and whom it is assigned to. An assignment names a queue or an agent also where their own event was lost.
+fn updated<'e>(data: &Members<'e>, fact: impl Fn(Kind, Option<Cow<'e, str>>) -> Fact) -> Vec<Fact> {
+    let assignment = data.object("assignment");
+    let (assigned_to, id) = (assignment.text("type"), assignment.text("id"));
+    let state = data.text("state");
     let mut facts = Vec::new();
     match state.as_deref() {
         Some("created") => facts.push(fact(Kind::Created, None)),
@@ -182,13 +142,6 @@ fn updated(data: &Data<'_>, fact: impl Fn(Kind, Option<String>) -> Fact) -> Vec<
         _ => {}
     }
     facts
-}
-
-/// A string, or the text of a number. `None` of what is missing, `null` or empty.
-fn text(value: Option<&RawValue>) -> Option<String> {
-    let value = value?.get();
-    let text = serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned());
-    (text != "null" && !text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -210,6 +163,20 @@ mod tests {
 
     fn gateway(event_type: &str, data: &Value) -> Value {
         json!({ "eventType": event_type, "conversationId": "c", "timestamp": 5, "data": data })
+    }
+
+    #[test]
+    fn a_member_of_no_interest_spoils_no_fact() {
+        let queued = |more: &str| {
+            let event = format!(
+                r#"{{"eventType":"QUEUED","conversationId":"c","timestamp":5,"data":{{"queueId":"101"}},{more}}}"#
+            );
+            facts_of(event.as_bytes(), UnixTime::from_millis(9)).map(|(_, facts)| facts)
+        };
+        let expected = Some(vec![Fact::new(UnixTime::from_millis(5), Kind::Queued, "101")]);
+        for more in [r#""a":1,"a":2"#, r#""\ud83d":1"#, r#""a":"\ud83d""#, r#""a":1e400"#, r#""eventType":"QUEUED""#] {
+            assert_eq!(queued(more), expected, "{more}");
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct Times {
     pub ended: Option<UnixTime>,
 }
 
-/// A hand-over, as far as 8x8's events tell.
+/// A hand-over, as far as 8x8's events describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handover {
     /// Where it is.

@@ -3,13 +3,13 @@
 use shared::oauth::GrantError;
 
 use super::{BOT_LOG_IN, BOT_PLATFORM, BOT_SECRET, secrets, tokens};
-use crate::evidence::bot_platform::is_refusal;
+use crate::evidence::bot_platform::is_rejected;
 use crate::evidence::{Evidence, LogIn};
 use crate::report::Finding;
 
 pub(super) fn access(evidence: &Evidence<'_>) -> Finding {
     let parameter = "if the address is wrong: make deploy STACK=… SET=\"BotEndpoint=<base URL>\" (or AiseraTenant)";
-    let Some(answer) = evidence.bot.answer() else {
+    let Some(result) = evidence.bot.probe_result() else {
         return match &evidence.bot.log_in {
             LogIn::Failed(error) if is_absent(error) => Finding::failed(
                 format!("there is no bot platform at the bot endpoint: {error}"),
@@ -20,7 +20,7 @@ pub(super) fn access(evidence: &Evidence<'_>) -> Finding {
             LogIn::NotNeeded | LogIn::Works(_) => Finding::after(BOT_SECRET),
         };
     };
-    match answer {
+    match result {
         Err(reason) => Finding::failed(
             format!("receiveMessage cannot be called: {reason}"),
             format!("start the bot platform, and check the way from the VPC if there is one; {parameter}"),
@@ -63,7 +63,7 @@ pub(super) fn log_in(evidence: &Evidence<'_>) -> Finding {
                  Secrets Manager"
             ),
         ),
-        LogIn::Failed(error) => match evidence.bot.answer() {
+        LogIn::Failed(error) => match evidence.bot.probe_result() {
             // The token endpoint alone does not answer.
             Some(Ok(probe)) if probe.status < 500 && !is_absence(probe.status) => Finding::failed(
                 error.to_string(),
@@ -71,8 +71,8 @@ pub(super) fn log_in(evidence: &Evidence<'_>) -> Finding {
             ),
             Some(_) | None => Finding::after(BOT_PLATFORM),
         },
-        LogIn::NotNeeded => match evidence.bot.answer() {
-            Some(answer) if answer.is_ok() && !is_refusal(answer) => Finding::ok(
+        LogIn::NotNeeded => match evidence.bot.probe_result() {
+            Some(result) if result.is_ok() && !is_rejected(result) => Finding::ok(
                 "not tried, since a token issued with these credentials is accepted, and a log-in could end it",
             ),
             Some(_) => Finding::after(BOT_PLATFORM),
@@ -96,7 +96,7 @@ pub(super) fn token(evidence: &Evidence<'_>) -> Finding {
         Ok(stored) => stored,
         Err(error) => return secrets::unreadable(error),
     };
-    match (&evidence.bot.log_in, evidence.bot.answer()) {
+    match (&evidence.bot.log_in, evidence.bot.probe_result()) {
         // Without it there can be no token, which is one fault and not two.
         (LogIn::Failed(error @ GrantError::Refused { .. }), None) if !is_absent(error) => Finding::after(BOT_LOG_IN),
         (LogIn::Failed(_), None) => Finding::after(BOT_PLATFORM),

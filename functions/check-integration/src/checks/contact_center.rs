@@ -34,12 +34,12 @@ pub(super) fn access(evidence: &Evidence<'_>) -> Finding {
             _ if evidence.contact_center.is_tenant_refused => {
                 Finding::ok("8x8 answers and accepts the credentials, but not with this tenant")
             }
-            401 | 403 => refused(refusal(response)),
+            401 | 403 => refused(rejection(response)),
             404 | 405 | 300..=399 => Finding::failed(
-                format!("there is no chat API of 8x8 at the endpoint: {}", refusal(response)),
+                format!("there is no chat API of 8x8 at the endpoint: {}", rejection(response)),
                 "make deploy STACK=… SET=\"Endpoint=<base URL of 8x8's chat API> ContactCenterApi=<what it speaks>\"",
             ),
-            _ => unreachable(refusal(response)),
+            _ => unreachable(rejection(response)),
         },
         (_, Some(Err(ContactCenterError::NoCredentials { error, .. }))) => match error {
             TokenError::Grant(GrantError::Refused { .. }) => refused(format!("8x8's token endpoint: {error}")),
@@ -50,7 +50,7 @@ pub(super) fn access(evidence: &Evidence<'_>) -> Finding {
     }
 }
 
-fn refusal(response: &Response) -> String {
+fn rejection(response: &Response) -> String {
     format!("8x8 answers: {}", response.problem())
 }
 

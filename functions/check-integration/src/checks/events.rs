@@ -11,7 +11,7 @@ use crate::report::Finding;
 /// As the alarm WaitingEvents: within it, a bot platform that restarts is back.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
-/// What to do by the reason of a refusal. What is not listed here is another check's, or goes away by itself.
+/// What to do, by the reason of a rejection. What is not listed here is another check's, or goes away by itself.
 const REFUSALS: [(&str, &str); 8] = [
     ("no-credentials", HEADERS),
     ("unknown-caller", HEADERS),
@@ -117,7 +117,7 @@ pub(super) fn dead_letters(evidence: &Evidence<'_>) -> Finding {
     )
 }
 
-/// How many messages the queue holds, or what is to be said of a queue that does not tell.
+/// How many messages the queue holds, or the finding for a queue whose depth is not known.
 fn existing(depth: &Depth, url: &str) -> Result<u64, Finding> {
     match depth {
         Ok(Some(depth)) => Ok(depth.total()),

@@ -11,16 +11,16 @@ use super::secrets::Secrets;
 use super::{CALL_LIMIT, ClockReading, Deadline, LogIn, alive, are_newer};
 use crate::CheckIntegration;
 
-/// What the bot platform answers to a probe, or why there is no answer.
-pub(crate) type Answer = Result<Probe, &'static str>;
+/// The bot platform's response to a probe, or why there is no response.
+pub(crate) type ProbeResult = Result<Probe, &'static str>;
 
 #[derive(Debug)]
 pub(crate) struct BotPlatformEvidence {
     /// With the stored token; `None` if there is none that is alive.
-    pub(crate) stored: Option<Answer>,
+    pub(crate) stored: Option<ProbeResult>,
     pub(crate) log_in: LogIn,
     /// With the token of that log-in, where the stored one is dead or refused.
-    pub(crate) fresh: Option<Answer>,
+    pub(crate) fresh: Option<ProbeResult>,
     pub(crate) clock: Option<ClockReading>,
 }
 
@@ -39,16 +39,16 @@ impl BotPlatformEvidence {
         let ask = async |token: &Token| {
             let (endpoint, sent_at) = (&function.config.bot.endpoint, UnixTime::now());
             let probed = probe(&function.client, endpoint, &credentials.content, token, CALL_LIMIT);
-            let answer = deadline.within(CALL_LIMIT, probed).await.unwrap_or(Err("no answer in time"));
+            let result = deadline.within(CALL_LIMIT, probed).await.unwrap_or(Err("no answer in time"));
             let received_at = UnixTime::now();
-            let date = answer.ok().and_then(|probe| probe.date);
-            (Some(answer), date.map(|date| ClockReading { date, sent_at, received_at }))
+            let date = result.ok().and_then(|probe| probe.date);
+            (Some(result), date.map(|date| ClockReading { date, sent_at, received_at }))
         };
         let token = secrets.bot_token.as_ref().ok().and_then(|stored| alive(stored, now));
         if let Some(token) = token {
             (evidence.stored, evidence.clock) = ask(token).await;
         }
-        let is_refused = evidence.stored.is_some_and(|answer| is_refusal(&answer));
+        let is_refused = evidence.stored.is_some_and(|result| is_rejected(&result));
         if is_refused || token.is_none_or(|token| are_newer(credentials, token)) {
             let credentials = SecretsManager::new(&function.sdk).secret(function.config.bot.secret_id.clone());
             let endpoint = &function.config.bot.endpoint;
@@ -64,18 +64,20 @@ impl BotPlatformEvidence {
     }
 
     /// What the last probe came to.
-    pub(crate) fn answer(&self) -> Option<&Answer> {
+    pub(crate) fn probe_result(&self) -> Option<&ProbeResult> {
         self.fresh.as_ref().or(self.stored.as_ref())
     }
 
     /// Whether the stored token is refused although a new one is accepted.
     pub(crate) fn is_stored_token_refused(&self) -> bool {
-        let is = |answer: &Option<Answer>, refused| answer.as_ref().is_some_and(|answer| is_refusal(answer) == refused);
+        let is = |result: &Option<ProbeResult>, refused| {
+            result.as_ref().is_some_and(|result| is_rejected(result) == refused)
+        };
         is(&self.stored, true) && is(&self.fresh, false)
     }
 }
 
 /// Whether the bot platform refuses our token, or our app token.
-pub(crate) fn is_refusal(answer: &Answer) -> bool {
-    answer.is_ok_and(|probe| matches!(probe.status, 401 | 403))
+pub(crate) fn is_rejected(result: &ProbeResult) -> bool {
+    result.is_ok_and(|probe| matches!(probe.status, 401 | 403))
 }
