@@ -68,7 +68,7 @@ build: target/python/cargo-lambda/.installed
 	@$(PYTHON) tools/zips.py $(FUNCTIONS)
 	@ls -l $(patsubst %,target/lambda/%/bootstrap.zip,$(FUNCTIONS))
 
-# Half an hour on two cores. For the committed state; what is not committed is not built.
+# Two release builds of the committed state; what is not committed is not built.
 reproducible: target/python/cargo-lambda/.installed
 	$(PYTHON) tools/reproducible.py $(ARCH)
 

@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy import ROOT, Failure, Saved, aws_message, login_hint, open_session, stack_name
 
-# Seconds. The longest of the functions that are invoked here ends after 5 minutes; a second invocation, which boto3 would
-# begin after a time-out, is never wanted: it would do the work twice.
-INVOKE = Config(connect_timeout=10, read_timeout=310, retries={"total_max_attempts": 1})
+# Seconds. manage-dead-letters ends after two minutes, check-integration after half a minute. boto3 must not begin a second
+# invocation after a time-out: it would do the work twice.
+INVOKE = Config(connect_timeout=10, read_timeout=130, retries={"total_max_attempts": 1})
 
 
 class DeployedStack:
