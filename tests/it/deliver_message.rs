@@ -359,3 +359,21 @@ async fn wait_until(holds: impl Fn() -> bool) {
     };
     tokio::time::timeout(PATIENCE, held).await.expect("it comes about in time");
 }
+
+/// What Lambda runs, the tests run: nothing distinguishes a peer on this machine.
+#[tokio::test]
+async fn the_connection_to_the_bot_platform_is_opened_while_the_function_starts() {
+    let token = r#"{"access_token":"bot-access-new","token_type":"bearer","expires_in":3600}"#;
+    let bot = StandIn::start(move |parts, _| match parts.uri.path().ends_with("/token") {
+        true => response(StatusCode::OK, &[("content-type", b"application/json")], token),
+        false => response(StatusCode::OK, &[], ""),
+    })
+    .await;
+    let settings = SandboxSettings { bot_endpoint: Some(bot.url()), concurrency: 1, ..SandboxSettings::default() };
+    let stack = Stack::with(settings).await;
+    let before = bot.warm_ups();
+    let conversation = stack.contact_center.open_conversation(&stack.channel_id);
+    conversation.writes("agent-anna", "confidential");
+    assert!(stack.settle(PATIENCE).await, "events are stuck");
+    assert_eq!(bot.warm_ups() - before, 1, "one process of deliver-message");
+}

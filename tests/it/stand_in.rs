@@ -1,5 +1,6 @@
 //! A stand-in for a peer that responds with whatever a test wants, byte for byte, and keeps what it gets as it came.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use simulation::server::Server;
 /// A running stand-in.
 pub struct StandIn {
     requests: Arc<Mutex<Vec<(Parts, Bytes)>>>,
+    warm_ups: Arc<AtomicUsize>,
     server: Server,
 }
 
@@ -25,12 +27,14 @@ impl StandIn {
     /// Starts it on a free port; `respond` makes the responses.
     pub async fn start(respond: impl Fn(&Parts, &Bytes) -> Response<Bytes> + Send + Sync + 'static) -> Self {
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (kept, respond) = (Arc::clone(&requests), Arc::new(respond));
+        let warm_ups = Arc::new(AtomicUsize::new(0));
+        let (kept, counted, respond) = (Arc::clone(&requests), Arc::clone(&warm_ups), Arc::new(respond));
         let handler = move |request: Request| {
-            let (kept, respond) = (Arc::clone(&kept), Arc::clone(&respond));
+            let (kept, counted, respond) = (Arc::clone(&kept), Arc::clone(&counted), Arc::clone(&respond));
             async move {
                 if request.method() == Method::HEAD {
                     // A function opens a connection while it starts, and asks for nothing.
+                    counted.fetch_add(1, Ordering::SeqCst);
                     return response(StatusCode::NOT_FOUND, &[], "").map(Body::from);
                 }
                 let (parts, body) = request.into_parts();
@@ -43,12 +47,17 @@ impl StandIn {
                 response.map(Body::from)
             }
         };
-        Self { requests, server: Server::start(Router::new().fallback(handler)).await }
+        Self { requests, warm_ups, server: Server::start(Router::new().fallback(handler)).await }
     }
 
     /// Where it is.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// How often a function has opened a connection while it started.
+    pub fn warm_ups(&self) -> usize {
+        self.warm_ups.load(Ordering::SeqCst)
     }
 
     /// What it got so far, which it forgets.

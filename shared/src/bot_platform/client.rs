@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use reqwest::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service;
 
 use crate::http::{ClientError, IDLE_TIMEOUT, PRODUCT, WARM_UP_TIMEOUT, connector, read_body};
@@ -47,10 +47,9 @@ impl Client {
     /// Opens a connection while a function starts, as [`crate::http::warm_up`] does.
     pub(super) async fn warm_up(&self, url: &str) {
         let Ok(request) = Request::head(url).body(Body::default()) else { return };
-        if request.uri().scheme_str() == Some("https")
-            && timeout(WARM_UP_TIMEOUT, self.0.request(request)).await.is_err()
-        {
-            tracing::debug!("no connection to the bot platform at the start");
+        // As any request is sent, so that its status is not left on the connection: it would be taken for that of the first event.
+        if let Err(reason) = self.send(request, WARM_UP_TIMEOUT).await {
+            tracing::debug!(reason, "no connection to the bot platform at the start");
         }
     }
 
