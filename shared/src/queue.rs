@@ -270,9 +270,10 @@ impl DeadLetterReason {
 }
 
 impl DeadLetterQueue {
-    /// The queue at `url`.
-    pub fn new(config: &SdkConfig, url: &VerbatimUrl) -> Self {
-        Self { client: Client::new(config), url: url.as_str().to_owned() }
+    /// The queue at `url`, with the client of the event queue: making a second one would take a fifth of a millisecond of each
+    /// start.
+    pub fn new(events: &EventQueue, url: &VerbatimUrl) -> Self {
+        Self { client: events.client.clone(), url: url.as_str().to_owned() }
     }
 
     /// Stores the body of a message of the event queue, with the reason in the attributes `reason` and, where the bot

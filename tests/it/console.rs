@@ -160,6 +160,18 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
     visit.press("Escape").await;
     visit.until("!document.querySelector('#detail').open").await;
 
+    // Where the hand-over is.
+    visit.click("#handovers-open").await;
+    visit.shows("#handovers td", "with an agent").await;
+    visit.shows("#handovers td", "agent-anna").await;
+    visit.shows("#handovers td:last-child", " s").await;
+    for width in [400, 1280] {
+        visit.resize(width).await;
+        assert_eq!(visit.overflow().await, json!([]), "at {width} pixels");
+    }
+    assert_eq!((visit.nameless().await, visit.faint().await), (json!([]), json!([])));
+    visit.press("Escape").await;
+
     // A second agent has the last word, and the customer ends it.
     visit.click("[data-agent=transfer]").await;
     visit.shows("#chat .note", "The chat is transferred").await;
@@ -173,6 +185,9 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
     visit.shows("#chat .note", "agent-ben left").await;
     visit.click("#customer-end").await;
     visit.shows("#chat .note", "The chat has ended").await;
+    visit.click("#handovers-open").await;
+    visit.until("(document.querySelector('#handovers-again').click(), document.querySelector('#handovers td').textContent === 'ended: user_ended')").await;
+    visit.click("#handovers-close").await;
 
     // The filter leaves the hops of one conversation, with the forged ones.
     let conversation = stage.conversation();

@@ -147,18 +147,20 @@ impl Converse {
         let authenticator =
             Authenticator::new(client.clone(), &secrets, config.authentication, config.credentials_secret_id);
         let (endpoint, now) = (config.contact_center.endpoint.url(), UnixTime::now());
-        tokio::join!(
+        // The tables' clients are made while 8x8 and Secrets Manager respond.
+        let ((), (), (), (), (table, handovers)) = tokio::join!(
+            warm_up(&client, endpoint),
             callers.warm_up(now),
             authenticator.warm_up(now),
             channel.warm_up(now),
-            warm_up(&client, endpoint)
+            async { (Table::new(&sdk, config.idempotency_table), HandoverTable::new(&sdk, config.handover_table)) }
         );
         Ok(Self {
             callers,
             upstream: Upstream::new(ContactCenter::new(client, config.contact_center, authenticator)),
             channel,
-            table: Table::new(&sdk, config.idempotency_table),
-            handovers: HandoverTable::new(&sdk, config.handover_table),
+            table,
+            handovers,
         })
     }
 

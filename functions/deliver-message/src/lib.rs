@@ -124,13 +124,16 @@ impl DeliverMessage {
         let sdk = aws::sdk_config(&Transport::new()?).await;
         let secrets = SecretsManager::new(&sdk);
         let bot = BotPlatform::new(client, &secrets, config.bot)?;
-        bot.warm_up(UnixTime::now()).await;
+        // The other clients are made while the bot platform and Secrets Manager respond.
+        let ((), (queue, handovers)) = tokio::join!(bot.warm_up(UnixTime::now()), async {
+            (EventQueue::new(&sdk, &config.queue_url), HandoverTable::new(&sdk, config.handover_table))
+        });
         Ok(Self {
             bot,
-            queue: EventQueue::new(&sdk, &config.queue_url),
-            dead_letters: DeadLetterQueue::new(&sdk, &config.dead_letter_queue_url),
+            dead_letters: DeadLetterQueue::new(&queue, &config.dead_letter_queue_url),
+            queue,
             max_event_age: config.max_event_age,
-            handovers: HandoverTable::new(&sdk, config.handover_table),
+            handovers,
         })
     }
 

@@ -46,6 +46,7 @@ async fn main() {
     std::fs::create_dir_all(folder).expect("the folder for the results can be made");
     let folder = &folder.canonicalize().expect("it was just made");
     let binaries = &binaries.canonicalize().expect("`make bench` builds the binaries");
+    sandbox::build::use_binaries(binaries);
     let before = std::fs::read_to_string(folder.join("results.json")).ok();
     let mut results: Results = before.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     results.machine = report::machine();

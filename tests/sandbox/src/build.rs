@@ -1,18 +1,28 @@
 //! The functions' binaries, built by cargo with the profile that the sandbox itself was built with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::deployment::FUNCTIONS;
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
 /// Builds what is not up to date, once a process, and gives the folder of the binaries.
 ///
 /// # Panics
 /// If cargo fails.
 pub fn functions() -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(build).clone()
+}
+
+/// Has the binaries in that folder run instead, for a benchmark: those that are built for a sandbox have the features of the
+/// sandbox's dependencies, and those that are deployed have not.
+///
+/// # Panics
+/// If a sandbox was started before.
+pub fn use_binaries(folder: &Path) {
+    FOLDER.set(folder.to_owned()).expect("no sandbox has been started");
 }
 
 /// The library that sets the clock of the functions' processes ahead.

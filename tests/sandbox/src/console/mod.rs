@@ -11,6 +11,7 @@
 //! | `GET /api/hops/{number}` | a hop with its request, the other hops of its event, and the log lines |
 //! | `POST /api/hops/{number}/send` `{"how"}` | sends the event of a hop to us once more: `again`, `late`, `forged` |
 //! | `GET /api/conversations/{id}` | what the customer and what the agent sees |
+//! | `GET /api/conversations/{id}/handover` | where the hand-over is, as converse responds to the bot |
 //! | `GET /api/conversations/{id}/attachments/{attachment}` | a file of the conversation |
 //! | `POST /api/conversations` `{"messages"}` | the chatbot asks for a person |
 //! | `POST /api/conversations/{id}/customer` `{"action",…}` | see `actions.rs` |
@@ -24,6 +25,7 @@
 mod actions;
 mod dead_letters;
 mod doctor;
+mod handovers;
 mod recording;
 mod sides;
 
@@ -167,6 +169,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/dead-letters", get(dead_letters::list).post(dead_letters::settle))
         .route("/api/kill", post(actions::kill))
         .merge(doctor::routes())
+        .merge(handovers::routes())
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&desk), guard))
         .with_state(desk)
 }
