@@ -18,7 +18,8 @@ use simulation::client::Client;
 use simulation::faults::When;
 use tokio::process::{Child, Command};
 
-use crate::conformance::{Peer, create_table, sdk_config};
+use crate::conformance::dynamodb::create_table;
+use crate::conformance::{Peer, sdk_config};
 use crate::support::{Stack, free_port, message, received};
 
 fn root() -> PathBuf {
