@@ -10,7 +10,7 @@ recognises an event that it has had already by its x-8x8-event-id.
 
 import sys
 
-from deploy import Failure
+from terminal import Failure
 from stack import run
 
 FUNCTION = "ManageDeadLettersFunction"

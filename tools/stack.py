@@ -13,7 +13,10 @@ from pathlib import Path
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy import ROOT, Failure, Saved, aws_message, login_hint, open_session, stack_name
+from cloudformation import aws_message, login_hint
+from deploy import ROOT, open_session, stack_name
+from parameters import Saved
+from terminal import Failure
 
 # Seconds. manage-dead-letters ends after two minutes, check-integration after half a minute. boto3 must not begin a second
 # invocation after a time-out: it would do the work twice.

@@ -11,7 +11,7 @@ import sys
 import time
 from datetime import datetime, timedelta, timezone
 
-from deploy import Failure
+from terminal import Failure
 from stack import run
 
 # The log groups of the functions that an event or a call of the bot passes, by the template's logical ids.

@@ -10,11 +10,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
+import cloudformation
 import deploy
 import template_copy
 
-# Its lines about the progress belong on a terminal.
-deploy.show = lambda *_: None
+# Their lines about the progress belong on a terminal.
+cloudformation.show = deploy.show = lambda *_: None
 
 BUCKET = "deployment"
 # A creation takes about 5 s; the custom resource of a failing one has 180 s (ServiceTimeout) before it times out.
