@@ -6,6 +6,7 @@ Run with: make reference
 
 import argparse
 import difflib
+import functools
 import re
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ FOLDER = ROOT / "docs/reference"
 PAGE_OF_ALARM = re.compile(r"\s*See (docs/operate/[a-z-]+\.md)\.?$")
 
 
+@functools.cache
 def template():
     return yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
 
