@@ -13,6 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+# It is pinned in requirements/sam.txt, because SAM needs it too.
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).resolve().parents[2]
