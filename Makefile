@@ -57,8 +57,9 @@ format:
 lint:
 	$(CARGO) clippy --quiet --locked --workspace --all-targets -- --deny warnings
 
+# With --quiet MkDocs counts no warnings, and --strict has nothing to fail for.
 docs: target/python/mkdocs/.installed
-	target/python/mkdocs/bin/mkdocs build --quiet --strict
+	target/python/mkdocs/bin/mkdocs build --strict
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --workspace --no-deps
 
 reference: target/python/sam/.installed
