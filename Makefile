@@ -2,6 +2,8 @@
 # make soak [ARGS=--calm]  ten thousand events with everything going wrong that can
 # make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help tells more
 # make test                everything that must pass
+# make docs                the documentation of the code, and docs/ as a site below target/site/
+# make reference           writes docs/reference/ from the code and the template
 # make build               the deployable zips, below target/lambda/
 # make reproducible        builds twice and compares the zips
 # make deploy STACK=name   builds and deploys; asks only the first time. SET="QueueId=102" changes a value
@@ -22,7 +24,7 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/target/python/cargo-lambda/bin:$(CURDIR)/target/python/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0
 
-.PHONY: run soak sandbox bench test end-to-end format lint docs release python build reproducible deploy delete deploy-test \
+.PHONY: run soak sandbox bench test end-to-end format lint docs reference release python build reproducible deploy delete deploy-test \
 	ministack doctor trace dead-letters
 
 # The profile `dev`, as the tests have it: without link-time optimization the first build takes a few minutes less, and
@@ -55,8 +57,13 @@ format:
 lint:
 	$(CARGO) clippy --quiet --locked --workspace --all-targets -- --deny warnings
 
-docs:
+# With --quiet MkDocs counts no warnings, and --strict has nothing to fail for.
+docs: target/python/mkdocs/.installed
+	target/python/mkdocs/bin/mkdocs build --strict
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --locked --workspace --no-deps
+
+reference: target/python/sam/.installed
+	target/python/sam/bin/python tools/reference.py
 
 # The binaries that are measured.
 release:
@@ -98,7 +105,8 @@ doctor dead-letters: target/python/sam/.installed
 trace: target/python/sam/.installed
 	$(OPERATE) '$(CONVERSATION)' $(ARGS)
 
-# The deployment script through a pseudo-terminal, against a stand-in for AWS, and the deploying role against the template.
+# The deployment script through a pseudo-terminal, against a stand-in for AWS; the deploying role against the template; and the
+# documentation against the code.
 deploy-test: target/python/sam/.installed
 	target/python/sam/bin/python -m unittest discover -s tests/deploy
 
@@ -106,8 +114,10 @@ deploy-test: target/python/sam/.installed
 ministack: target/python/ministack/.installed target/python/sam/.installed sandbox
 	target/python/ministack/bin/python -m unittest discover -s tests/ministack
 
-# Every package is pinned, so that no resolver has to choose.
-python: $(patsubst requirements/%.txt,target/python/%/.installed,$(filter-out requirements/cargo-lambda.txt,$(wildcard requirements/*.txt)))
+# Every package is pinned, so that no resolver has to choose. The tests need neither cargo-lambda nor MkDocs, which `make docs`
+# installs while `make test` runs this rule beside it.
+python: $(patsubst requirements/%.txt,target/python/%/.installed,\
+	$(filter-out requirements/cargo-lambda.txt requirements/mkdocs.txt,$(wildcard requirements/*.txt)))
 target/python/%/.installed: requirements/%.txt
 	rm -rf target/python/$*
 	$(PYTHON) -m venv target/python/$*

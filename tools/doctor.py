@@ -28,7 +28,7 @@ def table(report, stack, width):
         rest = " " * len(start)
         lines += wrapped(row["found"], start, rest, width)
         if "do" in row:
-            # Where the report leaves the name of the stack open, as the README does.
+            # Where the report leaves the name of the stack open, as the documentation does.
             lines += wrapped(row["do"].replace("STACK=…", f"STACK={stack}"), rest + "→ ", rest + "  ", width)
     return lines
 

@@ -1,5 +1,32 @@
-//! Reads the environment variables of a function, once at its cold start. It knows no variable by name: each is read, and
-//! explained, beside what it configures.
+//! Reads the environment variables of a function, once at its cold start. Each is read beside what it configures; these are all:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `INTEGRATION_NAME` | the name of the integration: letters, digits, hyphens. receive-message needs it to authenticate callers |
+//! | `CONTACT_CENTER_ENDPOINT` | base URL of 8x8's chat API: `https://api.8x8.com/chat-gateway/v1/`, or `https://api.8x8.com/vcc/us/chat/v2/tenant/acme/` |
+//! | `CONTACT_CENTER_API` | the API at that endpoint: `chat-gateway-v1` (default) or `chat-api-v2` |
+//! | `CONTACT_CENTER_TENANT_ID` | optional. Sent as `X-8x8-Tenant`; events of other tenants are rejected. If it is empty, events of every 8x8 tenant are accepted |
+//! | `CONTACT_CENTER_AUTHENTICATION` | `api-key` (default), `client-credentials` or `password` |
+//! | `CONTACT_CENTER_SECRET_ID` | secret `{"api_key","api_secret","username","password"}`, of which those that the authentication needs |
+//! | `CONTACT_CENTER_ACCESS_TOKEN_URL` | for `client-credentials` and `password`, e.g. `https://api.8x8.com/oauth/v2/token` |
+//! | `CONTACT_CENTER_TOKEN_SECRET_ID` | for `client-credentials` and `password`: the secret that keeps the token; `{}` at first |
+//! | `BOT_ENDPOINT` | base URL of the bot platform, below which the paths of its API are |
+//! | `BOT_SECRET_ID` | secret `{"app_token","username","password"}`, as the bot platform issued them |
+//! | `BOT_TOKEN_SECRET_ID` | the secret that keeps the token; `{}` at first |
+//! | `CALLBACK_URL` | the public URL of `receiveMessage` |
+//! | `CALLBACK_AUTHENTICATION` | `signature` (default), `headers`, `either` or `both` |
+//! | `CALLER_SECRET_ID` | secret `{"app_token","username","password","signing_key"}`, which authenticates callers. receive-message does not need it for `signature` |
+//! | `REFRESH_TOKEN_DAYS` | how long issued refresh tokens live: 1 to 365, 30 by default |
+//! | `EVENT_QUEUE_URL` | the SQS FIFO queue of events |
+//! | `DEAD_LETTER_QUEUE_URL` | the SQS FIFO queue of events that cannot be delivered |
+//! | `MAX_EVENT_AGE_MINUTES` | older events go to the dead-letter queue: 0 (default, delivered however old) to 20160 |
+//! | `CHANNEL_SECRET_ID` | the secret that saves webhook and channel; `{}` at first |
+//! | `IDEMPOTENCY_TABLE` | the DynamoDB table of the response under each `Idempotency-Key` (for a day) and of the messages that were sent (as digests, for two days): key `id` (string), time to live `expires_at` |
+//! | `HANDOVER_TABLE` | the DynamoDB table of hand-overs, for a week: key `id` (string), time to live `expires_at`, index `open` with the key `watched` (string) and all attributes |
+//! | `NO_AGENT_MINUTES` | the timer of conversations without an agent: 0 (default, off) to 1440 |
+//! | `CUSTOMER_IDLE_MINUTES` | the timer of customers who do not respond: 0 (default, off) to 1440; must be 0 with `chat-api-v2` |
+//! | `RECEIVE_MESSAGE_LOG_GROUP` | the log group of receive-message |
+//! | `DELIVER_MESSAGE_LOG_GROUP` | the log group of deliver-message |
 
 use std::fmt;
 

@@ -1,32 +1,32 @@
 //! Logs as JSON lines, and metrics as log lines in CloudWatch's embedded metric format.
 //!
-//! | metric | unit | dimension beside the function's name | written by |
-//! |---|---|---|---|
-//! | `EventsReceived` | count | | receive-message: accepted and durably queued |
-//! | `EventsUndocumented` | count | | receive-message: of those, of a type that 8x8 does not document |
-//! | `EventsRepeated` | count | | receive-message: of those, sent again by 8x8 (`x-8x8-retry` above 0) |
-//! | `EventsWithoutTenantCheck` | count | | receive-message: of those, accepted while no tenant is configured |
-//! | `EventsRefused` | count | none, and `Reason` | receive-message |
-//! | `EventsDelivered` | count | | deliver-message |
-//! | `EventsRetried` | count | | deliver-message: back to the queue, to be tried later |
-//! | `EventsDeadLettered` | count | | deliver-message |
-//! | `EventsExpired` | count | | deliver-message: of those, older than `MAX_EVENT_AGE_MINUTES` |
-//! | `EventsSkipped` | count | | deliver-message: typing events that are not delivered |
-//! | `EventAge` | milliseconds | | deliver-message: from 8x8's transmission to the bot platform's 2xx |
-//! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens: after its run |
-//! | `TokenLifeLeft` | percent | `Token` | refresh-tokens: the same as a share of the token's whole life |
-//! | `TokenOverdue` | count | `Token` | refresh-tokens: 1 if the token should have been renewed and was not, else 0 |
-//! | `ChannelDifferences` | count | | register-channel: what a review found |
-//! | `TokensRefused` | count | none, and `Reason` | issue-token |
-//! | `ConversationCalls` | count | none, and `Outcome` | converse |
-//! | `OutcomesInDoubt` | count | | converse: of those, looked for at 8x8 because 8x8 had not responded |
-//! | `OutcomesUnknown` | count | | converse: of those, answered 504 `unknown` |
-//! | `HandoversNotRecorded` | count | | deliver-message: life-cycle events whose hand-over could not be written |
-//! | `HandoversWaiting` | count | | watch-handovers: customers who wait for an agent |
-//! | `OldestWaiting` | seconds | | watch-handovers: how long the first of them has waited |
-//! | `TimeToAgent` | seconds | | watch-handovers: once a hand-over, when its first agent has joined |
-//! | `CustomersLeftWaiting` | count | | watch-handovers: customers who left while they waited |
-//! | `HandoversEnded` | count | none, and `Reason` | watch-handovers: once a hand-over |
+//! | metric | unit | dimension beside `FunctionName` | written by | counts |
+//! |---|---|---|---|---|
+//! | `EventsReceived` | count | | receive-message | events that are accepted and stored |
+//! | `EventsUndocumented` | count | | receive-message | of those, of a type that 8x8 does not document |
+//! | `EventsRepeated` | count | | receive-message | of those, sent again by 8x8 (`x-8x8-retry` above 0), because it got no 2xx the first time |
+//! | `EventsWithoutTenantCheck` | count | | receive-message | of those, accepted while `TenantId` is empty |
+//! | `EventsRefused` | count | none, and `Reason` | receive-message | rejected requests, by the reasons of its statuses |
+//! | `EventsDelivered` | count | | deliver-message | events that the bot platform accepted |
+//! | `EventsRetried` | count | | deliver-message | events that are back in the queue, to be tried later |
+//! | `EventsDeadLettered` | count | | deliver-message | events that are moved to the dead-letter queue |
+//! | `EventsExpired` | count | | deliver-message | of those, older than `MaxEventAgeMinutes` |
+//! | `EventsSkipped` | count | | deliver-message | typing events that are not delivered |
+//! | `EventAge` | milliseconds | | deliver-message | from 8x8's transmission to the bot platform's 2xx |
+//! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens | remaining life of `bot` and `contact-center` after a run |
+//! | `TokenLifeLeft` | percent | `Token` | refresh-tokens | the same as a share of the token's whole life |
+//! | `TokenOverdue` | count | `Token` | refresh-tokens | 1 if the token should have been renewed and was not, else 0 |
+//! | `ChannelDifferences` | count | | register-channel | differences that a review found; 0 after a registration |
+//! | `TokensRefused` | count | none, and `Reason` | issue-token | token requests that got none, by the errors of its statuses |
+//! | `ConversationCalls` | count | none, and `Outcome` | converse | calls of the bot: `done`, `refused`, `failed`, `unsupported` |
+//! | `OutcomesInDoubt` | count | | converse | of those, calls of which 8x8 did not say whether it carried them out |
+//! | `OutcomesUnknown` | count | | converse | of those, never found out: answered 504 `unknown` |
+//! | `HandoversNotRecorded` | count | | deliver-message | life-cycle events whose hand-over could not be written to the table |
+//! | `HandoversWaiting` | count | | watch-handovers | customers who wait for an agent, every minute |
+//! | `OldestWaiting` | seconds | | watch-handovers | how long the first of them has waited |
+//! | `TimeToAgent` | seconds | | watch-handovers | from the queue to the first agent, once a hand-over |
+//! | `CustomersLeftWaiting` | count | | watch-handovers | customers who left while they waited |
+//! | `HandoversEnded` | count | none, and `Reason` | watch-handovers | ended hand-overs, once each: `before_agent`, `after_agent`, `user_ended`, `no_agent`, `idle` |
 //!
 //! Nothing of a message, a person, a header or a secret is in any of them.
 

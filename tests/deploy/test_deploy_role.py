@@ -1,4 +1,4 @@
-"""docs/deploy-role.json is enough for the template's resources, and the README's "Deploy" names what the template has.
+"""docs/deploy-role.json is enough for the template's resources, and docs/guides/deploy.md names what the template has.
 
 Run with: target/python/sam/bin/python tests/deploy/test_deploy_role.py
 """
@@ -233,9 +233,8 @@ def missing(policy, resources):
     return found
 
 
-def readme_section(title):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.search(rf"^## {title}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL).group(1)
+def guide():
+    return (ROOT / "docs/guides/deploy.md").read_text(encoding="utf-8")
 
 
 class DeployRole(unittest.TestCase):
@@ -298,26 +297,12 @@ class DeployRole(unittest.TestCase):
         self.assertLessEqual(len(re.sub(r"\s", "", json.dumps(policy()))), LONGEST_POLICY)
 
 
-class Readme(unittest.TestCase):
-    maxDiff = None
-
-    def test_the_table_of_parameters_is_the_templates(self):
-        rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", readme_section("Deploy"), re.MULTILINE)
-
-        def default(parameter):
-            if "Default" not in parameter:
-                return "required"
-            return f"`{parameter['Default']}`" if parameter["Default"] != "" else "empty"
-
-        parameters = template()["Parameters"]
-        self.assertEqual(dict(rows), {name: default(parameter) for name, parameter in parameters.items()})
-        self.assertEqual(len(rows), len(parameters), "a parameter stands twice")
-
+class Guide(unittest.TestCase):
     def test_the_example_of_a_parameter_file_is_complete(self):
-        example = json.loads(re.search(r"```json\n(.*?)```", readme_section("Deploy"), re.DOTALL).group(1))
+        example = json.loads(re.search(r"```json\n(.*?)```", guide(), re.DOTALL).group(1))
         parameters = template()["Parameters"]
         self.assertLessEqual(example.keys(), parameters.keys())
-        environment = set(re.findall(r"LIVE_AGENT_([A-Z_]+)=", readme_section("Deploy")))
+        environment = set(re.findall(r"LIVE_AGENT_([A-Z_]+)=", guide()))
         given = {name for name in parameters if re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper() in environment}
         required = {name for name, parameter in parameters.items() if "Default" not in parameter}
         self.assertLessEqual(required, example.keys() | given)
@@ -332,7 +317,7 @@ class Readme(unittest.TestCase):
             for resource in resources
             if resource["Type"] == "AWS::CloudWatch::Alarm"
         )
-        rows = re.findall(r"^\| (\d+ secrets \(\d+|\d+ alarm metrics)", readme_section("Deploy"), re.MULTILINE)
+        rows = re.findall(r"^\| (\d+ secrets \(\d+|\d+ alarm metrics)", guide(), re.MULTILINE)
         self.assertEqual(rows, [f"{always} secrets ({len(secrets)}", f"{alarms} alarm metrics"])
 
 

@@ -35,11 +35,11 @@ fn examples(document: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_readmes_examples_are_a_whole_hand_over() {
+async fn the_examples_for_a_bot_are_a_whole_hand_over() {
     let stack = Stack::start().await;
     let (webhooks, _) = stack.contact_center.registered();
     let login = stack.caller_login();
-    let script = examples("README.md");
+    let script = examples("docs/guides/connect-a-bot.md");
     assert!(script.matches("curl ").count() >= 9, "{script}");
     output(
         Command::new("bash")

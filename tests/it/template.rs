@@ -54,10 +54,14 @@ fn property(resource: &str, pointer: &str) -> &'static Value {
 
 /// `ReceiveMessageFunction` → `receive-message`
 fn folder_of(function: &str) -> String {
-    let name = function.strip_suffix("Function").expect("functions are named after their folders");
-    name.chars().fold(String::new(), |folder, letter| match letter {
-        'A'..='Z' if !folder.is_empty() => format!("{folder}-{}", letter.to_ascii_lowercase()),
-        _ => format!("{folder}{}", letter.to_ascii_lowercase()),
+    kebab(function.strip_suffix("Function").expect("functions are named after their folders"))
+}
+
+/// `DeadLettersAlarm` → `dead-letters-alarm`
+fn kebab(name: &str) -> String {
+    name.chars().fold(String::new(), |kebab, letter| match letter {
+        'A'..='Z' if !kebab.is_empty() => format!("{kebab}-{}", letter.to_ascii_lowercase()),
+        _ => format!("{kebab}{}", letter.to_ascii_lowercase()),
     })
 }
 
@@ -359,12 +363,17 @@ fn secrets_are_hidden_parameters_that_go_into_secrets_and_nowhere_else() {
 }
 
 #[test]
-fn every_alarm_reaches_the_topic_and_is_in_the_runbook() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+fn every_alarm_reaches_the_topic_and_names_its_page() {
     for (alarm, definition) in resources("AWS::CloudWatch::Alarm") {
         assert_eq!(definition["Properties"]["AlarmActions"]["Fn::If"][0], "HasAlarmTopic", "{alarm}");
         let name = alarm.strip_suffix("Alarm").expect("alarms are named so");
-        assert!(readme.contains(&format!("| `{name}` |")), "the README's runbook says nothing of {name}");
+        let path = format!("docs/operate/{}.md", kebab(alarm));
+        let page = std::fs::read_to_string(root().join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(page.starts_with(&format!("# {name}\n")), "{path} is not about {name}");
+        let description = strings(&definition["Properties"]["AlarmDescription"]).concat();
+        assert!(description.ends_with(&format!("See {path}")), "{alarm}: {description}");
+        // What CloudWatch allows.
+        assert!(description.len() <= 1024, "{alarm}: {description}");
     }
 }
 

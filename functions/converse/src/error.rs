@@ -1,4 +1,25 @@
 //! Why a caller does not get a response of 8x8, one row an error.
+//!
+//! | status | code | means | the bot |
+//! |---|---|---|---|
+//! | 2xx, other 4xx, 501 of 8x8 | 8x8's | 8x8's own response, passed on with its body | does what 8x8's reference says |
+//! | 408, 425, 429 of 8x8 | 8x8's | 8x8 is busy and stayed so. Nothing was carried out | repeats, after `Retry-After` if there is one |
+//! | 5xx of 8x8 | 8x8's | 8x8 failed; only where a repetition is harmless | repeats, after `Retry-After` if there is one |
+//! | 400 | `invalid_json_object` | the bridge has to complete or translate the body, and it is not a JSON object in UTF-8 | corrects the body |
+//! | 400 | `invalid_idempotency_key` | the `Idempotency-Key` is not 1 to 255 visible ASCII characters | corrects the key |
+//! | 401 | `unauthorized` | app token or bearer token are missing, wrong or expired | logs in again |
+//! | 404 | `not_found` | there is no such path, or no event of the conversation's hand-over has arrived within a week | corrects the path, or asks again after the first event |
+//! | 405 | `method_not_allowed` | the path has other methods: those of the header `Allow` | corrects the method |
+//! | 409 | `in_progress` | a request with the same key is in progress | repeats after `Retry-After` |
+//! | 422 | `idempotency_key_reused` | the key was used for a different request | uses a new key |
+//! | 501 | `not_supported` | the older API has no such operation; the message has the reason | does without it |
+//! | 502 | `contact_center_credentials` | 8x8 rejects the bridge's credentials | reports it to its operator |
+//! | 502 | `contact_center_response` | 8x8's response cannot be passed on: an attachment is larger than 4 MiB, or it is a redirection | reports it to its operator |
+//! | 503 | `unavailable` | a secret, the table or 8x8's credentials are not available. This request has sent nothing | repeats after `Retry-After` |
+//! | 503 | `channel_not_registered` | there is no registered channel to create a conversation on | reports it to its operator |
+//! | 504 | `no_response` | 8x8 does not respond; a repetition is harmless | repeats |
+//! | 504 | `unknown` | with `Retry-After`: a message or a creation may have been carried out | repeats with the same key after that time |
+//! | 504 | `unknown` | without `Retry-After`: a request may have been carried out that the bridge cannot recognise at 8x8 | looks for it at 8x8; if it was not done, sends it with a **new** key |
 
 use std::time::Duration;
 

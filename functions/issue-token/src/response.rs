@@ -1,4 +1,13 @@
 //! The responses of a token endpoint (RFC 6749 §5.1, §5.2). No cache may store one.
+//!
+//! | status | error | when |
+//! |---|---|---|
+//! | 200 | | access token and refresh token are issued |
+//! | 400 | `invalid_request` | the body is not a form and not a JSON object, or a field is missing or comes twice |
+//! | 400 | `invalid_grant` | user name, password or refresh token are wrong, expired or revoked |
+//! | 400 | `unsupported_grant_type` | `grant_type` is neither `password` nor `refresh_token` |
+//! | 401 | `invalid_client` | the app token (`clientid`) is missing or unknown |
+//! | 503 | `temporarily_unavailable` | the secret of the callers cannot be read, or lacks something. Repeat after `Retry-After` |
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};

@@ -2,9 +2,9 @@
 //!
 //! | request | response |
 //! |---|---|
-//! | `{"operation":"list"}` | `[{"event_id","conversation_id","event_type","age_s","status","reason"}]` |
-//! | `{"operation":"redrive",…}` | `{"redriven":[…],"kept","unseen"}` |
-//! | `{"operation":"discard",…}` | `{"discarded":[…],"kept","unseen"}` |
+//! | `{"operation":"list"}` | `[{"event_id","conversation_id","event_type","age_s","status","reason"}]`; never a text. `age_s` is the time since 8x8 sent the event. A letter that SQS moved itself has the reason `undelivered`; a message that is not one of ours has null in place of ids, type and status |
+//! | `{"operation":"redrive"}` with a choice: `"conversation_id":"…"`, `"event_ids":[…]`, `"status":404`, `"reason":"…"`, of which all must match, or `"all":true` | `{"redriven":[…],"kept":27,"unseen":0}` |
+//! | `{"operation":"discard"}` with a choice | `{"discarded":[…],"kept":27,"unseen":0}` |
 //!
 //! `choice.rs` says how letters are chosen, `walk.rs` which letters a run sees and what two runs at once do. A letter is
 //! copied to the event queue before it is deleted: a run that is killed in between leaves it in both, and loses nothing.

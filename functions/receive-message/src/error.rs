@@ -1,5 +1,24 @@
 //! Why a callback is not accepted, one row a reason: by who must act. The sender of a bad request must not send it again;
 //! 8x8 must send again what we could not accept.
+//!
+//! | status | reason | when |
+//! |---|---|---|
+//! | 200 | | SQS has the event. The body is empty |
+//! | 200 | | `WEB_HOOK_VERIFY`, signed or not. Nothing is queued |
+//! | 400 | `not-an-event` | the body is not a JSON object with an `eventType` |
+//! | 401 | `no-credentials` | the request has no credentials, or not all that the mode asks for |
+//! | 401 | `malformed-signature` | the signature is not a JWS of the documented form, or a signed header is missing |
+//! | 401 | `stale` | the event was sent more than 240 s ago, or lies more than 60 s in the future |
+//! | 401 | `unknown-key` | 8x8 does not know the key that the signature names |
+//! | 401 | `forged` | the signature does not fit the request |
+//! | 401 | `unknown-caller` | app token or bearer token are wrong or expired |
+//! | 401 | `foreign-tenant` | the event is of another 8x8 tenant than `TenantId` |
+//! | 413 | `too-large` | the body is over 512 KiB |
+//! | 503 | `key-unavailable` | 8x8's key cannot be fetched |
+//! | 503 | `queue-unavailable` | SQS does not accept the event |
+//! | 503 | `secret-unavailable` | the secret of the callers cannot be read |
+//!
+//! The body of a 401 is the same for every reason. A 503 has `Retry-After`.
 
 use http::StatusCode;
 use shared::caller::CallerError;

@@ -1,4 +1,13 @@
 //! The operations, as an operator or the daily schedule asks for them.
+//!
+//! | request | does |
+//! |---|---|
+//! | `{"operation":"register","queue_id":"101"}` | finds or creates the webhook and the channel `live-agent-<INTEGRATION_NAME>` and brings both into the wanted state. Run twice, it changes nothing; interrupted, the next run completes it. `"take_over":true` changes a webhook or channel of that name even if its URL is not ours |
+//! | `{"operation":"adopt","channel_id":"…"}` | takes over a channel that another system registered: saves the URL and version of its webhook and points the webhook to us. Creates and renames nothing. `"shared":true` adopts a webhook that other channels use too |
+//! | `{"operation":"release"}` | restores the former URL and version. A webhook that no longer points to us is left alone |
+//! | `{"operation":"review"}` | compares what is at 8x8 with what is saved: `{"in_sync":false,"differences":[{"field":"queue_id","expected":"101","actual":"102"}]}` |
+//! | `{"operation":"update","callback_url":"https://…"}` | registers another callback URL or `queue_id`. `register` and updates of the stack keep it |
+//! | `{"operation":"deregister"}` | removes webhook and channel; what does not exist any more is a success. A webhook whose URL is not ours is left alone |
 
 use std::sync::Arc;
 

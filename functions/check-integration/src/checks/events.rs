@@ -24,7 +24,7 @@ const REFUSALS: [(&str, &str); 8] = [
 ];
 
 const HEADERS: &str = "let the load balancer add both headers, x-app-token and Authorization, with what the secret of the \
-                       stack output CallerSecretArn holds (the README's chapter on the load balancer)";
+                       stack output CallerSecretArn holds (docs/guides/load-balancer.md)";
 
 const SIGNATURE: &str = "let nothing between 8x8 and us change headers or bodies; docs/signature/README.md explains why an \
                          event does not verify. If the sender is not 8x8, there is nothing to do";

@@ -50,7 +50,7 @@ const BOT_LOG_IN: &str = "bot-log-in";
 
 /// What to do about the registration, by an invocation of register-channel with this payload.
 fn register_channel(payload: &str) -> String {
-    format!("invoke register-channel with {payload} (the README's chapter Operate shows how)")
+    format!("invoke register-channel with {payload} (docs/operate/README.md shows how)")
 }
 
 /// `40 s`, `12 min`, `3 h`, `2 days`.

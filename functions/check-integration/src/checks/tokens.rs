@@ -28,4 +28,4 @@ pub(super) fn judge(stored: &Version<TokenContent>, now: UnixTime) -> Finding {
 }
 
 pub(super) const REFRESH: &str =
-    "invoke refresh-tokens; if that fails, its error says why, and the alarm RefreshFailing in the README what to do";
+    "invoke refresh-tokens; if that fails, its error says why, and docs/operate/refresh-failing-alarm.md what to do";
