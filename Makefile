@@ -1,6 +1,6 @@
-# make run [ARGS=--once]   the whole set on this machine; ARGS=--help tells more
+# make run [ARGS=--once]   the whole set on this machine; ARGS=--help lists the options
 # make soak [ARGS=--calm]  ten thousand events with everything going wrong that can
-# make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help tells more
+# make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help lists the options
 # make test                everything that must pass
 # make build               the deployable zips, below target/lambda/
 # make reproducible        builds twice and compares the zips
@@ -53,6 +53,7 @@ format:
 	$(CARGO) fmt --all --check
 
 lint:
+	@$(PYTHON) tools/words.py
 	$(CARGO) clippy --quiet --locked --workspace --all-targets -- --deny warnings
 
 docs:

@@ -1,7 +1,7 @@
 """Deploys the bridge as a CloudFormation stack, updates it and deletes it.
 
 A first deployment asks for the parameters that the chosen options need. Later deployments ask nothing and keep every
-value, secrets included: CloudFormation is told to use the previous value of each parameter that is not changed.
+value, secrets included: CloudFormation uses the previous value of each parameter that is not changed.
 
 Each parameter can also be given in the environment, as LIVE_AGENT_<PARAMETER> in upper snake case: LIVE_AGENT_QUEUE_ID
 is QueueId, LIVE_AGENT_API_KEY is ApiKey. Priority: --set, environment, --parameters, the stack, samconfig.toml, the
@@ -558,7 +558,7 @@ class Stack:
 
     def create_change_set(self, create, parameters, tags, template):
         """Returns the change set's id, or None if there is nothing to change. Leaves nothing behind if it fails."""
-        # The time is for people; the rest tells apart what is made within a second.
+        # The time is for people; the rest distinguishes what is made within a second.
         name = f"deploy-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:8]}"
         first = {"OnStackFailure": "DELETE"} if create else {}
         change_set = self.api.create_change_set(
@@ -586,7 +586,7 @@ class Stack:
     def discard(self, create, identity, change_set):
         """Removes a change set that is not executed; a stack that consists of nothing else, too.
 
-        Where that fails, the reason for doing it is what is to be told. The next deployment deletes such a stack.
+        Where that fails, the caller reports the original reason, not this failure. The next deployment deletes such a stack.
         """
         try:
             self.api.delete_change_set(ChangeSetName=change_set, StackName=identity)
@@ -846,10 +846,10 @@ def deploy(arguments):
         location = package(template, zips.resolve(), arguments, session, options)
 
     if status in NEVER_CREATED:
-        # The build took minutes, in which somebody else's creation may have begun.
+        # The build took minutes, in which another creation may have begun.
         now = (stack.describe(present["StackId"]) or present)["StackStatus"]
         if now not in NEVER_CREATED | {"DELETE_COMPLETE"}:
-            raise Failure(f"{stack.name} is now {now}: somebody else has begun to create it. Nothing was changed; repeat "
+            raise Failure(f"{stack.name} is now {now}: another process has begun to create it. Nothing was changed; repeat "
                           f"`make deploy STACK={stack.name}` when that has ended.")
         show(f"An earlier creation of {stack.name} failed ({status}). Deleting what it left …")
         deleted = stack.delete(present["StackId"], verb="deploy")

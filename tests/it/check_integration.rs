@@ -280,7 +280,7 @@ async fn credentials_that_are_refused_are_named() {
     };
     for (check, secret, content, found) in [
         ("contact-center", CONTACT_CENTER_SECRET, json!({ "api_key": "wrong" }), "401"),
-        // The token that is stored is alive: only a log-in can tell.
+        // The token that is stored is alive: only a log-in can show it.
         ("bot-log-in", BOT_SECRET, with("password"), "invalid_grant"),
         ("bot-log-in", BOT_SECRET, with("app_token"), "invalid_client"),
     ] {
@@ -549,7 +549,7 @@ async fn a_load_balancer_without_our_headers_is_named() {
 }
 
 #[tokio::test]
-async fn someone_who_knocks_without_a_signature_is_no_finding() {
+async fn requests_without_a_signature_are_no_finding() {
     let patient = Patient::start().await;
     let refused = patient.stack.post(&Vec::new(), message("noise")).await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);

@@ -324,8 +324,8 @@ fn response_of(item: &Item) -> Option<Response> {
     Some(Response { status, headers, body })
 }
 
-/// What a request is known by beside its key: method, path and body. A form's boundary is chosen freely for each repeat, so
-/// that a form is known by its parts: name, file name, content type and content.
+/// The fingerprint of a request: method, path and body. A client chooses a new boundary for each repeat of a form. So of a
+/// form, only the parts count: name, file name, content type and content.
 pub(crate) async fn fingerprint(
     method: &http::Method,
     path: &[&str],
@@ -340,7 +340,7 @@ pub(crate) async fn fingerprint(
     sha256_hex(format!("{method} {} {body}", path.join("/")).as_bytes())
 }
 
-/// `None` if the body is not such a form: then its bytes are all that it is known by.
+/// `None` if the body is not such a form: then the fingerprint is that of its bytes.
 async fn form_fingerprint(boundary: String, body: Bytes) -> Option<String> {
     let body = stream::iter([Ok::<_, std::convert::Infallible>(body)]);
     let mut form = Multipart::new(body, boundary);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_form_is_known_by_its_parts() {
+    async fn the_fingerprint_of_a_form_is_that_of_its_parts() {
         let form = async |boundary: &str, name: &str, kind: &str, content: &str| {
             let body = format!(
                 "--{boundary}\r\nContent-Disposition: form-data; name=\"attachment\"; filename=\"{name}\"\r\n\
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn what_is_no_form_is_known_by_its_bytes() {
+    async fn the_fingerprint_of_what_is_no_form_is_that_of_its_bytes() {
         let content_type = HeaderValue::from_static("multipart/form-data; boundary=b");
         let of = async |body: &'static str| {
             fingerprint(&http::Method::POST, &[], Some(&content_type), &Bytes::from_static(body.as_bytes())).await

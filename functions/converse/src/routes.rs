@@ -107,7 +107,7 @@ static ROUTES: [Route; 23] = {
         route(O::ListInteractions,    Method::GET,   &[ID, "interactions"],                 "list the interactions",                  Resend,    false, CALL),
         // 8x8 does not list these assignments.
         route(O::AssignAfterAgent,    Method::POST,  &[ID, "post-agent-assignment"],        "assign the conversation after the agent", Report,   true,  PATIENT_CALL),
-        route(O::ShowTyping,          Method::POST,  &[ID, "typing"],                       "show that someone is typing",            Resend,    false, CALL),
+        route(O::ShowTyping,          Method::POST,  &[ID, "typing"],                       "show that the user or bot is typing",    Resend,    false, CALL),
         route(O::ShowThinking,        Method::POST,  &[ID, "thinking"],                     "show that the bot is thinking",          Resend,    false, CALL),
         route(O::SendReadReceipt,     Method::POST,  &[ID, "read-receipt"],                 "send the read receipt",                  Resend,    false, CALL),
         route(O::ListParticipants,    Method::GET,   &[ID, "participants"],                 "list the participants",                  Resend,    false, CALL),

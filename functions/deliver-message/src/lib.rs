@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bot_platforms_wish_to_wait_is_honoured_up_to_the_longest_wait() {
+    fn retry_after_of_the_bot_platform_is_honoured_up_to_the_longest_wait() {
         assert_eq!(wait(1, Some(Duration::from_secs(60))).as_secs(), 60);
         assert_eq!(wait(6, Some(Duration::from_secs(60))).as_secs(), 64);
         assert_eq!(wait(1, Some(Duration::from_secs(86_400))).as_secs(), 75);

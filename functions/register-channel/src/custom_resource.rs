@@ -276,7 +276,7 @@ impl RegisterChannel {
         removed.map(drop)
     }
 
-    /// Releases an adopted channel, so that one of our own can be registered.
+    /// Releases an adopted channel, so that a channel of our own can be registered.
     async fn make_way_for_own(&self) -> Result<(), Error> {
         if self.is_adopted().await? {
             self.release().await?;
@@ -309,7 +309,7 @@ async fn probe(client: &reqwest::Client, url: &VerbatimUrl, patience: Duration) 
     }
 }
 
-/// What `work` comes to within `time`, as CloudFormation can be told it.
+/// The result of `work` within `time`, in the form that CloudFormation receives.
 async fn carried_out(work: impl Future<Output = Result<Success, Error>>, time: Duration) -> Result<Success, String> {
     match tokio::time::timeout(time, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(Ok(success))) => Ok(success),

@@ -101,7 +101,7 @@ enum Error {
     Foreign { part: &'static str, name: String, host: String },
     #[error("the {0} that was registered does not exist any more at 8x8: run `register` to create it again")]
     Gone(&'static str),
-    #[error("the registration was changed by someone else at the same time: run it again")]
+    #[error("the registration was changed by another process at the same time: run it again")]
     Superseded,
     #[error("CloudFormation did not accept the response ({0})")]
     Unanswered(String),

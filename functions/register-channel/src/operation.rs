@@ -101,7 +101,7 @@ impl RegisterChannel {
     }
 
     /// # Errors
-    /// [`Error::Superseded`] if someone else has replaced what was read.
+    /// [`Error::Superseded`] if another process has replaced what was read.
     pub(crate) async fn replace(&self, saved: &Version<SavedChannel>, new: &SavedChannel) -> Result<(), Error> {
         match self.saved.replace(saved, new.to_json()).await? {
             Replaced::Stored => Ok(()),
@@ -119,7 +119,7 @@ pub(crate) fn checked(callback_url: String) -> Result<String, Error> {
     VerbatimUrl::parse(&callback_url).map(|_| callback_url).ok_or(Error::BadCallbackUrl)
 }
 
-/// The host of a URL of somebody else: a path or a query may hold a secret.
+/// The host of a foreign URL: a path or a query may hold a secret.
 pub(crate) fn host(uri: &str) -> String {
     reqwest::Url::parse(uri)
         .ok()

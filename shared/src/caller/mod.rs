@@ -1,6 +1,6 @@
 //! Who calls us with an app token and a bearer token: 8x8's load balancer, or a bot.
 //!
-//! Nothing is looked up to check a caller: what callers are known by is in a secret that is cached in memory, and a bearer
+//! Nothing is looked up to check a caller: the callers' credentials are in a secret that is cached in memory, and a bearer
 //! token is signed by us. The secret changes, by rotation or by hand, and no caller is rejected for it:
 //!
 //! - a token is good until it expires, whichever of our keys has signed it since;

@@ -45,7 +45,7 @@ static POLICY: Policy<KeyError> = Policy {
     absence: Absence { is: |error| matches!(error, KeyError::Unknown), ttl: UNKNOWN_TTL, grace: WITHDRAWAL_GRACE },
 };
 
-/// 8x8 signs with a handful of keys. More ids than this are somebody's inventions, and need not be remembered.
+/// 8x8 signs with a handful of keys. More ids than this are invented, and need not be remembered.
 const MAX_IDS: usize = 1000;
 
 /// A JWK with a 4096-bit modulus has 800 bytes.

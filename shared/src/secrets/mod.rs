@@ -1,4 +1,4 @@
-//! AWS Secrets Manager: read a secret, cache it, replace it without overwriting what someone else wrote.
+//! AWS Secrets Manager: read a secret, cache it, replace it without overwriting what another process wrote.
 
 mod history;
 pub mod rotation;
@@ -67,7 +67,7 @@ pub enum SecretError {
 
 /// What a secret holds, as JSON.
 pub trait SecretContent: DeserializeOwned + Send + Sync + 'static {
-    /// Its fields, for the person who has to mend it: `{"api_key","api_secret"}`.
+    /// Its fields, for the person who has to correct it: `{"api_key","api_secret"}`.
     const SHAPE: &'static str;
 }
 
@@ -87,7 +87,7 @@ pub struct Version<T> {
 pub enum Replaced {
     /// The new value is the current one.
     Stored,
-    /// Someone else replaced the version that was read first; theirs is the current one.
+    /// Another process replaced the version that was read first; its value is the current one.
     Superseded,
 }
 
@@ -162,14 +162,14 @@ impl<T: SecretContent> Secret<T> {
         }
     }
 
-    /// Makes `value` the current version, unless someone else has replaced `read` meanwhile.
+    /// Makes `value` the current version, unless another process has replaced `read` meanwhile.
     ///
     /// PutSecretValue takes the id of the new version from the caller (`ClientRequestToken`) and refuses a second value
-    /// under the same id. Everyone who replaces the version R asks for the id that follows from R, so that the first one
-    /// wins and all others learn that they lost: a compare-and-swap on R. Sending the same value again is a no-op.
+    /// under the same id. Every process that replaces the version R asks for the id that follows from R, so that the first
+    /// one wins and the others are refused: a compare-and-swap on R. Sending the same value again is a no-op.
     pub async fn replace(&self, read: &Version<T>, value: SecretString) -> Result<Replaced, SecretError> {
-        /// If R is current although its successor exists, someone has moved AWSCURRENT back to R by hand: then the next
-        /// id is asked for. Nobody does that more than a few times within the life of R.
+        /// If R is current although its successor exists, an operator has moved AWSCURRENT back to R: then the next id is
+        /// asked for. More than a few such rollbacks within the lifetime of R are not expected.
         const ROLL_BACKS: u32 = 8;
 
         for roll_back in 0..ROLL_BACKS {

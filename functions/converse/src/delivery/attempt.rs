@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_of_8x8_to_be_left_alone_is_honoured() {
+    fn retry_after_of_8x8_is_honoured() {
         let mut attempt = Attempt::new(OnUnknown::Reconcile, None, START, START + TIMEOUT);
         assert!(matches!(attempt.next(START), Step::Send));
         attempt.sent(START, START, Err(SendError::NoResponse("x")));

@@ -60,7 +60,7 @@ impl CloudFormation {
         request.answer()
     }
 
-    /// A request that someone else hands to the function.
+    /// A request that does not come from this CloudFormation.
     pub fn prepare(&self, request_type: &str, physical_id: Option<&str>, properties: Value) -> CustomResourceRequest {
         let request_id = simulation::id::uuid();
         let mut event = json!({

@@ -404,7 +404,7 @@ async fn answer(
                         response.headers_mut().insert("retry-after", seconds.into());
                     }
                     if status.is_redirection() {
-                        // Whoever follows it is found out: no such path exists.
+                        // A client that follows it fails: no such path exists.
                         response.headers_mut().insert("location", HeaderValue::from_static("/elsewhere"));
                     }
                     response

@@ -52,7 +52,7 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     if method == Method::HEAD {
-        // Somebody opens a connection.
+        // A client opens a connection.
         return StatusCode::NOT_FOUND.into_response();
     }
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();

@@ -20,7 +20,7 @@ pub enum Fault {
     Late,
     /// It sends an event before the one that it follows.
     Reorder,
-    /// Beside an event, someone sends one that 8x8 has not signed.
+    /// Beside an event, a forger sends one that 8x8 has not signed.
     Forged,
     /// The key endpoint answers 500.
     KeysDown,

@@ -205,7 +205,7 @@ impl ContactCenter {
         state.channels.insert(simulation::id::base64(), channel);
     }
 
-    /// Adds a webhook and a channel that someone else registered, and gives their ids.
+    /// Adds a webhook and a channel as if another system had registered them, and returns their ids.
     pub fn add_foreign(&self, name: &str, uri: &str) -> (String, String) {
         let (webhook_id, channel_id) = (simulation::id::base64(), simulation::id::base64());
         let version = match self.settings.api {
