@@ -53,7 +53,7 @@ AWS_CALLS = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standa
 NEVER_CREATED = {"REVIEW_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
 # Seconds after a request until CloudFormation must show that it has begun; usually it does at once.
 BEGIN_LIMIT = 60
-# AWS's codes for credentials that have ended or never were any; lost_credentials() has the SDK's errors of that meaning.
+# AWS's codes for credentials that have expired or were never valid; lost_credentials() has the SDK's errors of that meaning.
 LOST_CREDENTIALS = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId",
                     "UnrecognizedClientException"}
 # Parameters whose change gives CredentialsRevision a new value, so that the registration at 8x8 is updated.
@@ -519,7 +519,7 @@ class Stack:
         """
         start = time.monotonic()
         for _ in self.waits():
-            # Only a look at the stack after the first event shows what has begun.
+            # Only the stack's status after the first event shows what has begun.
             begun = self.begun or time.monotonic() - start > BEGIN_LIMIT
             stack = self.describe(identity)
             self.print_events(identity)
@@ -779,7 +779,7 @@ def packaged_template(template, zips, arguments, session, options, folder):
 
 
 def run(command, name, timeout=None, quiet=False):
-    # The children need no parameters; what they do not get they cannot print.
+    # The child processes need no parameters, and cannot print what they do not get.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
     environment["SAM_CLI_TELEMETRY"] = "0"
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
@@ -839,7 +839,7 @@ def deploy(arguments):
             show(f"Note: {arguments.config.name} has {name}={value}, the stack has {existing[name]}. The stack's value is "
                  f"kept; SET={name}=<value> changes it.")
     if create:
-        # The answers of a first deployment survive a failed one.
+        # The values of a first deployment stay saved if it fails.
         record()
     architecture = new.get("Architecture") or existing.get("Architecture") or template.parameters["Architecture"].default
     with zips_for(template, architecture, arguments, release) as zips:
@@ -968,10 +968,10 @@ def parse(argv):
     common.add_argument("stack", type=stack_name, metavar="STACK")
     common.add_argument("--profile", help="profile of ~/.aws/config (make: PROFILE)")
     common.add_argument("--region", help="AWS region (make: REGION)")
-    common.add_argument("--role-arn", help="service role that CloudFormation takes (make: ROLE_ARN)")
+    common.add_argument("--role-arn", help="service role that CloudFormation uses (make: ROLE_ARN)")
     common.add_argument("--tags", help='tags of the stack: "k=v k2=v2" (make: TAGS)')
     common.add_argument("--config", type=Path, default=ROOT / "samconfig.toml", help="where answers are saved")
-    common.add_argument("--poll", type=float, default=3, metavar="SECONDS", help="pause between looks at the stack")
+    common.add_argument("--poll", type=float, default=3, metavar="SECONDS", help="pause between two queries of the stack")
     common.add_argument("--timeout", type=float, default=60, metavar="MINUTES", help="longest wait for CloudFormation")
     first = commands.add_parser("deploy", parents=[common], help="create or update a stack", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -204,7 +204,8 @@ async fn a_refusal_shows_8x8s_own_reason() {
 async fn a_callback_url_that_8x8_cannot_reach_is_refused_by_8x8() {
     let stack = Stack::start().await;
     run(&stack, json!({ "operation": "deregister" })).await;
-    let request = json!({ "operation": "register", "queue_id": "101", "callback_url": "http://127.0.0.1:9/unreachable" });
+    let request =
+        json!({ "operation": "register", "queue_id": "101", "callback_url": "http://127.0.0.1:9/unreachable" });
     let reason = refused(&stack, request).await;
     assert!(reason.contains("did not answer with a 2xx"), "{reason}");
     stack.finish().await;

@@ -1,4 +1,4 @@
-//! The header `Idempotency-Key`: a request is worked on once, and answered as often as it comes.
+//! The header `Idempotency-Key`: a request is carried out once, and every repeat gets the same response.
 //! <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header>
 //!
 //! One item per key, for a day. A request claims its key before anything is asked of 8x8 and completes it with the response.
@@ -63,9 +63,9 @@ pub(crate) struct KeyedRequest<'r> {
 /// What a request may do under its key.
 #[derive(Debug)]
 enum Claim {
-    /// Work.
+    /// Carry the request out.
     Acquired(Acquired),
-    /// Answer as before.
+    /// Respond as before.
     Replay(Response),
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Acquired {
     claimed_at: UnixTime,
 }
 
-/// How a request with a key was answered.
+/// The response to a request with a key.
 #[derive(Debug)]
 pub(crate) struct Once {
     pub(crate) response: Response,

@@ -13,7 +13,7 @@ const ID_LIMIT: usize = 255;
 /// Stands for an id in a path.
 const ID: &str = "*";
 
-/// 8x8 answers in well under a second. Three tries of six seconds end before API Gateway gives up after thirty.
+/// 8x8 responds in well under a second. Three tries of six seconds end before API Gateway gives up after thirty.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const CALL: Duration = Duration::from_secs(6);
 

@@ -348,7 +348,7 @@ mod tests {
         let template = include_str!("../../../template.yaml");
         let receives = template.lines().find_map(|line| line.trim().strip_prefix("maxReceiveCount: "));
         let receives: u32 = receives.and_then(|count| count.parse().ok()).expect("the template limits the receives");
-        // The bot platform answers at once and asks for no patience: the fastest way through the receives.
+        // The bot platform responds at once without `Retry-After`: the receives are used up in the shortest time.
         let covered: Duration = (1..receives).map(|count| wait(count, None)).sum();
         assert_eq!(covered.as_secs(), 74_601);
         assert!(covered >= Duration::from_secs(20 * 3600), "{covered:?}");

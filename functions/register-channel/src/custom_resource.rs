@@ -1,4 +1,4 @@
-//! CloudFormation's protocol for a custom resource: whatever happens, the answer goes to the pre-signed URL of the request,
+//! CloudFormation's protocol for a custom resource: whatever happens, the response goes to the pre-signed URL of the request,
 //! for a stack that gets none hangs for an hour.
 //!
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html>
@@ -23,7 +23,7 @@ use crate::{Error, Misconfigured, RegisterChannel};
 const RESERVE: Duration = Duration::from_secs(20);
 
 /// S3 takes the response in well under a second.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between the tries to respond.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
@@ -32,7 +32,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html>
 const RESPONSE_LIMIT: usize = 4096;
 
-/// An HTTP API's `$default` stage is deployed asynchronously: the callback URL answers some seconds after CloudFormation
+/// An HTTP API's `$default` stage is deployed asynchronously: the callback URL responds some seconds after CloudFormation
 /// says that the stage exists. After a minute something else is wrong, and 8x8 may say what.
 const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,7 +42,7 @@ const REGISTRATION_TIME: Duration = Duration::from_secs(30);
 /// Between two probes.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-/// receive-message answers a probe in milliseconds, after a cold start in a second.
+/// receive-message responds to a probe in milliseconds, after a cold start in a second.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What 8x8 itself sends to verify a webhook; it needs no signature and is not queued.
@@ -124,7 +124,7 @@ impl CustomResource {
     /// Does what is asked for and responds to CloudFormation, also after a panic and when time is running out.
     ///
     /// An error means that CloudFormation did not accept the response; Lambda then invokes the function again.
-    pub(crate) async fn answer(self, function: &RegisterChannel, deadline: UnixTime) -> Result<Value, Error> {
+    pub(crate) async fn respond(self, function: &RegisterChannel, deadline: UnixTime) -> Result<Value, Error> {
         let time = deadline.since(UnixTime::now() + RESERVE);
         let outcome = carried_out(self.carry_out(function, time), time).await;
         let response = self.to_response(function.name(), outcome);
@@ -132,8 +132,8 @@ impl CustomResource {
         Ok(response)
     }
 
-    /// As [`Self::answer`], where nothing can be done but for a stack that has registered nothing.
-    pub(crate) async fn answer_misconfigured(self, function: &Misconfigured) -> Result<Value, Error> {
+    /// As [`Self::respond`], where nothing can be done but for a stack that has registered nothing.
+    pub(crate) async fn respond_misconfigured(self, function: &Misconfigured) -> Result<Value, Error> {
         let outcome = if self.request_type == "Delete" && function.is_empty().await {
             Ok(Success::from(Value::Null))
         } else {
@@ -245,7 +245,7 @@ impl CustomResource {
         let mut pauses = PAUSES.into_iter();
         loop {
             // The URL is signed for an empty content type.
-            let request = client.put(url.clone()).header(CONTENT_TYPE, "").timeout(ANSWER_TIMEOUT);
+            let request = client.put(url.clone()).header(CONTENT_TYPE, "").timeout(RESPONSE_TIMEOUT);
             let reason = match request.body(response.to_string()).send().await {
                 Ok(response) if response.status().is_success() => return Ok(()),
                 Ok(response) => format!("status {}", response.status().as_u16()),
@@ -290,7 +290,7 @@ impl RegisterChannel {
     }
 }
 
-/// Waits until `url` answers 200. 8x8 asks it before it registers a webhook, and refuses the webhook if there is no answer.
+/// Waits until `url` responds with 200. 8x8 calls it before it registers a webhook, and refuses the webhook without a response.
 /// It is no error if `patience` runs out: 8x8 may reach what this function does not.
 async fn probe(client: &reqwest::Client, url: &VerbatimUrl, patience: Duration) {
     let probes = async {
@@ -305,7 +305,10 @@ async fn probe(client: &reqwest::Client, url: &VerbatimUrl, patience: Duration) 
         }
     };
     if tokio::time::timeout(patience, probes).await.is_err() {
-        tracing::warn!(seconds = patience.as_secs(), "the callback URL does not answer 200: 8x8 is asked all the same");
+        tracing::warn!(
+            seconds = patience.as_secs(),
+            "the callback URL does not respond with 200: 8x8 is asked all the same"
+        );
     }
 }
 
@@ -315,7 +318,7 @@ async fn carried_out(work: impl Future<Output = Result<Success, Error>>, time: D
         Ok(Ok(Ok(success))) => Ok(success),
         Ok(Ok(Err(error))) => Err(error.to_string()),
         Ok(Err(_)) => Err("register-channel panicked: its log says more".to_owned()),
-        Err(_) => Err("8x8 did not answer in time".to_owned()),
+        Err(_) => Err("8x8 did not respond in time".to_owned()),
     }
 }
 
@@ -334,7 +337,7 @@ mod tests {
     #[tokio::test]
     async fn running_out_of_time_is_an_outcome() {
         let outcome = carried_out(std::future::pending(), Duration::ZERO).await;
-        assert_eq!(outcome.err().as_deref(), Some("8x8 did not answer in time"));
+        assert_eq!(outcome.err().as_deref(), Some("8x8 did not respond in time"));
     }
 
     #[test]

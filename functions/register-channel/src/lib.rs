@@ -139,7 +139,7 @@ impl RegisterChannel {
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let LambdaEvent { payload: request, context } = event;
         let result = match CustomResource::parse(&request) {
-            Some(request) => request.answer(self, UnixTime::from_millis(context.deadline)).await,
+            Some(request) => request.respond(self, UnixTime::from_millis(context.deadline)).await,
             None => self.operate(&request).await,
         };
         result.map_err(diagnostic)
@@ -185,7 +185,7 @@ impl Misconfigured {
     /// Always, but for CloudFormation's requests, whose response says so.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let result = match CustomResource::parse(&event.payload) {
-            Some(request) => request.answer_misconfigured(self).await,
+            Some(request) => request.respond_misconfigured(self).await,
             None => Err(Error::Config(self.error.clone())),
         };
         result.map_err(diagnostic)

@@ -22,7 +22,7 @@ use crate::http::WARM_UP_TIMEOUT;
 pub use history::{History, PastVersion};
 
 /// How long a secret is used without a refresh. Long enough that reading costs next to nothing ($0.05 for 10,000 reads), short
-/// enough that what an administrator changes is in use after a coffee; what is refused is looked up again at once.
+/// enough that what an administrator changes is in use after some minutes; what is refused is looked up again at once.
 pub const TTL: Duration = Duration::from_secs(300);
 
 /// How long secrets are cached.
@@ -52,7 +52,7 @@ pub enum SecretError {
     Unavailable {
         /// Name or ARN.
         id: String,
-        /// AWS's error code, or why there was no answer.
+        /// AWS's error code, or why there was no response.
         reason: String,
     },
     /// It does not hold what it should.
@@ -145,16 +145,16 @@ impl<T: SecretContent> Secret<T> {
         let (client, id) = (self.client.clone(), Arc::clone(&self.id));
         async move {
             let operation = client.get_secret_value().secret_id(&*id).version_stage(CURRENT);
-            let answer = Box::pin(operation.send()).await;
-            let answer = answer.map_err(|error| unavailable(&id, aws::failure(&error)))?;
-            Version::read(&id, answer).map(Arc::new)
+            let response = Box::pin(operation.send()).await;
+            let response = response.map_err(|error| unavailable(&id, aws::failure(&error)))?;
+            Version::read(&id, response).map(Arc::new)
         }
     }
 
     async fn read_stage(&self, stage: &str) -> Result<Option<Version<T>>, SecretError> {
         let operation = self.client.get_secret_value().secret_id(&*self.id).version_stage(stage);
         match Box::pin(operation.send()).await {
-            Ok(answer) => Version::read(&self.id, answer).map(Some),
+            Ok(response) => Version::read(&self.id, response).map(Some),
             Err(error) => match error.as_service_error() {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
                 Some(_) | None => Err(self.unavailable(aws::failure(&error))),
@@ -214,12 +214,12 @@ impl<T: SecretContent> Secret<T> {
 
 impl<T: SecretContent> Version<T> {
     /// The version of the secret `secret_id` that Secrets Manager returned.
-    fn read(secret_id: &str, mut answer: GetSecretValueOutput) -> Result<Self, SecretError> {
-        let id = answer.version_id.take();
-        let id = id.ok_or_else(|| unavailable(secret_id, "an answer without a version".to_owned()))?;
-        let written_at = written_at(answer.created_date());
+    fn read(secret_id: &str, mut response: GetSecretValueOutput) -> Result<Self, SecretError> {
+        let id = response.version_id.take();
+        let id = id.ok_or_else(|| unavailable(secret_id, "a response without a version".to_owned()))?;
+        let written_at = written_at(response.created_date());
         let malformed = || malformed(secret_id, T::SHAPE);
-        let value = SecretString::from(answer.secret_string.take().ok_or_else(malformed)?);
+        let value = SecretString::from(response.secret_string.take().ok_or_else(malformed)?);
         // serde's own error may quote the value.
         let content = serde_json::from_str(value.expose_secret()).map_err(|_| malformed())?;
         Ok(Self { content, written_at, id })

@@ -53,7 +53,9 @@ impl Verdict {
         let mut failures = sandbox.contact_center.violations();
         failures.extend(trace.failures(&events, possible).into_iter().map(|failure| format!("log lines: {failure}")));
         failures.extend(sandbox.bot.violations());
-        failures.extend(sandbox.leaks().into_iter().map(|line| format!("a log line holds a secret or a message text: {line}")));
+        failures.extend(
+            sandbox.leaks().into_iter().map(|line| format!("a log line holds a secret or a message text: {line}")),
+        );
         let accepted = sandbox.contact_center.accepted();
         if sandbox.contact_center.unanswered() > 0 {
             failures.push(format!("{} events have not been accepted", sandbox.contact_center.unanswered()));

@@ -1,4 +1,4 @@
-//! 8x8: does it answer and accept our credentials, and is the tenant right?
+//! 8x8: does it respond and accept our credentials, and is the tenant right?
 
 use shared::contact_center::client::{ContactCenterError, Response};
 use shared::oauth::{GrantError, TokenError};

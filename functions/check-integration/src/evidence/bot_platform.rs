@@ -1,4 +1,4 @@
-//! The bot platform: does it answer, does it accept our token, and do our credentials get one?
+//! The bot platform: does it respond, does it accept our token, and do our credentials get one?
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl BotPlatformEvidence {
         let ask = async |token: &Token| {
             let (endpoint, sent_at) = (&function.config.bot.endpoint, UnixTime::now());
             let probed = probe(&function.client, endpoint, &credentials.content, token, CALL_LIMIT);
-            let result = deadline.within(CALL_LIMIT, probed).await.unwrap_or(Err("no answer in time"));
+            let result = deadline.within(CALL_LIMIT, probed).await.unwrap_or(Err("no response in time"));
             let received_at = UnixTime::now();
             let date = result.ok().and_then(|probe| probe.date);
             (Some(result), date.map(|date| ClockReading { date, sent_at, received_at }))

@@ -1,5 +1,5 @@
 //! What is known of the integration: gathered from all sides at the same time, each step within a limit of its own, so that the
-//! answer comes in time whatever hangs.
+//! report comes in time whatever hangs.
 
 pub(crate) mod bot_platform;
 pub(crate) mod contact_center;
@@ -22,7 +22,7 @@ use secrets::Secrets;
 /// All of it. Lambda ends the function after 30 s, and a start takes up to a few of them.
 const LIMIT: Duration = Duration::from_secs(22);
 
-/// One call to a peer. Both answer in well under a second; with a cold start of theirs, in a few.
+/// One call to a peer. Both respond in well under a second; with a cold start of theirs, in a few.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is known.
@@ -102,7 +102,7 @@ impl LogIn {
         match deadline.within(CALL_LIMIT, endpoint.credentials_grant(now)).await {
             Some(Ok(token)) => Self::Works(token),
             Some(Err(error)) => Self::Failed(error),
-            None => Self::Failed(GrantError::Lost("no answer in time")),
+            None => Self::Failed(GrantError::Lost("no response in time")),
         }
     }
 }

@@ -45,7 +45,7 @@ const LAST_PROBE: Duration = Duration::from_secs(1);
 /// A caller is never asked to repeat a request sooner than this.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The time, by our clock, in which a request was sent and answered, or given up.
+/// The time, by our clock, in which a request was sent and got its response, or was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) began: UnixTime,
@@ -55,7 +55,7 @@ pub(crate) struct Interval {
 /// What a probe has found out.
 #[derive(Debug)]
 pub(crate) enum Probe {
-    /// 8x8 has carried it out, and this is what it would have answered.
+    /// 8x8 has carried it out, and this is what its response would have been.
     Found(Response),
     /// 8x8 does not list it, and lists nothing that it might be. It may still carry it out.
     Absent,
@@ -76,9 +76,9 @@ pub(crate) enum Step {
 /// How it ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// 8x8 has answered, whatever its answer is.
-    Answered(Response, Interval),
-    /// 8x8 has not said so, but has carried it out: this is what it would have answered.
+    /// 8x8 has responded, whatever its status is.
+    Responded(Response, Interval),
+    /// 8x8 has not said so, but has carried it out: this is what its response would have been.
     Reconciled(Response),
     /// Nothing was carried out.
     Failed(Error),
@@ -150,7 +150,7 @@ impl Attempt {
         self.state = match result {
             Ok(response) if asks_again(response.status) => {
                 let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
-                self.resend(now + wait, Outcome::Answered(response, interval))
+                self.resend(now + wait, Outcome::Responded(response, interval))
             }
             // 501: it cannot do that, so it has not done it.
             Ok(response) if response.status.is_server_error() && response.status != StatusCode::NOT_IMPLEMENTED => {
@@ -159,14 +159,14 @@ impl Attempt {
                 match self.on_unknown {
                     OnUnknown::Resend => {
                         let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
-                        self.resend(now + wait, Outcome::Answered(response, interval))
+                        self.resend(now + wait, Outcome::Responded(response, interval))
                     }
                     OnUnknown::Reconcile | OnUnknown::Report => {
                         unknown(self.on_unknown, interval, reason, now, now + FIRST_PROBE_DELAY)
                     }
                 }
             }
-            Ok(response) => State::Finished(Box::new(Outcome::Answered(response, interval))),
+            Ok(response) => State::Finished(Box::new(Outcome::Responded(response, interval))),
             Err(SendError::NotSent(reason)) => {
                 self.resend(now + RESEND_DELAY, Outcome::Failed(Error::NoResponse(reason)))
             }
@@ -244,7 +244,7 @@ fn unknown_outcome(interval: Interval, reason: String, now: UnixTime) -> Outcome
 
 /// Asked after it had ended: the caller has a fault, and gets an error instead of a second request to 8x8.
 fn finished_before() -> Outcome {
-    Outcome::Failed(Error::NoResponse("the request has been answered before"))
+    Outcome::Failed(Error::NoResponse("the request already has a response"))
 }
 
 /// Statuses by which 8x8 says that it has done nothing and that the request is worth a repeat.
@@ -370,7 +370,7 @@ mod tests {
     /// 8x8 commits within the window that the bridge allows it, and lists what it has committed as late as within the rest of
     /// it.
     fn behaviour() -> impl Strategy<Value = Behaviour> {
-        let unanswered = (0..3_usize, 0..20_000_u64, proptest::option::of(0..20_000_u64), 0..9_000_u64).prop_map(
+        let without_response = (0..3_usize, 0..20_000_u64, proptest::option::of(0..20_000_u64), 0..9_000_u64).prop_map(
             |(reply, latency, commit, listing)| {
                 let reply = [Reply::Status(500), Reply::Status(504), Reply::Dropped][reply];
                 Behaviour { reply, latency: latency.min(11_000), commit, listing }
@@ -386,7 +386,7 @@ mod tests {
             let reply = [Reply::TooBusy, Reply::NeverArrives, Reply::Status(400)][reply];
             Behaviour { reply, latency, commit: None, listing: 0 }
         });
-        prop_oneof![3 => unanswered, 1 => slow, 1 => nothing_done]
+        prop_oneof![3 => without_response, 1 => slow, 1 => nothing_done]
     }
 
     proptest! {
@@ -404,13 +404,13 @@ mod tests {
             let mut accepted = false;
             for pause in pauses {
                 match world.call(OnUnknown::Reconcile, previous) {
-                    Outcome::Answered(response, _) if response.status.is_success() => accepted = true,
+                    Outcome::Responded(response, _) if response.status.is_success() => accepted = true,
                     Outcome::Reconciled(_) => {
                         prop_assert!(world.commits.iter().any(|(_, listed)| *listed <= world.now), "never said");
                         accepted = true;
                     }
                     // Nothing was done: the bot may repeat it as a new request.
-                    Outcome::Answered(..) | Outcome::Failed(_) => previous = None,
+                    Outcome::Responded(..) | Outcome::Failed(_) => previous = None,
                     Outcome::Unknown(Error::Unknown { retry_after, .. }, interval) => {
                         prop_assert!(retry_after <= COMMIT_WINDOW);
                         previous = Some(interval);
@@ -435,8 +435,8 @@ mod tests {
             for _ in 0..5 {
                 match world.call(OnUnknown::Report, previous) {
                     Outcome::Unknown(_, interval) => previous = Some(interval),
-                    Outcome::Answered(response, _) if response.status.is_success() => break,
-                    Outcome::Answered(..) | Outcome::Failed(_) => {}
+                    Outcome::Responded(response, _) if response.status.is_success() => break,
+                    Outcome::Responded(..) | Outcome::Failed(_) => {}
                     Outcome::Reconciled(_) => prop_assert!(false, "there is nothing to find"),
                 }
             }

@@ -1,4 +1,4 @@
-//! Whether 8x8 has carried out a request that it has not answered: by what it lists.
+//! Whether 8x8 has carried out a request that it has not responded to: by what it lists.
 //!
 //! A conversation is found by a property that only this request has given it, a message by its content ([`super::matching`]).
 
@@ -63,7 +63,7 @@ struct Page {
 }
 
 impl Reconciler<'_> {
-    /// Looks once for what an attempt in `interval` has left.
+    /// Searches once for what an attempt in `interval` has left.
     pub(super) async fn probe(&self, interval: Interval, now: UnixTime, deadline: UnixTime) -> Probe {
         let probed = match self.fingerprint {
             Fingerprint::Message { conversation, message } => {
@@ -89,7 +89,7 @@ impl Reconciler<'_> {
         deadline: UnixTime,
     ) -> Result<Probe, ListError> {
         let known = self.log.read(conversation).await.map_err(|error| {
-            tracing::warn!(%error, "it cannot be looked up which messages are known");
+            tracing::warn!(%error, "the log of sent messages cannot be read");
             ListError::default()
         })?;
         let accepted = || Response { status: StatusCode::ACCEPTED, headers: HeaderMap::new(), body: Bytes::new() };
@@ -313,7 +313,7 @@ fn find_correlated(conversations: &[String], correlation: &str) -> Option<String
     serde_json::from_str(Object::parse(found)?.given("id")?).ok()
 }
 
-/// What 8x8 would have answered. When it created the conversation is not shown; it was within the seconds after the attempt
+/// What 8x8's response would have been. The time of a creation is not listed; it was within the seconds after the attempt
 /// began.
 fn created(id: &str, interval: Interval) -> Response {
     let body = json!({ "conversationId": id, "createdAt": interval.began.to_iso8601() });

@@ -246,7 +246,7 @@ pub(super) fn response(request: &Request<'_>, mut response: Response) -> Respons
             }
             page_of("messages", messages, query)
         }
-        // What these are answered with has no body, or none that is another there.
+        // The responses to these have no body, or the same body in both APIs.
         Operation::ReplaceConversation
         | Operation::ChangeConversation
         | Operation::AssignAfterAgent

@@ -101,7 +101,7 @@ impl Upstream {
         }
     }
 
-    /// The older API answers 404 for a list without items: of conversations, and of messages, as it does for a conversation that
+    /// The older API responds with 404 for an empty list of conversations or of messages, as it does for a conversation that
     /// does not exist.
     async fn without_missing_list(
         &self,

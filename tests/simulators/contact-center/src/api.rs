@@ -32,10 +32,10 @@ pub(crate) struct Call<'r> {
     pub(crate) body: &'r [u8],
 }
 
-/// How long a slow answer takes: just below what callers usually wait, ten seconds.
+/// How long a slow response takes: just below what callers usually wait, ten seconds.
 const SLOW: Duration = Duration::from_secs(9);
 
-/// What an answer carries.
+/// What a response carries.
 pub(crate) enum Body {
     Empty,
     Json(Value),

@@ -31,7 +31,7 @@ pub(crate) fn invalid_webhook(id: &str) -> Problem {
 }
 
 impl ContactCenter {
-    /// Answers an operation whose path lies below `webhooks`, or `web-hooks` in the older API.
+    /// Responds to an operation whose path lies below `webhooks`, or `web-hooks` in the older API.
     pub(crate) async fn webhooks(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         match (method, path) {
             ("GET", []) => {
@@ -63,7 +63,7 @@ impl ContactCenter {
         }
     }
 
-    /// Answers an operation whose path lies below `channels`.
+    /// Responds to an operation whose path lies below `channels`.
     pub(crate) fn channels(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         match (method, path) {
             ("GET", []) => {

@@ -78,7 +78,7 @@ impl DynamoDb {
         }
     }
 
-    /// Answers one operation.
+    /// Responds to one operation.
     pub(super) fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "CreateTable" => self.create_table(input),

@@ -61,7 +61,7 @@ pub enum ReceiptError {
     Expired,
 }
 
-/// What SendMessage answers.
+/// What SendMessage returns.
 #[derive(Debug, Clone)]
 pub struct Sent {
     /// The id of the message, or of the one that this repeats.
