@@ -26,7 +26,7 @@ use crate::table::{Item, Put, Table, TableError, millis, seconds, string};
 /// How long a key is known.
 const TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// A process works no longer than this on a request: the function's time-out, and a second for clocks that differ.
+/// The longest time that a process works on a request: the function's time-out, and a second for clocks that differ.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// For what is stored after 8x8 has responded: the rest of the function's time-out.
@@ -128,10 +128,10 @@ impl<'t> IdempotencyStore<'t> {
         Self { table }
     }
 
-    /// Does `work` unless it has been done under this key, and keeps its response.
+    /// Does `work` unless it has been done under this key, and stores its response.
     ///
     /// # Errors
-    /// The key is in use, or belongs to another request; the table is unavailable before the work; the work's own.
+    /// The key is in use, or was used for a different request; the table is unavailable; the work's own.
     pub(crate) async fn once(
         &self,
         request: &KeyedRequest<'_>,
@@ -243,7 +243,7 @@ impl<'t> IdempotencyStore<'t> {
         }
     }
 
-    /// Keeps the response. The caller gets it whether that succeeds or not: a repeat would then find at 8x8 what was done.
+    /// Stores the response. The caller gets it even if that fails: a repeat then finds at 8x8 what was done.
     async fn complete(&self, key: &Key, acquired: &Acquired, entry: Option<Entry>, delivered: &Delivered) {
         let log = SentLog::new(self.table);
         let change = entry.and_then(|entry| match delivered.log_change {
@@ -282,8 +282,8 @@ impl<'t> IdempotencyStore<'t> {
         )
     }
 
-    /// Lets the next request with this key have its turn at once. `unknown`: it has to find out first what became of the
-    /// attempt in that time.
+    /// Releases the key, so that the next request with it need not wait for the lease. `unknown`: that request first has to
+    /// find out the outcome of the attempt in that interval.
     async fn release(&self, key: &Key, acquired: &Acquired, entry: Option<Entry>, unknown: Option<Interval>) {
         let interval = unknown.unwrap_or(Interval { began: acquired.claimed_at, ended: acquired.claimed_at });
         let released = async {

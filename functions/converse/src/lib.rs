@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `routes` | the operations: one row each |
 //! | `conversation` | what the bridge adds to a creation |
-//! | `idempotency` | the header `Idempotency-Key`: a request is worked on once |
+//! | `idempotency` | the header `Idempotency-Key`: a request is carried out once |
 //! | `delivery` | what happens when 8x8 does not respond: a request takes effect once |
 //! | `upstream` | 8x8, in either of its two APIs |
 //! | `handover` | the state of a hand-over, which is the bridge's own |

@@ -17,8 +17,8 @@ const ID: &str = "*";
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const CALL: Duration = Duration::from_secs(6);
 
-/// A call that is not sent a second time is worth waiting for: a slow 8x8 (9 s were seen) is then no unknown outcome. As long
-/// again is left to find out what became of it.
+/// A call that is not sent a second time is worth waiting for: a slow 8x8 (9 s were seen) is then no unknown outcome. As much
+/// time is left to find out its outcome.
 const PATIENT_CALL: Duration = Duration::from_secs(12);
 
 /// An attachment of four megabytes crosses a line of three megabits a second in that time, and two tries end before API

@@ -1,5 +1,5 @@
-//! CloudFormation's protocol for a custom resource: whatever happens, the response goes to the pre-signed URL of the request,
-//! for a stack that gets none hangs for an hour.
+//! CloudFormation's protocol for a custom resource: in every case a response goes to the pre-signed URL of the
+//! request. A stack without a response hangs for an hour.
 //!
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html>
 
@@ -19,10 +19,10 @@ use shared::url::VerbatimUrl;
 use crate::operation::{AdoptionParams, Operation, RegistrationParams, given};
 use crate::{Error, Misconfigured, RegisterChannel};
 
-/// What is kept of the invocation for the response: three tries and the pauses between them.
+/// The part of the invocation's time that is reserved for the response: three tries and the pauses between them.
 const RESERVE: Duration = Duration::from_secs(20);
 
-/// S3 takes the response in well under a second.
+/// S3 accepts the response in well under a second.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between the tries to respond.
@@ -36,7 +36,7 @@ const RESPONSE_LIMIT: usize = 4096;
 /// says that the stage exists. After a minute something else is wrong, and 8x8 may say what.
 const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the probes leave of the invocation for the registration.
+/// The part of the invocation's time that the probes leave for the registration.
 const REGISTRATION_TIME: Duration = Duration::from_secs(30);
 
 /// Between two probes.
@@ -87,8 +87,8 @@ impl Properties {
     /// Registers or adopts. All of it may be repeated: what exists already is found.
     async fn register(&mut self, function: &RegisterChannel) -> Result<Value, Error> {
         if self.credentials_changed {
-            // What a warm process keeps and the stored token are good for the former ones: without this a wrong key would
-            // be found when they expire, hours after the update has succeeded.
+            // A warm process and the stored token still use the former credentials: without this, a wrong key would be
+            // found only when they expire, hours after the update has succeeded.
             function.contact_center.renew_credentials("register the channel").await?;
             self.credentials_changed = false;
         }
@@ -165,7 +165,7 @@ impl CustomResource {
             let url = VerbatimUrl::parse(url).ok_or(Error::BadCallbackUrl)?;
             probe(function.client(), &url, time.saturating_sub(REGISTRATION_TIME).min(PROBE_PATIENCE)).await;
         }
-        // Also when one channel gives way to another.
+        // Also when one channel replaces another.
         let saved = function.read_saved().await?;
         let saved_url = saved.content.registration().map(|registered| registered.callback_url.clone());
         let callback_url = callback_url.or(saved_url);
@@ -259,7 +259,7 @@ impl CustomResource {
 
 impl RegisterChannel {
     /// Removes a registration of our own, or releases another channel, so that this one can be adopted. What can be checked
-    /// before is checked before.
+    /// is checked first.
     async fn make_way_for(&self, params: &AdoptionParams) -> Result<(), Error> {
         let saved = self.read_saved().await?;
         let Some(registered) = saved.content.registration() else {

@@ -134,8 +134,7 @@ impl RegisterChannel {
     /// Carries out an operation and responds with what it did or found.
     ///
     /// # Errors
-    /// An invalid request, and everything that keeps 8x8 or Secrets Manager from doing their part, with 8x8's own
-    /// reason where it gave one.
+    /// An invalid request, or a failure of 8x8 or Secrets Manager, with 8x8's own reason where it gave one.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let LambdaEvent { payload: request, context } = event;
         let result = match CustomResource::parse(&request) {

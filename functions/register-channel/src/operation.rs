@@ -29,7 +29,7 @@ pub(crate) enum Operation {
 pub(crate) struct RegistrationParams {
     pub(crate) queue_id: Option<String>,
     pub(crate) callback_url: Option<String>,
-    /// Re-point a webhook or a channel of our name although it calls an address that is not ours.
+    /// Re-point a webhook or a channel of our name even if it calls an address that is not ours.
     #[serde(default)]
     pub(crate) take_over: bool,
 }

@@ -1,4 +1,4 @@
-//! Which conversation is due for what, by what is known of it.
+//! What a conversation is due for, given its recorded state.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use shared::handover::table::Notes;
 /// of ten minutes goes off for it, and again after as long.
 pub(crate) const CHECK_END_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// How long another run leaves a conversation alone that a run ends: longer than a run may last.
+/// How long a claim of a conversation's end holds against other runs: longer than a run may last.
 const LEASE: Duration = Duration::from_secs(60);
 
 /// The variable of [`Limits::customer_idle`].
@@ -35,7 +35,7 @@ pub(crate) enum Due {
     CheckReply(UnixTime),
     /// Check whether it has ended.
     CheckEnd,
-    /// Nothing. An end that was begun did not take place, and its reason is none any more.
+    /// Nothing. An end that was begun did not take place, and its reason no longer holds.
     Forget,
 }
 

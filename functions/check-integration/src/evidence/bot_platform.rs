@@ -16,10 +16,10 @@ pub(crate) type ProbeResult = Result<Probe, &'static str>;
 
 #[derive(Debug)]
 pub(crate) struct BotPlatformEvidence {
-    /// With the stored token; `None` if there is none that is alive.
+    /// With the stored token; `None` if there is no valid one.
     pub(crate) stored: Option<ProbeResult>,
     pub(crate) log_in: LogIn,
-    /// With the token of that log-in, where the stored one is dead or refused.
+    /// With the token of that log-in, where the stored one has expired or is refused.
     pub(crate) fresh: Option<ProbeResult>,
     pub(crate) clock: Option<ClockReading>,
 }
@@ -63,7 +63,7 @@ impl BotPlatformEvidence {
         evidence
     }
 
-    /// What the last probe came to.
+    /// The result of the last probe.
     pub(crate) fn probe_result(&self) -> Option<&ProbeResult> {
         self.fresh.as_ref().or(self.stored.as_ref())
     }

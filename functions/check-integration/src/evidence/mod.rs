@@ -59,7 +59,7 @@ impl<'c> Evidence<'c> {
 pub(crate) struct Deadline(tokio::time::Instant);
 
 impl Deadline {
-    /// What a step comes to within `limit` and before the deadline; `None` if it takes longer.
+    /// The result of a step within `limit` and before the deadline; `None` if it takes longer.
     async fn within<T>(self, limit: Duration, step: impl Future<Output = T>) -> Option<T> {
         let until = self.0.min(tokio::time::Instant::now() + limit);
         tokio::time::timeout_at(until, Box::pin(step)).await.ok()
@@ -85,8 +85,8 @@ impl ClockReading {
 }
 
 /// Whether our credentials are good for a token. A log-in changes nothing here, but it makes a token there, and a server may
-/// allow one at a time. So it takes place only where no token can be lost by it, or where a sender would do the same: there is
-/// no token that is alive, or the token was refused, or the credentials are newer than it.
+/// allow one at a time. So it takes place only where it invalidates no token, or where a sender would log in too: there is
+/// no valid token, or the token was refused, or the credentials are newer than it.
 #[derive(Debug)]
 pub(crate) enum LogIn {
     /// The token that is stored shows that one worked.

@@ -17,7 +17,7 @@ use crate::upstream::SendError;
 /// default where it serves REST APIs; 8x8 does not document its own limit.
 pub(crate) const COMMIT_WINDOW: Duration = Duration::from_secs(30);
 
-/// A request that is sent with less time than this before the deadline would leave an unknown outcome if 8x8 is slow.
+/// A request is sent only with at least this time before the deadline: otherwise a slow 8x8 would cause an unknown outcome.
 const MIN_SEND_TIME: Duration = Duration::from_secs(6);
 
 /// Where sending again is harmless. More tries only help against an outage, and the caller has time for that.
@@ -57,7 +57,7 @@ pub(crate) struct Interval {
 pub(crate) enum Probe {
     /// 8x8 has carried it out, and this is what its response would have been.
     Found(Response),
-    /// 8x8 does not list it, and lists nothing that it might be. It may still carry it out.
+    /// 8x8 lists neither it nor anything similar. It may still carry it out.
     Absent,
     /// Neither is certain. 8x8 may have said when to ask again.
     Unclear { retry_after: Option<Duration> },
@@ -143,7 +143,7 @@ impl Attempt {
         step
     }
 
-    /// It was sent at `began`, and at `now` this came of it.
+    /// It was sent at `began`, and at `now` this is the result.
     pub(crate) fn sent(&mut self, began: UnixTime, now: UnixTime, result: Result<Response, SendError>) {
         self.sends += 1;
         let interval = Interval { began, ended: now };
@@ -186,7 +186,7 @@ impl Attempt {
         };
     }
 
-    /// A probe that began at `began` has found that out by `now`.
+    /// The result, at `now`, of a probe that began at `began`.
     pub(crate) fn probed(&mut self, began: UnixTime, now: UnixTime, probe: Probe) {
         let State::Unknown { interval, reason, probes, .. } = &mut self.state else { return };
         let interval = *interval;
@@ -197,7 +197,7 @@ impl Attempt {
                 return;
             }
             Probe::Absent if began >= settled_at => {
-                // Nothing was done. If there is no time left to send it now, the next repeat finds the same.
+                // 8x8 has not carried it out. If there is no time left to send it now, the next repeat finds that out too.
                 let otherwise = unknown_outcome(interval, reason.clone(), now);
                 self.sends = 0;
                 self.state = ready(now, otherwise);
@@ -208,10 +208,10 @@ impl Attempt {
         };
         let delay = PROBE_DELAYS.get(*probes).copied().unwrap_or(LONGEST_PROBE_DELAY).max(wait);
         let probes = *probes + 1;
-        // When it can be settled it is looked at once more.
+        // One more probe at the time when the outcome becomes certain.
         let until_settled = settled_at.since(now);
         let mut next_probe = now + if until_settled.is_zero() { delay } else { delay.min(until_settled.max(wait)) };
-        // So it is once more before the deadline.
+        // And one more before the deadline.
         let last = self.deadline - LAST_PROBE;
         if next_probe > last && last >= now + wait.max(MIN_PROBE_TIME) {
             next_probe = last;
@@ -242,7 +242,7 @@ fn unknown_outcome(interval: Interval, reason: String, now: UnixTime) -> Outcome
     Outcome::Unknown(Error::Unknown { reason, retry_after }, interval)
 }
 
-/// Asked after it had ended: the caller has a fault, and gets an error instead of a second request to 8x8.
+/// For a step that is asked for after the end: a bug of the caller, which gets an error instead of a second request to 8x8.
 fn finished_before() -> Outcome {
     Outcome::Failed(Error::NoResponse("the request already has a response"))
 }

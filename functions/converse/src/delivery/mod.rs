@@ -15,7 +15,7 @@
 //!                                       deadline ────────────────────┴──────────▶ 504 `unknown` with Retry-After
 //! ```
 //!
-//! That 8x8 does not list something proves nothing until it can no longer come: 8x8 may carry out a request after its
+//! A missing entry proves nothing as long as it can still appear: 8x8 may carry out a request after its
 //! connection was lost, or after it has responded with 500 or 504. Operations whose repetition is harmless are sent again
 //! instead of being looked for; those that 8x8 does not list are reported as unknown (see [`crate::routes::OnUnknown`]).
 //!
@@ -50,7 +50,7 @@ use crate::routes::OnUnknown;
 use crate::table::Table;
 use crate::upstream::{Request, Upstream};
 
-/// What sends requests until a deadline.
+/// Sends requests until a deadline.
 #[derive(Debug)]
 pub(crate) struct Delivery<'d> {
     pub(crate) upstream: &'d Upstream,

@@ -1,4 +1,4 @@
-//! Whether 8x8 has carried out a request that it has not responded to: by what it lists.
+//! Finds out from 8x8's lists whether it has carried out a request that it has not responded to.
 //!
 //! A conversation is found by a property that only this request has given it, a message by its content ([`super::matching`]).
 
@@ -24,13 +24,13 @@ use crate::json::{Object, items};
 use crate::routes::{Call, Operation, Route};
 use crate::upstream::{PAGE_SIZE, Request, Upstream};
 
-/// Pages that are read for one probe at most: ten thousand conversations. What lies beyond is unclear.
+/// Pages that are read for one probe at most: ten thousand conversations. Beyond that the result is unclear.
 const MAX_PAGES: usize = 100;
 
 /// Pages of conversations that are asked for at the same time.
 const PAGES_AT_A_TIME: usize = 4;
 
-/// A page that gets no response is asked for again, after these pauses. Longer outages are for the next probe.
+/// The pauses before a page without a response is requested again. After a longer outage the next probe tries.
 const PAGE_DELAYS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 
 /// The authors that 8x8 documents. A message of another may be anyone's.
