@@ -1,6 +1,6 @@
-# make run [ARGS=--once]   the whole set on this machine; ARGS=--help tells more
+# make run [ARGS=--once]   the whole set on this machine; ARGS=--help lists the options
 # make soak [ARGS=--calm]  ten thousand events with everything going wrong that can
-# make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help tells more
+# make bench [ARGS=cold]   what it costs: time, instructions, memory, money; ARGS=--help lists the options
 # make test                everything that must pass
 # make docs                the documentation of the code, and docs/ as a site below target/site/
 # make reference           writes docs/reference/ from the code and the template
@@ -55,6 +55,7 @@ format:
 	$(CARGO) fmt --all --check
 
 lint:
+	@$(PYTHON) tools/words.py
 	$(CARGO) clippy --quiet --locked --workspace --all-targets -- --deny warnings
 
 # With --quiet MkDocs counts no warnings, and --strict has nothing to fail for.

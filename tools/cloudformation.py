@@ -17,7 +17,7 @@ AWS_CALLS = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standa
 NEVER_CREATED = {"REVIEW_IN_PROGRESS", "CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
 # Seconds after a request until CloudFormation must show that it has begun; usually it does at once.
 BEGIN_LIMIT = 60
-# AWS's codes for credentials that have ended or never were any; lost_credentials() has the SDK's errors of that meaning.
+# AWS's codes for credentials that have expired or were never valid; lost_credentials() has the SDK's errors of that meaning.
 LOST_CREDENTIALS = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId",
                     "UnrecognizedClientException"}
 
@@ -123,7 +123,7 @@ class Stack:
         """
         start = time.monotonic()
         for _ in self.waits():
-            # Only a look at the stack after the first event shows what has begun.
+            # Only the stack's status after the first event shows what has begun.
             begun = self.begun or time.monotonic() - start > BEGIN_LIMIT
             stack = self.describe(identity)
             self.print_events(identity)
@@ -162,7 +162,7 @@ class Stack:
 
     def create_change_set(self, create, parameters, tags, template):
         """Returns the change set's id, or None if there is nothing to change. Leaves nothing behind if it fails."""
-        # The time is for people; the rest tells apart what is made within a second.
+        # The time is for people; the rest distinguishes what is made within a second.
         name = f"deploy-{datetime.datetime.now(datetime.timezone.utc):%Y%m%d%H%M%S}-{uuid.uuid4().hex[:8]}"
         first = {"OnStackFailure": "DELETE"} if create else {}
         change_set = self.api.create_change_set(
@@ -190,7 +190,7 @@ class Stack:
     def discard(self, create, identity, change_set):
         """Removes a change set that is not executed; a stack that consists of nothing else, too.
 
-        Where that fails, the reason for doing it is what is to be told. The next deployment deletes such a stack.
+        Where that fails, the caller reports the original reason, not this failure. The next deployment deletes such a stack.
         """
         try:
             self.api.delete_change_set(ChangeSetName=change_set, StackName=identity)

@@ -36,7 +36,7 @@ def add_options(parser):
         command = commands.add_parser(name, help=text)
         command.add_argument("--conversation", metavar="ID", help="those of this conversation")
         command.add_argument("--event", metavar="ID", action="append", help="this event; can be repeated")
-        command.add_argument("--status", type=int, help="those that the bot platform answered with this status")
+        command.add_argument("--status", type=int, help="those for which the bot platform returned this status")
         command.add_argument("--reason", help="those with this reason, as the list shows it")
         command.add_argument("--all", action="store_true", help="all of them")
     command.add_argument("--yes", action="store_true", help="do not ask for confirmation")

@@ -1,7 +1,7 @@
 """Deploys the bridge as a CloudFormation stack, updates it and deletes it.
 
 A first deployment asks for the parameters that the chosen options need. Later deployments ask nothing and keep every
-value, secrets included: CloudFormation is told to use the previous value of each parameter that is not changed.
+value, secrets included: CloudFormation uses the previous value of each parameter that is not changed.
 
 Each parameter can also be given in the environment, as LIVE_AGENT_<PARAMETER> in upper snake case: LIVE_AGENT_QUEUE_ID
 is QueueId, LIVE_AGENT_API_KEY is ApiKey. Priority: --set, environment, --parameters, the stack, samconfig.toml, the
@@ -226,7 +226,7 @@ def packaged_template(template, zips, arguments, session, options, folder):
 
 
 def run(command, name, timeout=None, quiet=False):
-    # The children need no parameters; what they do not get they cannot print.
+    # The child processes need no parameters, and cannot print what they do not get.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(ENVIRONMENT_PREFIX)}
     environment["SAM_CLI_TELEMETRY"] = "0"
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
@@ -286,17 +286,17 @@ def deploy(arguments):
             show(f"Note: {arguments.config.name} has {name}={value}, the stack has {existing[name]}. The stack's value is "
                  f"kept; SET={name}=<value> changes it.")
     if create:
-        # The answers of a first deployment survive a failed one.
+        # The values of a first deployment stay saved if it fails.
         record()
     architecture = new.get("Architecture") or existing.get("Architecture") or template.parameters["Architecture"].default
     with zips_for(template, architecture, arguments, release) as zips:
         location = package(template, zips.resolve(), arguments, session, options)
 
     if status in NEVER_CREATED:
-        # The build took minutes, in which somebody else's creation may have begun.
+        # The build took minutes, in which another creation may have begun.
         now = (stack.describe(present["StackId"]) or present)["StackStatus"]
         if now not in NEVER_CREATED | {"DELETE_COMPLETE"}:
-            raise Failure(f"{stack.name} is now {now}: somebody else has begun to create it. Nothing was changed; repeat "
+            raise Failure(f"{stack.name} is now {now}: another process has begun to create it. Nothing was changed; repeat "
                           f"`make deploy STACK={stack.name}` when that has ended.")
         show(f"An earlier creation of {stack.name} failed ({status}). Deleting what it left …")
         deleted = stack.delete(present["StackId"], verb="deploy")
@@ -415,10 +415,10 @@ def parse(argv):
     common.add_argument("stack", type=stack_name, metavar="STACK")
     common.add_argument("--profile", help="profile of ~/.aws/config (make: PROFILE)")
     common.add_argument("--region", help="AWS region (make: REGION)")
-    common.add_argument("--role-arn", help="service role that CloudFormation takes (make: ROLE_ARN)")
+    common.add_argument("--role-arn", help="service role that CloudFormation uses (make: ROLE_ARN)")
     common.add_argument("--tags", help='tags of the stack: "k=v k2=v2" (make: TAGS)')
     common.add_argument("--config", type=Path, default=ROOT / "samconfig.toml", help="where answers are saved")
-    common.add_argument("--poll", type=float, default=3, metavar="SECONDS", help="pause between looks at the stack")
+    common.add_argument("--poll", type=float, default=3, metavar="SECONDS", help="pause between two queries of the stack")
     common.add_argument("--timeout", type=float, default=60, metavar="MINUTES", help="longest wait for CloudFormation")
     first = commands.add_parser("deploy", parents=[common], help="create or update a stack", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "target" / "reproducible"
-# Of different lengths, so that a place that stands in a binary shows.
+# Of different lengths, so that a path that is compiled into a binary makes a difference.
 FOLDERS = ("first", "the-second")
 
 

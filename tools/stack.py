@@ -47,10 +47,10 @@ class DeployedStack:
 
     def invoke(self, logical_id, payload):
         """Invokes a function and returns its result; fails with the function's own error."""
-        answer = self.session.client("lambda", config=INVOKE).invoke(
+        response = self.session.client("lambda", config=INVOKE).invoke(
             FunctionName=self.physical_id(logical_id), Payload=json.dumps(payload).encode())
-        result = json.loads(answer["Payload"].read() or b"null")
-        if "FunctionError" in answer:
+        result = json.loads(response["Payload"].read() or b"null")
+        if "FunctionError" in response:
             message = result.get("errorMessage") if isinstance(result, dict) else None
             raise Failure(f"{logical_id} failed: {message or 'it ended without a result; its log says why'}")
         return result

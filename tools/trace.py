@@ -41,15 +41,15 @@ def query(logs, groups, conversation, days):
         startTime=int((now - timedelta(days=days)).timestamp()), endTime=int(now.timestamp()) + 1,
         queryString=f'fields @message | filter conversation_id = "{quoted}" | sort timestamp asc')
     query_id, deadline = started["queryId"], time.monotonic() + PATIENCE
-    while (answer := logs.get_query_results(queryId=query_id))["status"] not in FINISHED:
+    while (response := logs.get_query_results(queryId=query_id))["status"] not in FINISHED:
         if time.monotonic() > deadline:
             logs.stop_query(queryId=query_id)
             raise Failure(f"CloudWatch Logs did not finish the query within {PATIENCE} s. Search fewer days: "
                           'ARGS="--days 1".')
         time.sleep(POLL)
-    if answer["status"] != "Complete":
-        raise Failure(f"CloudWatch Logs ended the query with the status {answer['status']}. Repeat the command.")
-    rows = [{cell["field"]: cell.get("value") for cell in row} for row in answer["results"]]
+    if response["status"] != "Complete":
+        raise Failure(f"CloudWatch Logs ended the query with the status {response['status']}. Repeat the command.")
+    rows = [{cell["field"]: cell.get("value") for cell in row} for row in response["results"]]
     return [line for row in rows if isinstance(line := parsed(row.get("@message")), dict)]
 
 

@@ -57,7 +57,7 @@ pub struct Policy<E> {
 /// What it means that the source has no value.
 #[derive(Debug)]
 pub struct Absence<E> {
-    /// Whether an error is this answer of the source, and not a failure.
+    /// Whether an error is this response of the source, and not a failure.
     pub is: fn(&E) -> bool,
     /// How long it is returned without another fetch.
     pub ttl: Duration,
@@ -175,7 +175,7 @@ where
         pending.await
     }
 
-    /// What `look` finds in the value, or else in the value as the source has it now: what a sender presents may be newer
+    /// What `search` finds in the value, or else in the value as the source has it now: what a sender presents may be newer
     /// than the cache. Anyone can present what is unknown, so it causes at most one refresh in
     /// [`Policy::min_refresh_interval`].
     ///
@@ -185,12 +185,12 @@ where
         &self,
         now: UnixTime,
         fetch: impl Fn() -> F,
-        look: impl Fn(&T) -> Option<R>,
+        search: impl Fn(&T) -> Option<R>,
     ) -> Result<Option<R>, E>
     where
         F: Future<Output = Outcome<T, E>> + Send + 'static,
     {
-        if let Some(found) = look(&*self.get(now, &fetch).await?) {
+        if let Some(found) = search(&*self.get(now, &fetch).await?) {
             return Ok(Some(found));
         }
         {
@@ -203,7 +203,7 @@ where
             }
             state.refreshed_to_find_at = Some(now);
         }
-        Ok(look(&*self.refresh(now, fetch).await?))
+        Ok(search(&*self.refresh(now, fetch).await?))
     }
 
     /// Drops what is cached.
@@ -441,7 +441,7 @@ mod tests {
                 .await
                 .unwrap()
         };
-        assert_eq!(find(NOW, 1, 2).await, None, "it was fetched for this very look");
+        assert_eq!(find(NOW, 1, 2).await, None, "it was fetched for this very search");
         assert_eq!(find(NOW + SECOND, 2, 2).await, Some(()));
         assert_eq!(find(NOW + SECOND * 5, 3, 3).await, None, "too soon");
         assert_eq!(find(NOW + SECOND * 6, 3, 3).await, Some(()));

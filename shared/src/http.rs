@@ -16,11 +16,11 @@ use crate::clock::UnixTime;
 /// (TCP re-sends a SYN after one second) and for a vCPU of a 128 MB function.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A frozen function answers no keep-alive, and what its peer closed meanwhile is found out only by a failed request.
+/// A frozen function responds to no keep-alive. A connection that the peer has closed meanwhile makes a request fail.
 /// Peers keep idle connections for 60 s (an AWS load balancer's default) or more; 20 s stay well below that.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a start may wait for a connection. Init may take 10 s in all; a peer that does not answer within two will not be
+/// How long a start may wait for a connection. Init may take 10 s in all; a peer that does not respond within two will not be
 /// any quicker later.
 pub(crate) const WARM_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -70,7 +70,7 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
-        // Answers and events are small: send each write at once instead of waiting for more to fill a packet.
+        // Responses and events are small: send each write at once instead of waiting for more to fill a packet.
         .tcp_nodelay(true)
         .http1_max_headers(MAX_HEADERS)
         // Unpacking costs more than a small body saves. A peer that packs all the same is unpacked (`gzip`).
@@ -98,7 +98,7 @@ pub fn sensitive_header(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Why a call got no answer, in words that hold no address, header or body.
+/// Why a call got no response, in words that hold no address, header or body.
 pub fn failure(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "no answer in time"

@@ -166,7 +166,7 @@ pub fn header_texts<'h>(
     texts
 }
 
-/// Runs a function that is invoked by an HTTP API. A request that cannot be read is answered with 400 and never reaches
+/// Runs a function that is invoked by an HTTP API. A request that cannot be read gets a 400 and never reaches
 /// `handle`.
 ///
 /// # Errors

@@ -195,8 +195,8 @@ impl QueueDepth {
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
         let request = Client::new(config).get_queue_attributes().queue_url(url.as_str());
-        let answer = match request.set_attribute_names(Some(names.to_vec())).send().await {
-            Ok(answer) => answer,
+        let response = match request.set_attribute_names(Some(names.to_vec())).send().await {
+            Ok(response) => response,
             Err(error) if error.as_service_error().is_some_and(GetQueueAttributesError::is_queue_does_not_exist) => {
                 return Ok(None);
             }
@@ -206,7 +206,7 @@ impl QueueDepth {
             }
         };
         let [visible, in_flight] = names.map(|name| {
-            let count = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
+            let count = response.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
             count.unwrap_or(0)
         });
         Ok(Some(Self { visible, in_flight }))

@@ -21,26 +21,26 @@ pub fn start(function: &'static str) {
     telemetry::init(function);
 }
 
-/// Runs a function that is invoked with JSON and answers with JSON. Before the first invocation it logs, at the level DEBUG,
+/// Runs a function that is invoked with JSON and returns JSON. Before the first invocation it logs, at the level DEBUG,
 /// how long the start took.
 ///
 /// # Errors
 /// When Lambda's runtime API is lost; the execution environment ends then.
-pub async fn run<Event, Answer>(
-    handle: impl AsyncFn(LambdaEvent<Event>) -> Result<Answer, Diagnostic>,
+pub async fn run<Event, Output>(
+    handle: impl AsyncFn(LambdaEvent<Event>) -> Result<Output, Diagnostic>,
 ) -> Result<(), lambda_runtime::Error>
 where
     Event: DeserializeOwned,
-    Answer: Serialize,
+    Output: Serialize,
 {
     if let Some(started) = STARTED.get() {
         tracing::debug!(took_us = started.elapsed().as_micros() as u64, "started");
     }
     let handle = &handle;
     lambda_runtime::run(service_fn(async |event| {
-        let answer = handle(event).await;
+        let result = handle(event).await;
         telemetry::flush();
-        answer
+        result
     }))
     .await
 }

@@ -144,7 +144,7 @@ class Aws:
     # ---- operations
 
     def on_GetCallerIdentity(self, form):
-        return f"<Arn>arn:aws:iam::{ACCOUNT}:user/someone</Arn><UserId>A</UserId><Account>{ACCOUNT}</Account>"
+        return f"<Arn>arn:aws:iam::{ACCOUNT}:user/operator</Arn><UserId>A</UserId><Account>{ACCOUNT}</Account>"
 
     def on_DescribeStacks(self, form):
         stack = self.find(form["StackName"])

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from driving import ROOT, SECRETS, TEMPLATE, Case, QuickCase
 
 EXPIRED = "ExpiredToken", "The security token included in the request is expired"
-# What an operator is told while TenantId is empty.
+# What an operator reads while TenantId is empty.
 EVERY_TENANT = "While TenantId is empty, genuine events of every 8x8 tenant are accepted"
 # Answers to what the real template asks first, whatever the options.
 BEGINNING = [("Architecture", ""), ("IntegrationName", "acme")]

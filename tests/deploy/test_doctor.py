@@ -59,7 +59,7 @@ class Aws:
         form = dict(urllib.parse.parse_qsl(body.decode()))
         self.requests.append((form["Action"], form.get("LogicalResourceId")))
         if form["Action"] == "GetCallerIdentity":
-            found = "<Arn>arn:aws:iam::123456789012:user/someone</Arn><UserId>A</UserId><Account>123456789012</Account>"
+            found = "<Arn>arn:aws:iam::123456789012:user/operator</Arn><UserId>A</UserId><Account>123456789012</Account>"
         elif form["Action"] == "DescribeStackResource" and self.exists:
             found = "<StackResourceDetail><PhysicalResourceId>physical-id</PhysicalResourceId></StackResourceDetail>"
         else:

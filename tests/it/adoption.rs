@@ -11,7 +11,7 @@ use crate::support::{Stack, message};
 
 const AISERA: &str = "https://acme.api.aisera.cloud/v1/liveAgent/receiveMessage?tenant=confidential";
 
-/// A contact center in which someone else has registered a webhook and a channel, and we have nothing.
+/// A contact center in which another system has registered a webhook and a channel, and we have nothing.
 struct Tenant {
     stack: Stack,
     webhook_id: String,

@@ -165,7 +165,7 @@ async fn the_callers_own_headers_are_not_passed_on() {
 }
 
 #[tokio::test]
-async fn an_event_without_an_id_is_known_by_its_body() {
+async fn an_event_without_an_id_is_recognised_by_its_body() {
     let stack = stack(CallbackAuthentication::Headers).await;
     let mut headers = callers_headers(&stack).await;
     headers.push(("x-8x8-tenant-id", stack.contact_center.settings().tenant_id.clone()));

@@ -501,7 +501,7 @@ async fn a_port_that_is_in_use_is_not_taken() {
     let taken = console::listen(Some(0)).await.expect("a free port");
     let port = taken.local_addr().expect("it is bound").port();
     assert!(console::listen(Some(port)).await.is_err());
-    // Whoever has the default port, there is one for us.
+    // If another process has the default port, there is one for us.
     let (first, second) =
         (console::listen(None).await.expect("a port"), console::listen(None).await.expect("another one"));
     assert_ne!(first.local_addr().expect("bound"), second.local_addr().expect("bound"));

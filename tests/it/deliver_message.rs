@@ -97,7 +97,7 @@ async fn a_try_that_would_not_end_in_time_is_left_to_the_next_invocation() {
 }
 
 #[tokio::test]
-async fn a_token_that_someone_else_has_replaced_is_read_again_without_a_log_in() {
+async fn a_token_that_another_process_has_replaced_is_read_again_without_a_log_in() {
     let stack = Stack::start().await;
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     three_messages(&stack, &conversation);

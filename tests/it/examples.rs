@@ -192,7 +192,7 @@ async fn talks_to_a_person_and_gets_the_conversation_back(program: [&str; 2]) {
     stack.check();
 }
 
-/// A bridge that answers the first calls as it is told, and all others with success.
+/// A bridge that answers the first calls as the test says, and all others with success.
 struct Bridge {
     answers: Mutex<VecDeque<(StatusCode, Option<&'static str>)>>,
     /// The bearer token and the key of each try.

@@ -24,21 +24,21 @@ fn now() -> u64 {
 }
 
 /// 8x8 sends an event of the Chat Gateway with that time.
-fn tell(conversation: &Conversation, event_type: &str, at: u64, data: &Value) {
+fn send_event(conversation: &Conversation, event_type: &str, at: u64, data: &Value) {
     let event = json!({ "eventType": event_type, "conversationId": conversation.id(), "timestamp": at, "data": data });
     conversation.event(event_type, event.to_string());
 }
 
 fn queued(conversation: &Conversation, at: u64) {
-    tell(conversation, "QUEUED", at, &json!({ "queueId": "101", "queueName": "Support" }));
+    send_event(conversation, "QUEUED", at, &json!({ "queueId": "101", "queueName": "Support" }));
 }
 
 fn member(conversation: &Conversation, kind: &str, change: &str, at: u64) {
-    tell(conversation, "MEMBERS_CHANGED", at, &json!({ "memberType": kind, "change": change, "id": "anna" }));
+    send_event(conversation, "MEMBERS_CHANGED", at, &json!({ "memberType": kind, "change": change, "id": "anna" }));
 }
 
 fn idle(conversation: &Conversation, at: u64) {
-    tell(conversation, "CONVERSATION_UPDATE", at, &json!({ "state": "idle" }));
+    send_event(conversation, "CONVERSATION_UPDATE", at, &json!({ "state": "idle" }));
 }
 
 /// The hand-over as a bot reads it, once all events are delivered.
@@ -358,7 +358,7 @@ async fn without_a_timer_no_conversation_is_ended() {
 }
 
 #[tokio::test]
-async fn a_conversation_without_an_agent_is_ended_once_and_8x8s_events_tell_the_bot() {
+async fn a_conversation_without_an_agent_is_ended_once_and_8x8s_events_inform_the_bot() {
     let stack = with_timers(3, 0).await;
     let (early, conversation) = (waiting(&stack, 2).await, waiting(&stack, 4).await);
     let (report, _) = figures(&stack).await;

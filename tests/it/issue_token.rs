@@ -169,7 +169,7 @@ async fn a_wrong_user_and_a_wrong_password_get_the_same_answer() {
         ];
         post(&stack, FORM, form(&fields)).await
     };
-    let wrong_user = answer("somebody", &login.password).await;
+    let wrong_user = answer("another-user", &login.password).await;
     let wrong_password = answer(&login.username, "something").await;
     assert_eq!(wrong_user.body(), wrong_password.body());
     assert_eq!(wrong_user.headers(), wrong_password.headers());

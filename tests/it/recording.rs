@@ -51,7 +51,7 @@ async fn a_recorded_hand_over_with_an_outage_is_played_again_from_both_sides() {
     let user = json!({ "user": { "name": "Sandbox Customer", "language": "en" } });
     let (_, created) = sandbox.chatbot.open(&user, "second").await;
     let id = created["conversationId"].as_str().expect("it is created");
-    sandbox.chatbot.say(id, "user", "confidential: is someone there?", "second-1").await;
+    sandbox.chatbot.say(id, "user", "confidential: is an agent there?", "second-1").await;
     // The bot's own card; what the customer chooses names the id that 8x8 gave it.
     let card =
         json!({ "contentType": "application/8x8.quick.replies", "content": { "options": [{ "title": "Yes" }] } });

@@ -65,7 +65,7 @@ async fn logs_in_then_leaves_alone_then_refreshes() {
 }
 
 #[tokio::test]
-async fn a_token_that_someone_stored_by_hand_is_refreshed_by_the_hour_long_rule() {
+async fn a_token_that_was_stored_by_hand_is_refreshed_by_the_hour_long_rule() {
     let stack = Stack::start().await;
     let by_hand = json!({ "access_token": "by-hand", "refresh_token": null, "token_type": "bearer", "expires_at": now_secs() + 600 });
     stack.cloud.secrets.set(BOT_TOKEN_SECRET, &by_hand);

@@ -204,7 +204,8 @@ async fn a_refusal_shows_8x8s_own_reason() {
 async fn a_callback_url_that_8x8_cannot_reach_is_refused_by_8x8() {
     let stack = Stack::start().await;
     run(&stack, json!({ "operation": "deregister" })).await;
-    let request = json!({ "operation": "register", "queue_id": "101", "callback_url": "http://127.0.0.1:9/nobody" });
+    let request =
+        json!({ "operation": "register", "queue_id": "101", "callback_url": "http://127.0.0.1:9/unreachable" });
     let reason = refused(&stack, request).await;
     assert!(reason.contains("did not answer with a 2xx"), "{reason}");
     stack.finish().await;
@@ -270,7 +271,7 @@ async fn what_was_renamed_in_8x8s_console_is_found_by_its_saved_id() {
 }
 
 #[tokio::test]
-async fn a_webhook_of_someone_else_is_neither_repointed_nor_deleted_whatever_its_name_is() {
+async fn a_foreign_webhook_is_neither_repointed_nor_deleted_whatever_its_name_is() {
     let stack = Stack::start().await;
     run(&stack, json!({ "operation": "deregister" })).await;
     let other = "https://other-stack.example/v1/liveAgent/receiveMessage?token=confidential";
@@ -291,7 +292,7 @@ async fn a_webhook_of_someone_else_is_neither_repointed_nor_deleted_whatever_its
 }
 
 #[tokio::test]
-async fn a_channel_of_our_name_on_a_webhook_of_someone_else_is_refused() {
+async fn a_channel_of_our_name_on_a_foreign_webhook_is_refused() {
     let stack = Stack::start().await;
     run(&stack, json!({ "operation": "deregister" })).await;
     let (webhook_id, _) = stack.contact_center.add_foreign("live-agent-sandbox", "https://other-stack.example/");

@@ -118,7 +118,7 @@ pub fn message(conversation_id: &str) -> String {
     json!({ "eventType": "MESSAGE", "conversationId": conversation_id, "timestamp": 1, "data": { "text": "confidential" } }).to_string()
 }
 
-/// A free port for a program that has to be told its port. Below those that systems give out, and each only once.
+/// A free port for a program that takes its port as an argument. Below those that systems give out, and each only once.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 8000).expect("it is small");

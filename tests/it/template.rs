@@ -415,7 +415,7 @@ fn alarms_and_dashboard_use_metrics_that_the_functions_write() {
         .collect();
     assert!(names.len() >= 5, "{names:?}");
     for name in names {
-        assert!(telemetry.contains(&format!("!(\"{name}\"")), "nobody writes {name}");
+        assert!(telemetry.contains(&format!("!(\"{name}\"")), "no function writes {name}");
     }
 }
 
@@ -607,7 +607,7 @@ fn every_role_has_the_boundary_and_every_function_logs_its_metrics() {
 }
 
 #[test]
-fn the_access_log_tells_who_calls_and_needs_no_policy_of_its_own() {
+fn the_access_log_shows_who_calls_and_needs_no_policy_of_its_own() {
     let api = &TEMPLATE["written"]["Resources"]["Api"]["Properties"];
     let format = api["AccessLogSettings"]["Format"].as_str().unwrap();
     let format: Value = serde_json::from_str(format).expect("JSON");

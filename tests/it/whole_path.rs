@@ -1,4 +1,4 @@
-//! The set as a whole: a scripted hand-over, killed processes, someone else's servers, and everything going wrong at once.
+//! The set as a whole: a scripted hand-over, killed processes, servers of another sandbox, and everything going wrong at once.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn a_refresh_that_is_killed_is_made_good_by_the_next_run() {
     }
     assert!(killed > 5, "killed {killed} times");
     // Who is killed between a grant and its storing cannot know that the refresh token is used up. The bot platform may
-    // revoke everything then, and we log in anew.
+    // revoke everything then, and we log in again.
     stack.check_but_for("a refresh token was used twice");
 }
 
@@ -115,8 +115,8 @@ async fn an_event_that_8x8_sends_late_or_before_its_predecessor_arrives_as_it_wa
 }
 
 #[tokio::test]
-async fn someone_elses_servers_can_take_the_place_of_either_simulation() {
-    // Someone else's servers: those of another sandbox.
+async fn other_servers_can_take_the_place_of_either_simulation() {
+    // Servers that are not ours: those of another sandbox.
     let other = Sandbox::start(SandboxSettings::default()).await;
     let address = |name: &str| other.addresses.iter().find(|(part, _)| *part == name).map(|(_, url)| url.clone());
     let settings = SandboxSettings {

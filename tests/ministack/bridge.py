@@ -1,6 +1,6 @@
 """A reverse proxy that stands for the public addresses: API Gateway's, and that of a load balancer in front of it.
 
-MiniStack tells HTTP APIs apart by the Host header, `<api>.execute-api.localhost:<port>`, and a URL with that name does not
+MiniStack distinguishes HTTP APIs by the Host header, `<api>.execute-api.localhost:<port>`, and a URL with that name does not
 resolve everywhere. Here the first segment of the path is the id of the API instead, or the name of a load balancer, whose
 API `targets` says. The rest goes through byte for byte.
 """

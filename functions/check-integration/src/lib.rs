@@ -2,8 +2,8 @@
 //!
 //! It reads and changes nothing: evidence is gathered first, from secrets, 8x8, the bot platform, queues and logs at the same
 //! time; then each check judges it. Two calls are more than reading, and both are harmless: 8x8 is asked to verify the webhook,
-//! which sends us an event that is not queued, and the bot platform gets the same event. A log-in takes place only where no
-//! token can be lost by it (`evidence/mod.rs`).
+//! which sends us an event that is not queued, and the bot platform gets the same event. A log-in takes place only where it
+//! cannot invalidate a token (`evidence/mod.rs`).
 
 mod checks;
 mod evidence;
@@ -71,7 +71,7 @@ impl Config {
     }
 }
 
-/// What the function holds between invocations: nothing that it has read, so that each invocation sees what holds now.
+/// What the function holds between invocations: no data that it has read, so that each invocation sees the current state.
 #[derive(Debug)]
 pub struct CheckIntegration {
     config: Config,

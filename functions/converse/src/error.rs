@@ -43,9 +43,9 @@ pub(crate) enum Error {
     MethodNotAllowed(Vec<&'static str>),
     /// The bridge has to complete or translate the body, and it is not a JSON object.
     InvalidBody,
-    /// An `Idempotency-Key` that is not one.
+    /// An `Idempotency-Key` is invalid.
     InvalidIdempotencyKey,
-    /// A request with that key is being worked on.
+    /// A request with that key is in progress.
     InProgress,
     /// That key was used for a different request.
     IdempotencyKeyReused,
@@ -63,11 +63,11 @@ pub(crate) enum Error {
     NoResponse(&'static str),
     /// 8x8 may have carried the operation out. A repeat after that time finds out.
     Unknown { reason: String, retry_after: Duration },
-    /// 8x8 may have carried the operation out, and does not list anything by which that is recognised.
+    /// 8x8 may have carried the operation out, and lists nothing that shows whether it has.
     UnknownForGood { reason: String },
 }
 
-/// What the caller and the operator get of an error.
+/// How an error is shown to the caller and to the operator.
 #[derive(Debug)]
 pub(crate) struct Description {
     pub(crate) status: StatusCode,
@@ -201,7 +201,7 @@ impl Description {
     }
 }
 
-/// Whole seconds, rounded up: a caller that waits as long is not too early.
+/// Whole seconds, rounded up, so that a caller that waits this long is not too early.
 fn seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }

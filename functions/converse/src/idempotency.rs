@@ -1,4 +1,4 @@
-//! The header `Idempotency-Key`: a request is worked on once, and answered as often as it comes.
+//! The header `Idempotency-Key`: a request is carried out once, and every repeat gets the same response.
 //! <https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header>
 //!
 //! One item per key, for a day. A request claims its key before anything is asked of 8x8 and completes it with the response.
@@ -26,7 +26,7 @@ use crate::table::{Item, Put, Table, TableError, millis, seconds, string};
 /// How long a key is known.
 const TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// A process works no longer than this on a request: the function's time-out, and a second for clocks that differ.
+/// The longest time that a process works on a request: the function's time-out, and a second for clocks that differ.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// For what is stored after 8x8 has responded: the rest of the function's time-out.
@@ -63,9 +63,9 @@ pub(crate) struct KeyedRequest<'r> {
 /// What a request may do under its key.
 #[derive(Debug)]
 enum Claim {
-    /// Work.
+    /// Carry the request out.
     Acquired(Acquired),
-    /// Answer as before.
+    /// Respond as before.
     Replay(Response),
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Acquired {
     claimed_at: UnixTime,
 }
 
-/// How a request with a key was answered.
+/// The response to a request with a key.
 #[derive(Debug)]
 pub(crate) struct Once {
     pub(crate) response: Response,
@@ -128,10 +128,10 @@ impl<'t> IdempotencyStore<'t> {
         Self { table }
     }
 
-    /// Does `work` unless it has been done under this key, and keeps its response.
+    /// Does `work` unless it has been done under this key, and stores its response.
     ///
     /// # Errors
-    /// The key is in use, or belongs to another request; the table is unavailable before the work; the work's own.
+    /// The key is in use, or was used for a different request; the table is unavailable; the work's own.
     pub(crate) async fn once(
         &self,
         request: &KeyedRequest<'_>,
@@ -243,7 +243,7 @@ impl<'t> IdempotencyStore<'t> {
         }
     }
 
-    /// Keeps the response. The caller gets it whether that succeeds or not: a repeat would then find at 8x8 what was done.
+    /// Stores the response. The caller gets it even if that fails: a repeat then finds at 8x8 what was done.
     async fn complete(&self, key: &Key, acquired: &Acquired, entry: Option<Entry>, delivered: &Delivered) {
         let log = SentLog::new(self.table);
         let change = entry.and_then(|entry| match delivered.log_change {
@@ -282,8 +282,8 @@ impl<'t> IdempotencyStore<'t> {
         )
     }
 
-    /// Lets the next request with this key have its turn at once. `unknown`: it has to find out first what became of the
-    /// attempt in that time.
+    /// Releases the key, so that the next request with it need not wait for the lease. `unknown`: that request first has to
+    /// find out the outcome of the attempt in that interval.
     async fn release(&self, key: &Key, acquired: &Acquired, entry: Option<Entry>, unknown: Option<Interval>) {
         let interval = unknown.unwrap_or(Interval { began: acquired.claimed_at, ended: acquired.claimed_at });
         let released = async {
@@ -324,8 +324,8 @@ fn response_of(item: &Item) -> Option<Response> {
     Some(Response { status, headers, body })
 }
 
-/// What a request is known by beside its key: method, path and body. A form's boundary is chosen freely for each repeat, so
-/// that a form is known by its parts: name, file name, content type and content.
+/// The fingerprint of a request: method, path and body. A client chooses a new boundary for each repeat of a form. So of a
+/// form, only the parts count: name, file name, content type and content.
 pub(crate) async fn fingerprint(
     method: &http::Method,
     path: &[&str],
@@ -340,7 +340,7 @@ pub(crate) async fn fingerprint(
     sha256_hex(format!("{method} {} {body}", path.join("/")).as_bytes())
 }
 
-/// `None` if the body is not such a form: then its bytes are all that it is known by.
+/// `None` if the body is not such a form: then the fingerprint is that of its bytes.
 async fn form_fingerprint(boundary: String, body: Bytes) -> Option<String> {
     let body = stream::iter([Ok::<_, std::convert::Infallible>(body)]);
     let mut form = Multipart::new(body, boundary);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_form_is_known_by_its_parts() {
+    async fn the_fingerprint_of_a_form_is_that_of_its_parts() {
         let form = async |boundary: &str, name: &str, kind: &str, content: &str| {
             let body = format!(
                 "--{boundary}\r\nContent-Disposition: form-data; name=\"attachment\"; filename=\"{name}\"\r\n\
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn what_is_no_form_is_known_by_its_bytes() {
+    async fn the_fingerprint_of_what_is_no_form_is_that_of_its_bytes() {
         let content_type = HeaderValue::from_static("multipart/form-data; boundary=b");
         let of = async |body: &'static str| {
             fingerprint(&http::Method::POST, &[], Some(&content_type), &Bytes::from_static(body.as_bytes())).await

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `routes` | the operations: one row each |
 //! | `conversation` | what the bridge adds to a creation |
-//! | `idempotency` | the header `Idempotency-Key`: a request is worked on once |
+//! | `idempotency` | the header `Idempotency-Key`: a request is carried out once |
 //! | `delivery` | what happens when 8x8 does not respond: a request takes effect once |
 //! | `upstream` | 8x8, in either of its two APIs |
 //! | `handover` | the state of a hand-over, which is the bridge's own |
@@ -121,7 +121,7 @@ struct Incoming<'r> {
     /// Lambda's id of the invocation.
     invocation: String,
     now: UnixTime,
-    /// When 8x8's answer has to be there.
+    /// When 8x8's response has to be there.
     deadline: UnixTime,
 }
 
@@ -164,7 +164,7 @@ impl Converse {
         })
     }
 
-    /// Answers one request, with one log line of the step `call`.
+    /// Responds to one request, with one log line of the step `call`.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let began = UnixTime::now();
         let context = request.lambda_context();
@@ -177,7 +177,7 @@ impl Converse {
         let span = trace::call_span(operation, conversation.map(permitted_id).as_deref());
         let invocation = context.request_id.clone();
         async {
-            let (route, outcome) = self.answer(&parts, body, call, context).await;
+            let (route, outcome) = self.result(&parts, body, call, context).await;
             respond(route, outcome, &invocation, began)
         }
         .instrument(span)
@@ -185,7 +185,7 @@ impl Converse {
     }
 
     /// 8x8's response or the error, and the operation where the caller is known.
-    async fn answer(
+    async fn result(
         &self,
         parts: &http::request::Parts,
         body: Body,
@@ -280,7 +280,7 @@ impl Converse {
         };
         match timeout(LOG_TIMEOUT, logged).await {
             Ok(Ok(())) => {}
-            // The bot has its answer. An equal message whose outcome is unknown is not mistaken for this one, but may stay
+            // The bot has its response. An equal message whose outcome is unknown is not mistaken for this one, but may stay
             // unknown.
             Ok(Err(error)) => tracing::warn!(%error, "a message is not recorded as sent"),
             Err(_) => tracing::warn!("a message is not recorded as sent: the table does not respond"),
@@ -336,7 +336,7 @@ impl Converse {
         let current = match timeout(remaining, self.channel.read(UnixTime::now())).await {
             Ok(Ok(saved)) => saved.content.registration().cloned(),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "it cannot be looked up whether the registered channel has changed");
+                tracing::warn!(%error, "it is unknown whether the registered channel has changed");
                 None
             }
             Err(_) => None,

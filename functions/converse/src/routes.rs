@@ -13,12 +13,12 @@ const ID_LIMIT: usize = 255;
 /// Stands for an id in a path.
 const ID: &str = "*";
 
-/// 8x8 answers in well under a second. Three tries of six seconds end before API Gateway gives up after thirty.
+/// 8x8 responds in well under a second. Three tries of six seconds end before API Gateway gives up after thirty.
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>
 const CALL: Duration = Duration::from_secs(6);
 
-/// A call that is not sent a second time is worth waiting for: a slow 8x8 (9 s were seen) is then no unknown outcome. As long
-/// again is left to find out what became of it.
+/// A call that is not sent a second time is worth waiting for: a slow 8x8 (9 s were seen) is then no unknown outcome. As much
+/// time is left to find out its outcome.
 const PATIENT_CALL: Duration = Duration::from_secs(12);
 
 /// An attachment of four megabytes crosses a line of three megabits a second in that time, and two tries end before API
@@ -107,7 +107,7 @@ static ROUTES: [Route; 23] = {
         route(O::ListInteractions,    Method::GET,   &[ID, "interactions"],                 "list the interactions",                  Resend,    false, CALL),
         // 8x8 does not list these assignments.
         route(O::AssignAfterAgent,    Method::POST,  &[ID, "post-agent-assignment"],        "assign the conversation after the agent", Report,   true,  PATIENT_CALL),
-        route(O::ShowTyping,          Method::POST,  &[ID, "typing"],                       "show that someone is typing",            Resend,    false, CALL),
+        route(O::ShowTyping,          Method::POST,  &[ID, "typing"],                       "show that the user or bot is typing",    Resend,    false, CALL),
         route(O::ShowThinking,        Method::POST,  &[ID, "thinking"],                     "show that the bot is thinking",          Resend,    false, CALL),
         route(O::SendReadReceipt,     Method::POST,  &[ID, "read-receipt"],                 "send the read receipt",                  Resend,    false, CALL),
         route(O::ListParticipants,    Method::GET,   &[ID, "participants"],                 "list the participants",                  Resend,    false, CALL),

@@ -1,5 +1,5 @@
-//! What SQS FIFO and Lambda ask of a function that takes batches: within a message group, in order; after one that fails,
-//! none; and back goes the failed one **and** everything of its group that was not tried.
+//! The rules of SQS FIFO and Lambda for batches: a message group is delivered in order; after a failed message no other of
+//! its group is tried; the failed one **and** the rest of its group are returned to the queue.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 
 use crate::Outcome;
 
-/// Delivers the groups of a batch side by side and each group's messages one after the other. After a message that has to
-/// come again, it and the rest of its group are delayed for the same time and named in the response.
+/// Delivers the groups of a batch side by side and each group's messages one after the other. A message that has to be
+/// retried and the rest of its group are delayed for the same time and named in the response.
 pub(crate) async fn process(
     messages: Vec<SqsMessage>,
     deliver: impl AsyncFn(&SqsMessage) -> Outcome,
@@ -53,7 +53,7 @@ fn groups(messages: Vec<SqsMessage>) -> Vec<Vec<SqsMessage>> {
 
 fn failure(message: &SqsMessage) -> BatchItemFailure {
     let mut failure = BatchItemFailure::default();
-    // An id that is missing makes Lambda take the whole batch as failed: nothing is lost by it.
+    // A missing id makes Lambda treat the whole batch as failed, so nothing is lost.
     failure.item_identifier = message.message_id.clone().unwrap_or_default();
     failure
 }

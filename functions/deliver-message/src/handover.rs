@@ -9,7 +9,7 @@ use shared::queue::QueuedEvent;
 use shared::telemetry;
 use tokio::time::timeout;
 
-/// Two of the SDK's attempts of 2 s. DynamoDB answers in some milliseconds, and after a cold start with a TLS handshake in some
+/// Two of the SDK's attempts of 2 s. DynamoDB responds in some milliseconds, and after a cold start with a TLS handshake in some
 /// hundred. While the table does not respond, an event whose delivery is done keeps the next one of its conversation waiting for
 /// no longer than this.
 const TIMEOUT: Duration = Duration::from_secs(4);

@@ -351,14 +351,14 @@ mod tests {
         let template = include_str!("../../../template.yaml");
         let receives = template.lines().find_map(|line| line.trim().strip_prefix("maxReceiveCount: "));
         let receives: u32 = receives.and_then(|count| count.parse().ok()).expect("the template limits the receives");
-        // The bot platform answers at once and asks for no patience: the fastest way through the receives.
+        // The bot platform responds at once without `Retry-After`: the receives are used up in the shortest time.
         let covered: Duration = (1..receives).map(|count| wait(count, None)).sum();
         assert_eq!(covered.as_secs(), 74_601);
         assert!(covered >= Duration::from_secs(20 * 3600), "{covered:?}");
     }
 
     #[test]
-    fn the_bot_platforms_wish_to_wait_is_honoured_up_to_the_longest_wait() {
+    fn retry_after_of_the_bot_platform_is_honoured_up_to_the_longest_wait() {
         assert_eq!(wait(1, Some(Duration::from_secs(60))).as_secs(), 60);
         assert_eq!(wait(6, Some(Duration::from_secs(60))).as_secs(), 64);
         assert_eq!(wait(1, Some(Duration::from_secs(86_400))).as_secs(), 75);

@@ -1,5 +1,5 @@
-//! Invoked by a schedule every five minutes, one run at a time: sees to it that the bot platform's access token and, where
-//! 8x8 is called with one, 8x8's are fresh.
+//! Invoked by a schedule every five minutes, one run at a time: refreshes the bot platform's access token and, where
+//! 8x8 is called with one, 8x8's.
 
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
@@ -52,12 +52,12 @@ pub struct RefreshTokens {
     bot: Refresher<BotTokenEndpoint>,
 }
 
-/// What became of each token.
+/// The result for each token.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     /// Tokens that were replaced.
     refreshed: Vec<&'static str>,
-    /// Tokens that live long enough yet.
+    /// Tokens whose remaining lifetime is long enough.
     fresh: Vec<&'static str>,
     /// Tokens that could not be refreshed.
     failed: Vec<Failed>,
@@ -118,7 +118,7 @@ impl Report {
         result: Result<Refresh, TokenError>,
         now: UnixTime,
     ) {
-        // A run that fails leaves a token that it should have renewed, or one of which nothing is known.
+        // After a failed run, a token is overdue, or its state is unknown.
         telemetry::token_overdue(name, result.is_err());
         let lifetime = match result {
             Ok(Refresh::Refreshed(lifetime)) => {

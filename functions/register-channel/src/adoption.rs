@@ -1,4 +1,4 @@
-//! A channel that someone else registered, an Aisera tenant for example: `adopt` points its webhook at us, `release` puts
+//! A channel that another system registered, an Aisera tenant for example: `adopt` points its webhook at us, `release` puts
 //! the former URL and version back. Nothing is created, renamed or deleted.
 //!
 //! The former URL is stored before the webhook is changed, so that `release` restores it also after an interruption at any

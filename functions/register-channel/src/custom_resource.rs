@@ -1,5 +1,5 @@
-//! CloudFormation's protocol for a custom resource: whatever happens, the answer goes to the pre-signed URL of the request,
-//! for a stack that gets none hangs for an hour.
+//! CloudFormation's protocol for a custom resource: in every case a response goes to the pre-signed URL of the
+//! request. A stack without a response hangs for an hour.
 //!
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html>
 
@@ -19,11 +19,11 @@ use shared::url::VerbatimUrl;
 use crate::operation::{AdoptionParams, Operation, RegistrationParams, given};
 use crate::{Error, Misconfigured, RegisterChannel};
 
-/// What is kept of the invocation for the response: three tries and the pauses between them.
+/// The part of the invocation's time that is reserved for the response: three tries and the pauses between them.
 const RESERVE: Duration = Duration::from_secs(20);
 
-/// S3 takes the response in well under a second.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// S3 accepts the response in well under a second.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between the tries to respond.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
@@ -32,17 +32,17 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html>
 const RESPONSE_LIMIT: usize = 4096;
 
-/// An HTTP API's `$default` stage is deployed asynchronously: the callback URL answers some seconds after CloudFormation
+/// An HTTP API's `$default` stage is deployed asynchronously: the callback URL responds some seconds after CloudFormation
 /// says that the stage exists. After a minute something else is wrong, and 8x8 may say what.
 const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the probes leave of the invocation for the registration.
+/// The part of the invocation's time that the probes leave for the registration.
 const REGISTRATION_TIME: Duration = Duration::from_secs(30);
 
 /// Between two probes.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 
-/// receive-message answers a probe in milliseconds, after a cold start in a second.
+/// receive-message responds to a probe in milliseconds, after a cold start in a second.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What 8x8 itself sends to verify a webhook; it needs no signature and is not queued.
@@ -87,8 +87,8 @@ impl Properties {
     /// Registers or adopts. All of it may be repeated: what exists already is found.
     async fn register(&mut self, function: &RegisterChannel) -> Result<Value, Error> {
         if self.credentials_changed {
-            // What a warm process keeps and the stored token are good for the former ones: without this a wrong key would
-            // be found when they expire, hours after the update has succeeded.
+            // A warm process and the stored token still use the former credentials: without this, a wrong key would be
+            // found only when they expire, hours after the update has succeeded.
             function.contact_center.renew_credentials("register the channel").await?;
             self.credentials_changed = false;
         }
@@ -124,7 +124,7 @@ impl CustomResource {
     /// Does what is asked for and responds to CloudFormation, also after a panic and when time is running out.
     ///
     /// An error means that CloudFormation did not accept the response; Lambda then invokes the function again.
-    pub(crate) async fn answer(self, function: &RegisterChannel, deadline: UnixTime) -> Result<Value, Error> {
+    pub(crate) async fn respond(self, function: &RegisterChannel, deadline: UnixTime) -> Result<Value, Error> {
         let time = deadline.since(UnixTime::now() + RESERVE);
         let outcome = carried_out(self.carry_out(function, time), time).await;
         let response = self.to_response(function.name(), outcome);
@@ -132,8 +132,8 @@ impl CustomResource {
         Ok(response)
     }
 
-    /// As [`Self::answer`], where nothing can be done but for a stack that has registered nothing.
-    pub(crate) async fn answer_misconfigured(self, function: &Misconfigured) -> Result<Value, Error> {
+    /// As [`Self::respond`], where nothing can be done but for a stack that has registered nothing.
+    pub(crate) async fn respond_misconfigured(self, function: &Misconfigured) -> Result<Value, Error> {
         let outcome = if self.request_type == "Delete" && function.is_empty().await {
             Ok(Success::from(Value::Null))
         } else {
@@ -165,7 +165,7 @@ impl CustomResource {
             let url = VerbatimUrl::parse(url).ok_or(Error::BadCallbackUrl)?;
             probe(function.client(), &url, time.saturating_sub(REGISTRATION_TIME).min(PROBE_PATIENCE)).await;
         }
-        // Also when one channel gives way to another.
+        // Also when one channel replaces another.
         let saved = function.read_saved().await?;
         let saved_url = saved.content.registration().map(|registered| registered.callback_url.clone());
         let callback_url = callback_url.or(saved_url);
@@ -245,7 +245,7 @@ impl CustomResource {
         let mut pauses = PAUSES.into_iter();
         loop {
             // The URL is signed for an empty content type.
-            let request = client.put(url.clone()).header(CONTENT_TYPE, "").timeout(ANSWER_TIMEOUT);
+            let request = client.put(url.clone()).header(CONTENT_TYPE, "").timeout(RESPONSE_TIMEOUT);
             let reason = match request.body(response.to_string()).send().await {
                 Ok(response) if response.status().is_success() => return Ok(()),
                 Ok(response) => format!("status {}", response.status().as_u16()),
@@ -259,7 +259,7 @@ impl CustomResource {
 
 impl RegisterChannel {
     /// Removes a registration of our own, or releases another channel, so that this one can be adopted. What can be checked
-    /// before is checked before.
+    /// is checked first.
     async fn make_way_for(&self, params: &AdoptionParams) -> Result<(), Error> {
         let saved = self.read_saved().await?;
         let Some(registered) = saved.content.registration() else {
@@ -276,7 +276,7 @@ impl RegisterChannel {
         removed.map(drop)
     }
 
-    /// Releases an adopted channel, so that one of our own can be registered.
+    /// Releases an adopted channel, so that a channel of our own can be registered.
     async fn make_way_for_own(&self) -> Result<(), Error> {
         if self.is_adopted().await? {
             self.release().await?;
@@ -290,7 +290,7 @@ impl RegisterChannel {
     }
 }
 
-/// Waits until `url` answers 200. 8x8 asks it before it registers a webhook, and refuses the webhook if there is no answer.
+/// Waits until `url` responds with 200. 8x8 calls it before it registers a webhook, and refuses the webhook without a response.
 /// It is no error if `patience` runs out: 8x8 may reach what this function does not.
 async fn probe(client: &reqwest::Client, url: &VerbatimUrl, patience: Duration) {
     let probes = async {
@@ -305,17 +305,20 @@ async fn probe(client: &reqwest::Client, url: &VerbatimUrl, patience: Duration) 
         }
     };
     if tokio::time::timeout(patience, probes).await.is_err() {
-        tracing::warn!(seconds = patience.as_secs(), "the callback URL does not answer 200: 8x8 is asked all the same");
+        tracing::warn!(
+            seconds = patience.as_secs(),
+            "the callback URL does not respond with 200: 8x8 is asked all the same"
+        );
     }
 }
 
-/// What `work` comes to within `time`, as CloudFormation can be told it.
+/// The result of `work` within `time`, in the form that CloudFormation receives.
 async fn carried_out(work: impl Future<Output = Result<Success, Error>>, time: Duration) -> Result<Success, String> {
     match tokio::time::timeout(time, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(Ok(success))) => Ok(success),
         Ok(Ok(Err(error))) => Err(error.to_string()),
         Ok(Err(_)) => Err("register-channel panicked: its log says more".to_owned()),
-        Err(_) => Err("8x8 did not answer in time".to_owned()),
+        Err(_) => Err("8x8 did not respond in time".to_owned()),
     }
 }
 
@@ -334,7 +337,7 @@ mod tests {
     #[tokio::test]
     async fn running_out_of_time_is_an_outcome() {
         let outcome = carried_out(std::future::pending(), Duration::ZERO).await;
-        assert_eq!(outcome.err().as_deref(), Some("8x8 did not answer in time"));
+        assert_eq!(outcome.err().as_deref(), Some("8x8 did not respond in time"));
     }
 
     #[test]

@@ -101,7 +101,7 @@ enum Error {
     Foreign { part: &'static str, name: String, host: String },
     #[error("the {0} that was registered does not exist any more at 8x8: run `register` to create it again")]
     Gone(&'static str),
-    #[error("the registration was changed by someone else at the same time: run it again")]
+    #[error("the registration was changed by another process at the same time: run it again")]
     Superseded,
     #[error("CloudFormation did not accept the response ({0})")]
     Unanswered(String),
@@ -134,12 +134,11 @@ impl RegisterChannel {
     /// Carries out an operation and responds with what it did or found.
     ///
     /// # Errors
-    /// An invalid request, and everything that keeps 8x8 or Secrets Manager from doing their part, with 8x8's own
-    /// reason where it gave one.
+    /// An invalid request, or a failure of 8x8 or Secrets Manager, with 8x8's own reason where it gave one.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let LambdaEvent { payload: request, context } = event;
         let result = match CustomResource::parse(&request) {
-            Some(request) => request.answer(self, UnixTime::from_millis(context.deadline)).await,
+            Some(request) => request.respond(self, UnixTime::from_millis(context.deadline)).await,
             None => self.operate(&request).await,
         };
         result.map_err(diagnostic)
@@ -185,7 +184,7 @@ impl Misconfigured {
     /// Always, but for CloudFormation's requests, whose response says so.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let result = match CustomResource::parse(&event.payload) {
-            Some(request) => request.answer_misconfigured(self).await,
+            Some(request) => request.respond_misconfigured(self).await,
             None => Err(Error::Config(self.error.clone())),
         };
         result.map_err(diagnostic)

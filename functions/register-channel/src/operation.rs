@@ -38,7 +38,7 @@ pub(crate) enum Operation {
 pub(crate) struct RegistrationParams {
     pub(crate) queue_id: Option<String>,
     pub(crate) callback_url: Option<String>,
-    /// Re-point a webhook or a channel of our name although it calls an address that is not ours.
+    /// Re-point a webhook or a channel of our name even if it calls an address that is not ours.
     #[serde(default)]
     pub(crate) take_over: bool,
 }
@@ -110,7 +110,7 @@ impl RegisterChannel {
     }
 
     /// # Errors
-    /// [`Error::Superseded`] if someone else has replaced what was read.
+    /// [`Error::Superseded`] if another process has replaced what was read.
     pub(crate) async fn replace(&self, saved: &Version<SavedChannel>, new: &SavedChannel) -> Result<(), Error> {
         match self.saved.replace(saved, new.to_json()).await? {
             Replaced::Stored => Ok(()),
@@ -128,7 +128,7 @@ pub(crate) fn checked(callback_url: String) -> Result<String, Error> {
     VerbatimUrl::parse(&callback_url).map(|_| callback_url).ok_or(Error::BadCallbackUrl)
 }
 
-/// The host of a URL of somebody else: a path or a query may hold a secret.
+/// The host of a foreign URL: a path or a query may hold a secret.
 pub(crate) fn host(uri: &str) -> String {
     reqwest::Url::parse(uri)
         .ok()

@@ -74,7 +74,7 @@ impl RegisterChannel {
         if !params.take_over && webhook.uri != callback_url && !self.owns(&saved.content, &webhook.uri) {
             return Err(Error::Foreign { part: "webhook", name: webhook.name, host: host(&webhook.uri) });
         }
-        // What someone else created keeps its name.
+        // What another system created keeps its name.
         let name = if registered.adopted.is_some() { webhook.name.clone() } else { self.name.clone() };
         let updated = Registration {
             queue_id,
@@ -136,7 +136,7 @@ impl RegisterChannel {
             self.contact_center.channel(&registered.channel_id),
             self.contact_center.webhook(&registered.webhook_id),
         )?;
-        // Somebody may have moved the channel to another webhook.
+        // The channel may have been moved to another webhook.
         let target = match &channel {
             Some(channel) if channel.webhook_id != registered.webhook_id => {
                 self.contact_center.webhook(&channel.webhook_id).await?

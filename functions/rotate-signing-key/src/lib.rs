@@ -1,5 +1,5 @@
-//! The rotation of the signing key, which Secrets Manager invokes in four steps. The old key stays in the secret as long as a
-//! token lives that it has signed, so that no caller notices.
+//! The rotation of the signing key, which Secrets Manager invokes in four steps. The old key stays in the secret until
+//! the last token that it signed has expired: no caller is rejected because of a rotation.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl RotateSigningKey {
     /// Takes one step.
     ///
     /// # Errors
-    /// An event that is none, and everything that keeps Secrets Manager from doing its part.
+    /// An event of another shape, or a failure of Secrets Manager.
     pub async fn handle(&self, event: &Value) -> Result<(), Diagnostic> {
         self.step(event, UnixTime::now())
             .await

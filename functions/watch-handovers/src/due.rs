@@ -1,4 +1,4 @@
-//! Which conversation is due for what, by what is known of it.
+//! What a conversation is due for, given its recorded state.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use shared::environment::{ConfigError, Environment};
 use shared::handover::state::{EndReason, Handover};
 use shared::handover::table::Notes;
 
-/// A conversation that has waited that long is looked at: its end may have got lost on the way to the table. Before the alarm
+/// A conversation that has waited that long is checked: its end may have got lost on the way to the table. Before the alarm
 /// of ten minutes goes off for it, and again after as long.
-pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(5 * 60);
+pub(crate) const CHECK_END_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// How long another run leaves a conversation alone that a run ends: longer than a run may last.
+/// How long a claim of a conversation's end holds against other runs: longer than a run may last.
 const LEASE: Duration = Duration::from_secs(60);
 
 /// The variable of [`Limits::customer_idle`].
@@ -22,7 +22,7 @@ pub(crate) const CUSTOMER_IDLE: &str = "CUSTOMER_IDLE_MINUTES";
 pub(crate) struct Limits {
     /// While no agent has joined.
     pub(crate) no_agent: Option<Duration>,
-    /// While the customer does not answer the agent.
+    /// While the customer does not reply to the agent.
     pub(crate) customer_idle: Option<Duration>,
 }
 
@@ -31,11 +31,11 @@ pub(crate) struct Limits {
 pub(crate) enum Due {
     /// Its end, for this reason.
     Close(EndReason),
-    /// A look whether the customer has answered since that time.
-    FindAnswer(UnixTime),
-    /// A look whether it has ended.
-    Look,
-    /// Nothing. An end that was begun did not take place, and its reason is none any more.
+    /// Check whether the customer has replied since that time.
+    CheckReply(UnixTime),
+    /// Check whether it has ended.
+    CheckEnd,
+    /// Nothing. An end that was begun did not take place, and its reason no longer holds.
     Forget,
 }
 
@@ -69,20 +69,20 @@ impl Limits {
             return match self.no_agent {
                 _ if !may_look => None,
                 Some(limit) if is_over(since, limit) => Some(Due::Close(EndReason::NoAgent)),
-                _ if is_over(since, LOOK_AFTER) => Some(Due::Look),
+                _ if is_over(since, CHECK_END_AFTER) => Some(Due::CheckEnd),
                 _ => forget,
             };
         }
         match (self.customer_idle, handover.agent_since) {
             (Some(_), _) if !may_look => None,
-            (Some(limit), Some(since)) if is_over(since, limit) => Some(Due::FindAnswer(since)),
+            (Some(limit), Some(since)) if is_over(since, limit) => Some(Due::CheckReply(since)),
             _ => forget,
         }
     }
 
-    /// When a conversation that waits is looked at again.
+    /// When a conversation that waits is checked again.
     pub(crate) fn next_look(&self, handover: &Handover, now: UnixTime) -> UnixTime {
-        let next = now + LOOK_AFTER;
+        let next = now + CHECK_END_AFTER;
         let end = self.no_agent.and_then(|limit| Some(handover.waiting_since? + limit));
         end.filter(|end| *end > now).map_or(next, |end| end.min(next))
     }
@@ -119,7 +119,7 @@ mod tests {
     fn without_a_limit_nothing_is_ever_ended() {
         for minute in 0..3000 {
             let due = |handover| limits(0, 0).due(&handover, &Notes::default(), at(minute));
-            assert!(matches!(due(waiting()), None | Some(Due::Look)));
+            assert!(matches!(due(waiting()), None | Some(Due::CheckEnd)));
             assert_eq!(due(active()), None);
         }
     }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(limits(3, 0).due(&waiting(), &Notes::default(), at(2)), None);
         assert_eq!(limits(3, 0).due(&waiting(), &Notes::default(), at(3)), close);
         assert_eq!(limits(0, 3).due(&active(), &Notes::default(), at(2)), None);
-        assert_eq!(limits(0, 3).due(&active(), &Notes::default(), at(3)), Some(Due::FindAnswer(at(0))));
+        assert_eq!(limits(0, 3).due(&active(), &Notes::default(), at(3)), Some(Due::CheckReply(at(0))));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::Watched;
 /// many writes to the table run side by side.
 const BATCH: usize = 50;
 
-/// Writes how many customers wait and how long the first of them has. One who has left waits no more.
+/// Writes how many customers wait and how long the first of them has waited. A customer who has left is not counted.
 pub(crate) fn waiting(watched: &[Watched], now: UnixTime) -> (usize, Duration) {
     let waiting = watched
         .iter()

@@ -19,7 +19,7 @@ use shared::handover::state::EndReason;
 use shared::handover::table::{Closing, HandoverTableError, Notes, Record};
 use std::time::Duration;
 
-use crate::due::{Due, LOOK_AFTER};
+use crate::due::{CHECK_END_AFTER, Due};
 use crate::{WatchHandovers, Watched};
 
 /// So many conversations are worked on at the same time: few enough for 8x8, which documents no limit.
@@ -59,7 +59,7 @@ pub(crate) async fn run(function: &WatchHandovers, watched: Vec<Watched>, now: U
         match function.deal_with(due, watched, now).await {
             Ok(is_closed) => is_closed,
             Err(error) => {
-                tracing::error!(%error, conversation_id, "the conversation is looked at again in a later run");
+                tracing::error!(%error, conversation_id, "the conversation is checked again in a later run");
                 false
             }
         }
@@ -74,7 +74,7 @@ impl WatchHandovers {
         let Watched { mut record, handover } = watched;
         match due {
             Due::Close(reason) => self.close(record, reason, now).await,
-            Due::Look => {
+            Due::CheckEnd => {
                 if !self.contact_center.has_ended(&record.conversation_id).await? {
                     record.notes.closing = None;
                     record.notes.look_at = Some(self.limits.next_look(&handover, now));
@@ -84,7 +84,7 @@ impl WatchHandovers {
                 }
                 Ok(false)
             }
-            Due::FindAnswer(since) => match self.answer_due(&record, since, now).await? {
+            Due::CheckReply(since) => match self.reply_due(&record, since, now).await? {
                 Some(look_at) => {
                     record.notes = Notes { closing: None, look_at: Some(look_at), ..record.notes };
                     self.table.note(&record, None, false).await?;
@@ -100,10 +100,10 @@ impl WatchHandovers {
         }
     }
 
-    /// Until when the customer has time to answer; `None` if that is over. It begins with the agent's last message, as the time
+    /// Until when the customer has time to reply; `None` if that is over. It begins with the agent's last message, as the time
     /// of 8x8's own `userTimeoutInMinutes` begins with the bot's. A customer who has spoken last waits for the agent.
-    async fn answer_due(&self, record: &Record, since: UnixTime, now: UnixTime) -> Result<Option<UnixTime>, Error> {
-        let limit = self.limits.customer_idle.unwrap_or(LOOK_AFTER);
+    async fn reply_due(&self, record: &Record, since: UnixTime, now: UnixTime) -> Result<Option<UnixTime>, Error> {
+        let limit = self.limits.customer_idle.unwrap_or(CHECK_END_AFTER);
         let last = self.contact_center.last_message(&record.conversation_id).await?;
         let due = match last {
             Some(last) if last.is_customers => now + limit,
@@ -124,7 +124,7 @@ impl WatchHandovers {
             return Ok(false);
         }
         if let Err(error) = self.contact_center.remove_customer(&id).await {
-            // What may have been carried out stays claimed, and is looked at when the lease is over.
+            // What may have been carried out stays claimed, and is checked when the lease is over.
             if !error.is_ambiguous() {
                 self.amend(&id, None, |notes| (notes.closing, notes.look_at) = (None, Some(now + RETRY))).await?;
             }

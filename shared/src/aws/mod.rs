@@ -15,7 +15,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 pub use transport::Transport;
 
-/// Secrets Manager and SQS answer in tens of milliseconds. Two seconds are far above that and let the SDK's standard
+/// Secrets Manager and SQS respond in tens of milliseconds. Two seconds are far above that and let the SDK's standard
 /// three attempts end within [`OPERATION_TIMEOUT`].
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -33,22 +33,22 @@ pub async fn sdk_config(transport: &Transport) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(transport.clone())
         .timeout_config(timeouts)
-        // Answers are a few kilobytes, and the attempt's time-out covers their bodies too.
+        // Responses are a few kilobytes, and the attempt's time-out covers their bodies too.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .load()
         .await
 }
 
-/// Why an AWS operation failed: AWS's error code, or what kept the call from getting an answer. Never the request or the
-/// answer: an SDK error's own text can hold the secret that was being read.
+/// Why an AWS operation failed: AWS's error code, or why there was no response. Never the request or the
+/// response: an SDK error's own text can hold the secret that was being read.
 pub fn failure<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     match error {
-        SdkError::ServiceError(answer) => answer.err().code().unwrap_or("an error without a code").to_owned(),
-        SdkError::TimeoutError(_) => "no answer in time".to_owned(),
-        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => "no answer in time".to_owned(),
+        SdkError::ServiceError(response) => response.err().code().unwrap_or("an error without a code").to_owned(),
+        SdkError::TimeoutError(_) => "no response in time".to_owned(),
+        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => "no response in time".to_owned(),
         SdkError::DispatchFailure(dispatch) if dispatch.is_io() => "no connection".to_owned(),
         SdkError::DispatchFailure(_) => "no credentials or no connection".to_owned(),
         SdkError::ConstructionFailure(_) => "the request cannot be built".to_owned(),
-        SdkError::ResponseError(_) | _ => "an answer that cannot be read".to_owned(),
+        SdkError::ResponseError(_) | _ => "a response that cannot be read".to_owned(),
     }
 }

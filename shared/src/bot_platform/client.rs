@@ -79,7 +79,7 @@ impl Client {
             }
             Ok(Err(error)) if error.is_connect() => "no connection",
             Ok(Err(_)) => "the connection was lost",
-            Err(_) => "no answer in time",
+            Err(_) => "no response in time",
         };
         take_status(&connection).map(|status| (status, HeaderMap::new())).ok_or(reason)
     }

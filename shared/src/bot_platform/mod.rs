@@ -44,7 +44,7 @@ pub enum DeliveryOutcome {
     Forbidden,
     /// It may accept the event later.
     RetryLater {
-        /// `status 503`, `no answer in time`.
+        /// `status 503`, `no response in time`.
         reason: String,
         /// How long it asks us to wait.
         retry_after: Option<Duration>,

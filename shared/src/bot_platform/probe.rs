@@ -1,5 +1,5 @@
 //! A call to the bot platform that changes nothing there: 8x8's own verification of a webhook, which carries no
-//! conversation, with our two headers. What it is answered with shows whether events would be accepted.
+//! conversation, with our two headers. The response shows whether events would be accepted.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::http::{failure, sensitive_header};
 use crate::oauth::Token;
 use crate::url::BaseUrl;
 
-/// What a bot platform answered to a probe.
+/// A bot platform's response to a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// HTTP status.
@@ -25,7 +25,7 @@ pub struct Probe {
 /// Posts a probe to the `receiveMessage` of the bot platform at `endpoint`.
 ///
 /// # Errors
-/// Why there is no answer within `timeout`; or that app token or token have characters that no header can carry.
+/// Why there is no response within `timeout`; or that app token or token have characters that no header can carry.
 pub async fn probe(
     client: &reqwest::Client,
     endpoint: &BaseUrl,

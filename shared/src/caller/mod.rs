@@ -1,12 +1,12 @@
 //! Who calls us with an app token and a bearer token: 8x8's load balancer, or a bot.
 //!
-//! Nothing is looked up to check a caller: what callers are known by is in a secret that is cached in memory, and a bearer
+//! Checking a caller needs no request: the callers' credentials are in a secret that is cached in memory, and a bearer
 //! token is signed by us. The secret changes, by rotation or by hand, and no caller is rejected for it:
 //!
 //! - a token is good until it expires, whichever of our keys has signed it since;
 //! - app token, user name and password are good for a day after others have replaced them ([`GRACE`]), however often the
 //!   secret is edited;
-//! - what is not known is looked for in the secret as it is now before it is refused;
+//! - unknown credentials are refused only after the secret has been read again;
 //! - a new key signs nothing before every function must have seen it (`KEY_PROPAGATION`).
 //!
 //! Except for what `not_before` in the secret revokes.
@@ -130,7 +130,7 @@ impl Callers {
         self.find(now, |known| known.has_app_token(client_id).then_some(())).await
     }
 
-    /// Issues tokens for user name and password. Which of the three is wrong shows neither in the answer nor in its time.
+    /// Issues tokens for user name and password. Which of the three is wrong shows neither in the response nor in its time.
     pub async fn issue_for_password(
         &self,
         client_id: &str,
@@ -163,9 +163,9 @@ impl Callers {
         .await
     }
 
-    /// What `look` finds in what is known, or else in the secret as it is now.
-    async fn find<T>(&self, now: UnixTime, look: impl Fn(&Known) -> Option<T>) -> Result<T, CallerError> {
-        self.known.find(now, || self.read(now), look).await?.ok_or(CallerError::Refused)
+    /// What `find` finds in what is known, or else in the secret as it is now.
+    async fn find<T>(&self, now: UnixTime, find: impl Fn(&Known) -> Option<T>) -> Result<T, CallerError> {
+        self.known.find(now, || self.read(now), find).await?.ok_or(CallerError::Refused)
     }
 
     fn read(&self, now: UnixTime) -> impl Future<Output = Result<Arc<Known>, SecretError>> + Send + use<> {

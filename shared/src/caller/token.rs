@@ -1,5 +1,5 @@
 //! The tokens that we issue: JSON Web Tokens (RFC 7519) signed with HMAC-SHA256. They carry integration, kind, issue and
-//! expiry time and an id, and are checked without any look-up.
+//! expiry time and an id, and are checked without any request.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A call to 8x8's chat API: its credentials, its tenant, its time-out, and what becomes of its answer.
+//! A call to 8x8's chat API: its credentials, its tenant, its time-out, and what becomes of the response.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::clock::UnixTime;
 use crate::http::{BodyError, failure, never_sent, read_body};
 use crate::oauth::{GrantError, TokenError};
 
-/// Creating a webhook makes 8x8 call us and wait for our answer before it gives its own.
+/// Creating a webhook makes 8x8 call us and wait for our response before it sends its own.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The largest response that is read, in bytes: an attachment of 4 MiB is what fits, in base64, into the 6 MB that Lambda
-/// lets a function answer with. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+/// lets a function respond with. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const RESPONSE_LIMIT: usize = 4 * 1024 * 1024;
 
 /// A request to 8x8, without credentials and tenant.
@@ -68,7 +68,7 @@ pub struct ContactCenter {
 /// Why a call to 8x8 failed. `call` completes "to …": `create the webhook`.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum ContactCenterError {
-    /// 8x8 answered with an error.
+    /// 8x8 responded with an error.
     #[error("8x8 refused to {call}: {problem}")]
     Refused {
         /// What was to be done.
@@ -86,8 +86,8 @@ pub enum ContactCenterError {
         /// Whether 8x8 may have got it.
         sent: bool,
     },
-    /// The answer is not what 8x8 documents.
-    #[error("8x8's answer cannot be used when asked to {call} ({reason})")]
+    /// The response is not what 8x8 documents.
+    #[error("8x8's response cannot be used when asked to {call} ({reason})")]
     Unusable {
         /// What was to be done.
         call: &'static str,
@@ -105,7 +105,7 @@ pub enum ContactCenterError {
 }
 
 impl ContactCenterError {
-    /// Whether 8x8 may have carried out the call although we have no answer that says so.
+    /// Whether 8x8 may have carried out the call although we have no response that says so.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Refused { problem, .. } => problem.status >= 500,
@@ -165,11 +165,11 @@ impl ContactCenter {
         Self { client, config, authenticator }
     }
 
-    /// Forgets former credentials: reads them past what is kept, and where they are good for a token, logs in with them.
+    /// Replaces cached credentials: reads them from the source, and where they are good for a token, logs in with them.
     /// `call` is what needs them.
     ///
     /// # Errors
-    /// Credentials that cannot be read, and a token endpoint that refuses them or does not answer.
+    /// Credentials that cannot be read, and a token endpoint that refuses them or does not respond.
     pub async fn renew_credentials(&self, call: &'static str) -> Result<(), ContactCenterError> {
         let renewed = self.authenticator.renew(UnixTime::now()).await;
         renewed.map_err(|error| ContactCenterError::NoCredentials { call, error })
@@ -226,7 +226,7 @@ impl ContactCenter {
         }
     }
 
-    /// Makes one call with a JSON body, or none, and returns the JSON of the answer, or `null` if it has no body.
+    /// Makes one call with a JSON body, or none, and returns the JSON of the response, or `null` if it has no body.
     pub(super) async fn call(
         &self,
         call: &'static str,
@@ -247,14 +247,14 @@ impl ContactCenter {
             idempotency_key: None,
             timeout: CALL_TIMEOUT,
         };
-        let answer = self.send(call, &request).await?;
-        if !answer.status.is_success() {
-            return Err(ContactCenterError::Refused { call, problem: answer.problem() });
+        let response = self.send(call, &request).await?;
+        if !response.status.is_success() {
+            return Err(ContactCenterError::Refused { call, problem: response.problem() });
         }
-        if answer.body.is_empty() {
+        if response.body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&answer.body)
+        serde_json::from_slice(&response.body)
             .map_err(|_| ContactCenterError::Unusable { call, reason: "it is not JSON" })
     }
 }

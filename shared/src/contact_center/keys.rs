@@ -45,13 +45,13 @@ static POLICY: Policy<KeyError> = Policy {
     absence: Absence { is: |error| matches!(error, KeyError::Unknown), ttl: UNKNOWN_TTL, grace: WITHDRAWAL_GRACE },
 };
 
-/// 8x8 signs with a handful of keys. More ids than this are somebody's inventions, and need not be remembered.
+/// 8x8 signs with a handful of keys. More ids than this are invented, and need not be remembered.
 const MAX_IDS: usize = 1000;
 
 /// A JWK with a 4096-bit modulus has 800 bytes.
 const JWK_LIMIT: usize = 16 * 1024;
 
-/// 8x8 waits for our answer meanwhile; a key that takes longer is reported as unavailable, and 8x8 tries again.
+/// 8x8 waits for our response meanwhile; a key that takes longer is reported as unavailable, and 8x8 tries again.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A key's id that is safe to put into a URL: 1 to 64 letters, digits, `-` or `_`. It comes from the sender.
@@ -178,8 +178,8 @@ async fn fetch(client: &reqwest::Client, url: Url, id: &KeyId) -> Result<Arc<Par
         StatusCode::NOT_FOUND | StatusCode::GONE => return Err(KeyError::Unknown),
         status => return Err(KeyError::Unavailable(format!("status {}", status.as_u16()))),
     }
-    let body = read_body(response, JWK_LIMIT).await.map_err(|_| unavailable("an answer that cannot be read"))?;
-    let key = parse_jwk(&body, id).ok_or_else(|| unavailable("an answer that is no RSA key of that id"))?;
+    let body = read_body(response, JWK_LIMIT).await.map_err(|_| unavailable("a response that cannot be read"))?;
+    let key = parse_jwk(&body, id).ok_or_else(|| unavailable("a response that is no RSA key of that id"))?;
     Ok(Arc::new(key))
 }
 
@@ -191,7 +191,7 @@ struct Jwk {
     e: String,
 }
 
-/// 8x8's schema calls the answer a string and its example is an object: take an object, or a string that holds one.
+/// 8x8's schema calls the response a string and its example is an object: take an object, or a string that holds one.
 fn parse_jwk(body: &[u8], id: &KeyId) -> Option<ParsedPublicKey> {
     let jwk: Jwk = match serde_json::from_slice::<String>(body) {
         Ok(text) => serde_json::from_str(&text).ok()?,

@@ -1,4 +1,4 @@
-//! 8x8's error answers. Their bodies come in five shapes: `errors` as objects, as strings, or as one object;
+//! 8x8's error responses. Their bodies come in five shapes: `errors` as objects, as strings, or as one object;
 //! `{"ErrorCode","Error"}` from the token endpoint; `{"fault":{"faultstring","detail":{"errorcode"}}}` from the gateway in
 //! front of it all. One lenient reader takes them all.
 
@@ -20,7 +20,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Reads the body of an answer with `status`.
+    /// Reads the body of a response with `status`.
     pub fn parse(status: u16, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

@@ -53,7 +53,7 @@ impl ContactCenter {
         webhook.map(|webhook| usable(call, parse_webhook(&webhook))).transpose()
     }
 
-    /// Creates a webhook. 8x8 calls `uri` with a `WEB_HOOK_VERIFY` before it answers.
+    /// Creates a webhook. 8x8 calls `uri` with a `WEB_HOOK_VERIFY` before it responds.
     pub async fn create_webhook(&self, name: &str, uri: &str) -> Result<Webhook, ContactCenterError> {
         let call = "create the webhook";
         let body = webhook_body(name, uri, self.webhook_version());

@@ -23,7 +23,7 @@ pub struct Registration {
     /// 8x8 is asked for the change, so that the webhook is recognised after an interruption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_callback_url: Option<String>,
-    /// Set if someone else created webhook and channel: what `release` restores.
+    /// Set if another system created webhook and channel: what `release` restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<FormerWebhook>,
     /// Unix seconds: when these fields last changed.

@@ -33,7 +33,7 @@ pub enum EndReason {
     UserEnded,
     /// The bridge ended it: no agent joined in time.
     NoAgent,
-    /// The bridge ended it: the customer did not answer the agent in time.
+    /// The bridge ended it: the customer did not reply to the agent in time.
     Idle,
 }
 

@@ -145,7 +145,7 @@ impl<E: TokenEndpoint> Authorizer<E> {
         {
             Ok(Ok(())) => return self.state().forget(&issued.token),
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
+            Err(_) => "no response in time".to_owned(),
         };
         tracing::error!(error, "a new access token cannot be stored; this process uses it from memory");
     }

@@ -45,7 +45,7 @@ impl<T: SecretContent> Secret<T> {
             Ok(History { current, past })
         };
         let timed = tokio::time::timeout(OPERATION_TIMEOUT, Box::pin(read)).await;
-        timed.unwrap_or_else(|_| Err(self.unavailable("no answer in time".to_owned())))
+        timed.unwrap_or_else(|_| Err(self.unavailable("no response in time".to_owned())))
     }
 
     async fn read_past(
@@ -103,7 +103,7 @@ impl<T: SecretContent> Secret<T> {
     async fn read_version(&self, id: &str) -> Result<Option<Version<T>>, SecretError> {
         let read = self.client.get_secret_value().secret_id(&*self.id).version_id(id);
         match Box::pin(read.send()).await {
-            Ok(answer) => Ok(Version::read(&self.id, answer).ok()),
+            Ok(response) => Ok(Version::read(&self.id, response).ok()),
             Err(error) => match error.as_service_error() {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
                 Some(_) | None => Err(self.unavailable(aws::failure(&error))),

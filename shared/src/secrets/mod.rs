@@ -1,4 +1,4 @@
-//! AWS Secrets Manager: read a secret, cache it, replace it without overwriting what someone else wrote.
+//! AWS Secrets Manager: read a secret, cache it, replace it without overwriting what another process wrote.
 
 mod history;
 pub mod rotation;
@@ -22,7 +22,7 @@ use crate::http::WARM_UP_TIMEOUT;
 pub use history::{History, PastVersion};
 
 /// How long a secret is used without a refresh. Long enough that reading costs next to nothing ($0.05 for 10,000 reads), short
-/// enough that what an administrator changes is in use after a coffee; what is refused is looked up again at once.
+/// enough that what an administrator changes is in use after some minutes; what is refused is looked up again at once.
 pub const TTL: Duration = Duration::from_secs(300);
 
 /// How long secrets are cached.
@@ -52,7 +52,7 @@ pub enum SecretError {
     Unavailable {
         /// Name or ARN.
         id: String,
-        /// AWS's error code, or why there was no answer.
+        /// AWS's error code, or why there was no response.
         reason: String,
     },
     /// It does not hold what it should.
@@ -67,7 +67,7 @@ pub enum SecretError {
 
 /// What a secret holds, as JSON.
 pub trait SecretContent: DeserializeOwned + Send + Sync + 'static {
-    /// Its fields, for the person who has to mend it: `{"api_key","api_secret"}`.
+    /// Its fields, for the person who has to correct it: `{"api_key","api_secret"}`.
     const SHAPE: &'static str;
 }
 
@@ -87,7 +87,7 @@ pub struct Version<T> {
 pub enum Replaced {
     /// The new value is the current one.
     Stored,
-    /// Someone else replaced the version that was read first; theirs is the current one.
+    /// Another process replaced the version that was read first; its value is the current one.
     Superseded,
 }
 
@@ -145,16 +145,16 @@ impl<T: SecretContent> Secret<T> {
         let (client, id) = (self.client.clone(), Arc::clone(&self.id));
         async move {
             let operation = client.get_secret_value().secret_id(&*id).version_stage(CURRENT);
-            let answer = Box::pin(operation.send()).await;
-            let answer = answer.map_err(|error| unavailable(&id, aws::failure(&error)))?;
-            Version::read(&id, answer).map(Arc::new)
+            let response = Box::pin(operation.send()).await;
+            let response = response.map_err(|error| unavailable(&id, aws::failure(&error)))?;
+            Version::read(&id, response).map(Arc::new)
         }
     }
 
     async fn read_stage(&self, stage: &str) -> Result<Option<Version<T>>, SecretError> {
         let operation = self.client.get_secret_value().secret_id(&*self.id).version_stage(stage);
         match Box::pin(operation.send()).await {
-            Ok(answer) => Version::read(&self.id, answer).map(Some),
+            Ok(response) => Version::read(&self.id, response).map(Some),
             Err(error) => match error.as_service_error() {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
                 Some(_) | None => Err(self.unavailable(aws::failure(&error))),
@@ -162,14 +162,14 @@ impl<T: SecretContent> Secret<T> {
         }
     }
 
-    /// Makes `value` the current version, unless someone else has replaced `read` meanwhile.
+    /// Makes `value` the current version, unless another process has replaced `read` meanwhile.
     ///
     /// PutSecretValue takes the id of the new version from the caller (`ClientRequestToken`) and refuses a second value
-    /// under the same id. Everyone who replaces the version R asks for the id that follows from R, so that the first one
-    /// wins and all others learn that they lost: a compare-and-swap on R. Sending the same value again is a no-op.
+    /// under the same id. Every process that replaces the version R asks for the id that follows from R, so that the first
+    /// one wins and the others are refused: a compare-and-swap on R. Sending the same value again is a no-op.
     pub async fn replace(&self, read: &Version<T>, value: SecretString) -> Result<Replaced, SecretError> {
-        /// If R is current although its successor exists, someone has moved AWSCURRENT back to R by hand: then the next
-        /// id is asked for. Nobody does that more than a few times within the life of R.
+        /// If R is current although its successor exists, an operator has moved AWSCURRENT back to R: then the next id is
+        /// asked for. More than a few such rollbacks within the lifetime of R are not expected.
         const ROLL_BACKS: u32 = 8;
 
         for roll_back in 0..ROLL_BACKS {
@@ -214,12 +214,12 @@ impl<T: SecretContent> Secret<T> {
 
 impl<T: SecretContent> Version<T> {
     /// The version of the secret `secret_id` that Secrets Manager returned.
-    fn read(secret_id: &str, mut answer: GetSecretValueOutput) -> Result<Self, SecretError> {
-        let id = answer.version_id.take();
-        let id = id.ok_or_else(|| unavailable(secret_id, "an answer without a version".to_owned()))?;
-        let written_at = written_at(answer.created_date());
+    fn read(secret_id: &str, mut response: GetSecretValueOutput) -> Result<Self, SecretError> {
+        let id = response.version_id.take();
+        let id = id.ok_or_else(|| unavailable(secret_id, "a response without a version".to_owned()))?;
+        let written_at = written_at(response.created_date());
         let malformed = || malformed(secret_id, T::SHAPE);
-        let value = SecretString::from(answer.secret_string.take().ok_or_else(malformed)?);
+        let value = SecretString::from(response.secret_string.take().ok_or_else(malformed)?);
         // serde's own error may quote the value.
         let content = serde_json::from_str(value.expose_secret()).map_err(|_| malformed())?;
         Ok(Self { content, written_at, id })

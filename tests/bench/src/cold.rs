@@ -18,8 +18,8 @@ use crate::statistics::median;
 /// Starts of each function, in turns, so that whatever else the machine does meanwhile strikes all alike.
 const STARTS: usize = 15;
 
-/// Starts that tell what they are made of.
-const TOLD_STARTS: usize = 7;
+/// Starts whose parts are logged.
+const TRACED_STARTS: usize = 7;
 
 /// Warm invocations: enough for a median, and for the memory to have settled.
 const INVOCATIONS: usize = 500;
@@ -114,12 +114,12 @@ impl Warm {
     }
 }
 
-/// The medians of the spans that a start closes, and of the whole, which the functions tell at `DEBUG`.
+/// The medians of the spans that a start closes, and of the whole, which the functions log at `DEBUG`.
 async fn spans(settings: &FunctionSettings, events: &Events<'_>) -> BTreeMap<String, f64> {
     let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for _ in 0..TOLD_STARTS {
-        let told = Emulator::start(settings, "DEBUG").invoke(&events.next(settings.name)).await;
-        for line in told.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    for _ in 0..TRACED_STARTS {
+        let traced = Emulator::start(settings, "DEBUG").invoke(&events.next(settings.name)).await;
+        for line in traced.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             if let Some(took) = line["took_us"].as_f64() {
                 all.entry("in all".to_owned()).or_default().push(took / 1000.0);
                 // What follows belongs to the invocation.

@@ -128,7 +128,7 @@ fn program() -> PathBuf {
     python.join(format!("site-packages/samcli/local/rapid/aws-lambda-rie-{architecture}"))
 }
 
-/// A free port: the emulator wants to be told its ports. Below those that systems give out, and each only once.
+/// A free port: the emulator takes its ports as arguments. Below those that systems give out, and each only once.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let candidates = std::iter::repeat_with(|| 20_000 + NEXT.fetch_add(1, Ordering::Relaxed));

@@ -12,7 +12,7 @@
 //! | [`cost`] | what that comes to on AWS |
 //! | [`targets`] | what was to be reached, and whether it is |
 //! | [`report`], [`plot`] | tables and pictures |
-//! | [`events`], [`process`], [`statistics`] | what each function is invoked with; what the kernel tells; medians |
+//! | [`events`], [`process`], [`statistics`] | what each function is invoked with; what the kernel reports; medians |
 
 pub mod callgrind;
 pub mod cold;

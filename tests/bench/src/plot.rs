@@ -6,7 +6,7 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 320.0;
 /// Room for the axis on the left, the title above, the legend on the right and the axis below.
 const MARGIN: [f64; 4] = [64.0, 44.0, 150.0, 48.0];
-/// Told apart by people who do not see all colours (Okabe and Ito), and dark enough on white.
+/// Distinguishable by people who do not see all colours (Okabe and Ito), and dark enough on white.
 const COLOURS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555"];
 
 /// A named row of numbers: heights of bars, or points of a line.

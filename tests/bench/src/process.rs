@@ -1,4 +1,4 @@
-//! What the kernel tells of a process.
+//! What the kernel reports of a process.
 
 use std::fs;
 

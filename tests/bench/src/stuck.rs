@@ -2,7 +2,7 @@
 //!
 //! Three sets run side by side and have their events by turns, a few milliseconds apart: two in which all is well, and one
 //! with the stuck conversation. Whatever else the machine does strikes all three alike, so that their p99 can be compared
-//! although none of them is still for long; and the two without tell what chance does.
+//! although none of them is still for long; and the two without show what chance does.
 
 use std::time::{Duration, Instant};
 

@@ -41,7 +41,7 @@ async fn credentials_that_are_refused_are_named() {
     };
     for (check, secret, content, found) in [
         ("contact-center", CONTACT_CENTER_SECRET, json!({ "api_key": "wrong" }), "401"),
-        // The token that is stored is alive: only a log-in can tell.
+        // The token that is stored is alive: only a log-in can show it.
         ("bot-log-in", BOT_SECRET, with("password"), "invalid_grant"),
         ("bot-log-in", BOT_SECRET, with("app_token"), "invalid_client"),
     ] {

@@ -75,7 +75,7 @@ async fn dead_letters_are_counted_by_their_reason() {
 }
 
 #[tokio::test]
-async fn someone_who_knocks_without_a_signature_is_no_finding() {
+async fn requests_without_a_signature_are_no_finding() {
     let checked = CheckedStack::start().await;
     let refused = checked.stack.post(&Vec::new(), message("noise")).await;
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);

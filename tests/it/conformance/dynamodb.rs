@@ -18,7 +18,7 @@ use shared::handover::table::HandoverTable;
 use super::{Peer, sdk_config};
 
 on_both_clouds! {
-    an_item_is_put_once_and_whoever_comes_later_is_shown_it
+    an_item_is_put_once_and_a_later_put_returns_it
     an_item_that_has_expired_makes_way
     an_item_is_updated_while_it_is_as_it_was_read
     a_list_grows_and_begins_as_none
@@ -58,7 +58,7 @@ impl Table {
         }
     }
 
-    /// Takes the item over from whoever took it at `taken_at`; `false` if somebody else has.
+    /// Takes the item over from the process that took it at `taken_at`; `false` if another process has.
     async fn take_over(&self, taken_at: u64, now: u64) -> bool {
         let update = self
             .0
@@ -90,7 +90,7 @@ fn number(number: u64) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }
 
-async fn an_item_is_put_once_and_whoever_comes_later_is_shown_it(config: &SdkConfig) {
+async fn an_item_is_put_once_and_a_later_put_returns_it(config: &SdkConfig) {
     let table = Table::create(config).await;
     assert_eq!(table.put("first", 2000, 1000).await, Ok(()));
     let found = table.put("second", 3000, 1999).await.unwrap_err().expect("the item");
@@ -112,7 +112,7 @@ async fn an_item_is_updated_while_it_is_as_it_was_read(config: &SdkConfig) {
     assert!(!table.take_over(1, 2).await, "there is none");
     assert_eq!(table.put("first", 2000, 1000).await, Ok(()));
     assert!(table.take_over(1, 2).await);
-    assert!(!table.take_over(1, 3).await, "somebody else was first");
+    assert!(!table.take_over(1, 3).await, "another process was first");
     assert!(table.take_over(2, 3).await);
     let found = table.put("second", 3000, 1000).await.unwrap_err().expect("the item");
     assert_eq!((&found["taken_at"], &found["in_doubt"]), (&number(3), &AttributeValue::Bool(true)));

@@ -111,7 +111,7 @@ async fn a_key_belongs_to_one_request() {
 }
 
 #[tokio::test]
-async fn a_repeat_that_comes_too_early_is_told_so() {
+async fn a_repeat_that_comes_too_early_is_answered_409() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     stack.contact_center.break_next("POST", "messages", FailureKind::Hangs, true);

@@ -278,7 +278,7 @@ async fn an_error_of_8x8_is_passed_on_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_no_operation_is_told_so() {
+async fn what_is_no_operation_is_refused() {
     let stack = Stack::start().await;
     let (status, answer) = stack.chatbot.get("/c/nothing").await;
     assert_eq!((status, code_of(&answer)), (StatusCode::NOT_FOUND, "not_found"));

@@ -267,7 +267,7 @@ async fn what_8x8_does_not_list_is_never_sent_again_under_its_key_and_a_new_key_
     stack.finish().await;
 }
 
-/// 8x8 tells the agent and the webhook of every action: a second one would be seen.
+/// 8x8 informs the agent and the webhook of every action: a second one would be seen.
 #[tokio::test]
 async fn a_card_action_of_unknown_outcome_is_never_sent_again_under_its_key_and_a_new_key_sends_it() {
     for (resource, flag) in [("action-submit", "actionSubmitted"), ("action-execute", "actionExecuted")] {

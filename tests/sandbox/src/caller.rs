@@ -1,4 +1,4 @@
-//! Someone who calls us: logs in at our token endpoint, refreshes in time, and has app token and access token for each call.
+//! A caller: logs in at our token endpoint, refreshes in time, and has app token and access token for each call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ impl Caller {
         }
     }
 
-    /// Makes it log in anew with the next call.
+    /// Makes it log in again with the next call.
     pub async fn forget_tokens(&self) {
         *self.tokens.lock().await = None;
     }

@@ -19,7 +19,7 @@ const BOUNDARY: &str = "sandbox-boundary";
 #[derive(Debug)]
 pub struct Chatbot {
     base: String,
-    /// How it knows itself to us.
+    /// Its credentials at our token endpoint.
     pub caller: Caller,
     client: Client,
     journal: Arc<Journal>,
@@ -39,7 +39,7 @@ impl Chatbot {
     /// Makes one call. `path` is what follows `conversations`, query included.
     ///
     /// # Panics
-    /// If the bridge gives no answer.
+    /// If the bridge gives no response.
     pub async fn call(
         &self,
         method: Method,
@@ -77,7 +77,7 @@ impl Chatbot {
         (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 
-    /// Makes one call with a JSON body and gives the status and the answer's JSON, or null.
+    /// Makes one call with a JSON body and gives the status and the response's JSON, or null.
     pub async fn json(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
         let answer = self.call(method, path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
         (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())

@@ -20,7 +20,7 @@ const PICTURE: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\0IEND\xaeB`\x82";
 
 /// Plays a hand-over on the registered channel, both halves of it. On its way a token is refreshed, the bot platform fails
-/// once, 8x8 sends an event twice and once does what it is asked without saying so, and someone sends a forged event.
+/// once, 8x8 sends an event twice and once does what it is asked without saying so, and a forger sends an event.
 pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     let journal = &sandbox.journal;
     let (anna, ben) = ("agent-anna", "agent-ben");
@@ -56,7 +56,7 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     conversation.sends_file(anna, "order.txt", b"confidential: on its way");
     script.answer_cards(&conversation, anna).await?;
 
-    journal.say("8x8 sends the next event twice, and someone forges one");
+    journal.say("8x8 sends the next event twice, and a forger sends one");
     sandbox.fault(contact_center::Fault::Duplicate, When::Next(1));
     sandbox.fault(contact_center::Fault::Forged, When::Next(1));
     conversation.writes(anna, "confidential: my colleague knows more, I hand you over");

@@ -75,11 +75,11 @@ pub struct SandboxSettings {
     pub contact_center: ContactCenterSettings,
     /// The bot platform.
     pub bot: BotPlatformSettings,
-    /// Someone else's contact center instead of ours.
+    /// A contact center outside the sandbox, instead of ours.
     pub contact_center_endpoint: Option<String>,
     /// Where its access tokens come from.
     pub access_token_url: Option<String>,
-    /// Someone else's bot platform instead of ours.
+    /// A bot platform outside the sandbox, instead of ours.
     pub bot_endpoint: Option<String>,
     /// The URL under which a contact center outside this machine reaches `receiveMessage`.
     pub callback_url: Option<String>,
@@ -339,7 +339,7 @@ impl Sandbox {
         self.contact_center.add_foreign("aisera-acme", &uri).1
     }
 
-    /// Takes the channel of someone else over.
+    /// Takes over a channel that another system registered.
     pub async fn adopt(&self, channel_id: &str) -> Result<Value, InvokeError> {
         self.invoke_register(json!({ "operation": "adopt", "channel_id": channel_id })).await
     }

@@ -19,7 +19,7 @@ use simulation::server::Server;
 #[derive(Debug)]
 pub struct LoadBalancer {
     target: String,
-    /// How it knows itself to us.
+    /// Its credentials at our token endpoint.
     pub caller: Caller,
     client: Client,
 }

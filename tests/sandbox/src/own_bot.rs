@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::caller::Login;
 use crate::{CONVERSATIONS, Sandbox, TOKEN};
 
-/// Between two looks for the bot.
+/// Between two probes of the bot.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a bot calls and logs in with, as the environment variables that the examples read.

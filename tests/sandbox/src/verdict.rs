@@ -23,7 +23,7 @@ const TYPING: &str = r#""name":"typing""#;
 pub struct Verdict {
     /// Events that 8x8 got a 2xx for.
     pub accepted: usize,
-    /// Events that the bot platform has; `None` if it is someone else's and cannot be asked.
+    /// Events that the bot platform has; `None` if it is outside the sandbox and cannot be asked.
     pub received: Option<usize>,
     /// Typing events that were skipped, and that the bot platform does not have.
     pub skipped: usize,
@@ -53,7 +53,9 @@ impl Verdict {
         let mut failures = sandbox.contact_center.violations();
         failures.extend(trace.failures(&events, possible).into_iter().map(|failure| format!("log lines: {failure}")));
         failures.extend(sandbox.bot.violations());
-        failures.extend(sandbox.leaks().into_iter().map(|line| format!("a log line tells too much: {line}")));
+        failures.extend(
+            sandbox.leaks().into_iter().map(|line| format!("a log line holds a secret or a message text: {line}")),
+        );
         let accepted = sandbox.contact_center.accepted();
         if sandbox.contact_center.unanswered() > 0 {
             failures.push(format!("{} events have not been accepted", sandbox.contact_center.unanswered()));

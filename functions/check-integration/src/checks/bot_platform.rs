@@ -1,4 +1,4 @@
-//! The bot platform: does it answer, does it accept us, and is its token being refreshed?
+//! The bot platform: does it respond, does it accept us, and is its token being refreshed?
 
 use shared::oauth::GrantError;
 
@@ -64,7 +64,7 @@ pub(super) fn log_in(evidence: &Evidence<'_>) -> Finding {
             ),
         ),
         LogIn::Failed(error) => match evidence.bot.probe_result() {
-            // The token endpoint alone does not answer.
+            // The token endpoint alone does not respond.
             Some(Ok(probe)) if probe.status < 500 && !is_absence(probe.status) => Finding::failed(
                 error.to_string(),
                 "let the bot platform's POST /tenant-users/oauth2/token answer again",

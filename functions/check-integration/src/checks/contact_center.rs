@@ -1,4 +1,4 @@
-//! 8x8: does it answer and accept our credentials, and is the tenant right?
+//! 8x8: does it respond and accept our credentials, and is the tenant right?
 
 use shared::contact_center::client::{ContactCenterError, Response};
 use shared::oauth::{GrantError, TokenError};
@@ -54,7 +54,7 @@ fn rejection(response: &Response) -> String {
     format!("8x8 answers: {}", response.problem())
 }
 
-/// Why what is registered at 8x8 cannot be looked at; `None` if it can.
+/// Why the registration at 8x8 cannot be read; `None` if it can.
 pub(super) fn obstacle(evidence: &Evidence<'_>) -> Option<Finding> {
     let is_accepted = matches!(&evidence.contact_center.probe, Some(Ok(response)) if response.status.is_success());
     let check = if evidence.contact_center.is_tenant_refused { super::TENANT } else { CONTACT_CENTER };

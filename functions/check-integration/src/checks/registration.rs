@@ -48,7 +48,7 @@ pub(super) fn webhook(evidence: &Evidence<'_>) -> Finding {
     };
     let webhook = match &registered.webhook {
         Ok(webhook) => webhook.as_ref(),
-        Err(error) => return unanswered(error),
+        Err(error) => return without_response(error),
     };
     let name = format!("live-agent-{}", evidence.config.integration_name);
     let differences = saved.webhook_differences(&name, evidence.contact_center.webhook_version, webhook);
@@ -75,7 +75,7 @@ pub(super) fn channel(evidence: &Evidence<'_>) -> Finding {
     };
     let channel = match &registered.channel {
         Ok(channel) => channel.as_ref(),
-        Err(error) => return unanswered(error),
+        Err(error) => return without_response(error),
     };
     let name = format!("live-agent-{}", evidence.config.integration_name);
     judge(&saved.channel_differences(&name, channel), saved, "channel", || match &saved.queue_id {
@@ -127,12 +127,12 @@ pub(super) fn callback(evidence: &Evidence<'_>) -> Finding {
             };
             Finding::failed(format!("8x8 gets no 2xx from {host}"), action)
         }
-        Err(error) => unanswered(error),
+        Err(error) => without_response(error),
     }
 }
 
-/// A call that 8x8 did not answer although it answered the one before.
-fn unanswered(error: &ContactCenterError) -> Finding {
+/// A call that 8x8 did not respond to, although it responded to the one before.
+fn without_response(error: &ContactCenterError) -> Finding {
     Finding::unknown(error.to_string(), "repeat make doctor STACK=…; if it stays so, see https://status.8x8.com")
 }
 

@@ -1,4 +1,4 @@
-//! An access token that refresh-tokens keeps: how much of its life remains.
+//! An access token that refresh-tokens renews: how much of its lifetime remains.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The bot platform: does it answer, does it accept our token, and do our credentials get one?
+//! The bot platform: does it respond, does it accept our token, and do our credentials get one?
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ pub(crate) type ProbeResult = Result<Probe, &'static str>;
 
 #[derive(Debug)]
 pub(crate) struct BotPlatformEvidence {
-    /// With the stored token; `None` if there is none that is alive.
+    /// With the stored token; `None` if there is no valid one.
     pub(crate) stored: Option<ProbeResult>,
     pub(crate) log_in: LogIn,
-    /// With the token of that log-in, where the stored one is dead or refused.
+    /// With the token of that log-in, where the stored one has expired or is refused.
     pub(crate) fresh: Option<ProbeResult>,
     pub(crate) clock: Option<ClockReading>,
 }
@@ -39,7 +39,7 @@ impl BotPlatformEvidence {
         let ask = async |token: &Token| {
             let (endpoint, sent_at) = (&function.config.bot.endpoint, UnixTime::now());
             let probed = probe(&function.client, endpoint, &credentials.content, token, CALL_LIMIT);
-            let result = deadline.within(CALL_LIMIT, probed).await.unwrap_or(Err("no answer in time"));
+            let result = deadline.within(CALL_LIMIT, probed).await.unwrap_or(Err("no response in time"));
             let received_at = UnixTime::now();
             let date = result.ok().and_then(|probe| probe.date);
             (Some(result), date.map(|date| ClockReading { date, sent_at, received_at }))
@@ -63,7 +63,7 @@ impl BotPlatformEvidence {
         evidence
     }
 
-    /// What the last probe came to.
+    /// The result of the last probe.
     pub(crate) fn probe_result(&self) -> Option<&ProbeResult> {
         self.fresh.as_ref().or(self.stored.as_ref())
     }

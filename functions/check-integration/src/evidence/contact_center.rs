@@ -1,4 +1,4 @@
-//! 8x8: does it answer and accept our credentials and tenant, what is registered there, and does it reach us?
+//! 8x8: does it respond and accept our credentials and tenant, what is registered there, and does it reach us?
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::secrets::Secrets;
 use super::{CALL_LIMIT, ClockReading, Deadline, LogIn, alive, are_newer};
 use crate::CheckIntegration;
 
-/// 8x8 waits for our answer before it gives its own, and a start of receive-message may be part of that.
+/// 8x8 waits for our response before it sends its own, and a start of receive-message may be part of that.
 const VERIFY_LIMIT: Duration = Duration::from_secs(8);
 
 type Call<T> = Result<T, ContactCenterError>;
@@ -134,6 +134,6 @@ async fn timed<T>(
     deadline: Deadline,
     work: impl Future<Output = Call<T>>,
 ) -> Call<T> {
-    let no_response = ContactCenterError::NoResponse { call, reason: "no answer in time", sent: true };
+    let no_response = ContactCenterError::NoResponse { call, reason: "no response in time", sent: true };
     deadline.within(limit, work).await.unwrap_or(Err(no_response))
 }

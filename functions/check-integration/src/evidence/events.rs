@@ -12,7 +12,7 @@ use super::Deadline;
 use super::logs::{Line, LogError, search};
 use crate::CheckIntegration;
 
-/// AWS answers in milliseconds, and gives up after 7 s.
+/// AWS responds in milliseconds, and gives up after 7 s.
 const QUEUE_LIMIT: Duration = Duration::from_secs(7);
 
 /// A day of the log of a busy set has some pages.
@@ -84,8 +84,8 @@ impl EventEvidence {
             (&function.config.deliver_message_log_group, &function.config.receive_message_log_group);
         let logged = async |group: &str, messages: &[&str], from| {
             let lines = search(&function.client, &function.sdk, group, messages, from);
-            let no_answer = || Err(LogError::new(group, "no answer in time"));
-            deadline.within(LOG_LIMIT, lines).await.unwrap_or_else(no_answer)
+            let no_response = || Err(LogError::new(group, "no response in time"));
+            deadline.within(LOG_LIMIT, lines).await.unwrap_or_else(no_response)
         };
         let queue = async {
             let (queue, is_left_alone) = event_queue(function, deadline).await;
@@ -139,7 +139,7 @@ async fn event_queue(function: &CheckIntegration, deadline: Deadline) -> (Depth,
 async fn depth(function: &CheckIntegration, url: &VerbatimUrl, deadline: Deadline) -> Depth {
     match deadline.within(QUEUE_LIMIT, QueueDepth::read(&function.sdk, url)).await {
         Some(depth) => depth.map_err(|error| error.to_string()),
-        None => Err("SQS gave no answer in time".to_owned()),
+        None => Err("SQS gave no response in time".to_owned()),
     }
 }
 

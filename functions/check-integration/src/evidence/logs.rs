@@ -18,7 +18,7 @@ use shared::http::{failure, read_body};
 /// A page of AWS has a megabyte of lines at most; in JSON they take up to twice that.
 const PAGE_LIMIT: usize = 4 * 1024 * 1024;
 
-/// AWS answers a page in less than a second, however many lines it has looked at.
+/// AWS returns a page in less than a second, however many lines it has looked at.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The fields of our lines that are of interest here.
@@ -93,13 +93,13 @@ async fn page(client: &reqwest::Client, sdk: &SdkConfig, request: &Value) -> Res
     let request = signed(sdk, request.to_string()).await?;
     let response = client.execute(request).await.map_err(|error| failure(&error).to_owned())?;
     let status = response.status();
-    let body = read_body(response, PAGE_LIMIT).await.map_err(|_| "an answer that cannot be read".to_owned())?;
+    let body = read_body(response, PAGE_LIMIT).await.map_err(|_| "a response that cannot be read".to_owned())?;
     if !status.is_success() {
         let error: Value = serde_json::from_slice(&body).unwrap_or_default();
         let code = error.get("__type").and_then(Value::as_str).and_then(|code| code.rsplit('#').next());
         return Err(code.map_or_else(|| format!("status {}", status.as_u16()), str::to_owned));
     }
-    serde_json::from_slice(&body).map_err(|_| "an answer that cannot be read".to_owned())
+    serde_json::from_slice(&body).map_err(|_| "a response that cannot be read".to_owned())
 }
 
 async fn signed(sdk: &SdkConfig, body: String) -> Result<reqwest::Request, String> {

@@ -1,5 +1,5 @@
 //! What is known of the integration: gathered from all sides at the same time, each step within a limit of its own, so that the
-//! answer comes in time whatever hangs.
+//! report comes in time whatever hangs.
 
 pub(crate) mod bot_platform;
 pub(crate) mod contact_center;
@@ -22,7 +22,7 @@ use secrets::Secrets;
 /// All of it. Lambda ends the function after 30 s, and a start takes up to a few of them.
 const LIMIT: Duration = Duration::from_secs(22);
 
-/// One call to a peer. Both answer in well under a second; with a cold start of theirs, in a few.
+/// One call to a peer. Both respond in well under a second; with a cold start of theirs, in a few.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is known.
@@ -59,7 +59,7 @@ impl<'c> Evidence<'c> {
 pub(crate) struct Deadline(tokio::time::Instant);
 
 impl Deadline {
-    /// What a step comes to within `limit` and before the deadline; `None` if it takes longer.
+    /// The result of a step within `limit` and before the deadline; `None` if it takes longer.
     async fn within<T>(self, limit: Duration, step: impl Future<Output = T>) -> Option<T> {
         let until = self.0.min(tokio::time::Instant::now() + limit);
         tokio::time::timeout_at(until, Box::pin(step)).await.ok()
@@ -85,8 +85,8 @@ impl ClockReading {
 }
 
 /// Whether our credentials are good for a token. A log-in changes nothing here, but it makes a token there, and a server may
-/// allow one at a time. So it takes place only where no token can be lost by it, or where a sender would do the same: there is
-/// no token that is alive, or the token was refused, or the credentials are newer than it.
+/// allow one at a time. So it takes place only where it invalidates no token, or where a sender would log in too: there is
+/// no valid token, or the token was refused, or the credentials are newer than it.
 #[derive(Debug)]
 pub(crate) enum LogIn {
     /// The token that is stored shows that one worked.
@@ -102,7 +102,7 @@ impl LogIn {
         match deadline.within(CALL_LIMIT, endpoint.credentials_grant(now)).await {
             Some(Ok(token)) => Self::Works(token),
             Some(Err(error)) => Self::Failed(error),
-            None => Self::Failed(GrantError::Lost("no answer in time")),
+            None => Self::Failed(GrantError::Lost("no response in time")),
         }
     }
 }

@@ -13,7 +13,7 @@ use shared::secrets::{Secret, SecretContent, SecretError, SecretsManager, Versio
 
 use crate::CheckIntegration;
 
-/// A secret as it is now. Secrets Manager has to answer within the time-out of an AWS operation, 7 s.
+/// A secret as it is now. Secrets Manager has to respond within the time-out of an AWS operation, 7 s.
 pub(crate) type Read<T> = Result<Arc<Version<T>>, SecretError>;
 
 #[derive(Debug)]

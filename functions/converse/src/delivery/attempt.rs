@@ -17,7 +17,7 @@ use crate::upstream::SendError;
 /// default where it serves REST APIs; 8x8 does not document its own limit.
 pub(crate) const COMMIT_WINDOW: Duration = Duration::from_secs(30);
 
-/// A request that is sent with less time than this before the deadline would leave an unknown outcome if 8x8 is slow.
+/// A request is sent only with at least this time before the deadline: otherwise a slow 8x8 would cause an unknown outcome.
 const MIN_SEND_TIME: Duration = Duration::from_secs(6);
 
 /// Where sending again is harmless. More tries only help against an outage, and the caller has time for that.
@@ -45,7 +45,7 @@ const LAST_PROBE: Duration = Duration::from_secs(1);
 /// A caller is never asked to repeat a request sooner than this.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The time, by our clock, in which a request was sent and answered, or given up.
+/// The time, by our clock, in which a request was sent and got its response, or was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) began: UnixTime,
@@ -55,9 +55,9 @@ pub(crate) struct Interval {
 /// What a probe has found out.
 #[derive(Debug)]
 pub(crate) enum Probe {
-    /// 8x8 has carried it out, and this is what it would have answered.
+    /// 8x8 has carried it out, and this is what its response would have been.
     Found(Response),
-    /// 8x8 does not list it, and lists nothing that it might be. It may still carry it out.
+    /// 8x8 lists neither it nor anything similar. It may still carry it out.
     Absent,
     /// Neither is certain. 8x8 may have said when to ask again.
     Unclear { retry_after: Option<Duration> },
@@ -76,9 +76,9 @@ pub(crate) enum Step {
 /// How it ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// 8x8 has answered, whatever its answer is.
-    Answered(Response, Interval),
-    /// 8x8 has not said so, but has carried it out: this is what it would have answered.
+    /// 8x8 has responded, whatever its status is.
+    Responded(Response, Interval),
+    /// 8x8 has not said so, but has carried it out: this is what its response would have been.
     Reconciled(Response),
     /// Nothing was carried out.
     Failed(Error),
@@ -143,14 +143,14 @@ impl Attempt {
         step
     }
 
-    /// It was sent at `began`, and at `now` this came of it.
+    /// It was sent at `began`, and at `now` this is the result.
     pub(crate) fn sent(&mut self, began: UnixTime, now: UnixTime, result: Result<Response, SendError>) {
         self.sends += 1;
         let interval = Interval { began, ended: now };
         self.state = match result {
             Ok(response) if asks_again(response.status) => {
                 let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
-                self.resend(now + wait, Outcome::Answered(response, interval))
+                self.resend(now + wait, Outcome::Responded(response, interval))
             }
             // 501: it cannot do that, so it has not done it.
             Ok(response) if response.status.is_server_error() && response.status != StatusCode::NOT_IMPLEMENTED => {
@@ -159,14 +159,14 @@ impl Attempt {
                 match self.on_unknown {
                     OnUnknown::Resend => {
                         let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
-                        self.resend(now + wait, Outcome::Answered(response, interval))
+                        self.resend(now + wait, Outcome::Responded(response, interval))
                     }
                     OnUnknown::Reconcile | OnUnknown::Report => {
                         unknown(self.on_unknown, interval, reason, now, now + FIRST_PROBE_DELAY)
                     }
                 }
             }
-            Ok(response) => State::Finished(Box::new(Outcome::Answered(response, interval))),
+            Ok(response) => State::Finished(Box::new(Outcome::Responded(response, interval))),
             Err(SendError::NotSent(reason)) => {
                 self.resend(now + RESEND_DELAY, Outcome::Failed(Error::NoResponse(reason)))
             }
@@ -186,7 +186,7 @@ impl Attempt {
         };
     }
 
-    /// A probe that began at `began` has found that out by `now`.
+    /// The result, at `now`, of a probe that began at `began`.
     pub(crate) fn probed(&mut self, began: UnixTime, now: UnixTime, probe: Probe) {
         let State::Unknown { interval, reason, probes, .. } = &mut self.state else { return };
         let interval = *interval;
@@ -197,7 +197,7 @@ impl Attempt {
                 return;
             }
             Probe::Absent if began >= settled_at => {
-                // Nothing was done. If there is no time left to send it now, the next repeat finds the same.
+                // 8x8 has not carried it out. If there is no time left to send it now, the next repeat finds that out too.
                 let otherwise = unknown_outcome(interval, reason.clone(), now);
                 self.sends = 0;
                 self.state = ready(now, otherwise);
@@ -208,10 +208,10 @@ impl Attempt {
         };
         let delay = PROBE_DELAYS.get(*probes).copied().unwrap_or(LONGEST_PROBE_DELAY).max(wait);
         let probes = *probes + 1;
-        // When it can be settled it is looked at once more.
+        // One more probe at the time when the outcome becomes certain.
         let until_settled = settled_at.since(now);
         let mut next_probe = now + if until_settled.is_zero() { delay } else { delay.min(until_settled.max(wait)) };
-        // So it is once more before the deadline.
+        // And one more before the deadline.
         let last = self.deadline - LAST_PROBE;
         if next_probe > last && last >= now + wait.max(MIN_PROBE_TIME) {
             next_probe = last;
@@ -242,9 +242,9 @@ fn unknown_outcome(interval: Interval, reason: String, now: UnixTime) -> Outcome
     Outcome::Unknown(Error::Unknown { reason, retry_after }, interval)
 }
 
-/// Asked after it had ended: the caller has a fault, and gets an error instead of a second request to 8x8.
+/// For a step that is asked for after the end: a bug of the caller, which gets an error instead of a second request to 8x8.
 fn finished_before() -> Outcome {
-    Outcome::Failed(Error::NoResponse("the request has been answered before"))
+    Outcome::Failed(Error::NoResponse("the request already has a response"))
 }
 
 /// Statuses by which 8x8 says that it has done nothing and that the request is worth a repeat.
@@ -370,7 +370,7 @@ mod tests {
     /// 8x8 commits within the window that the bridge allows it, and lists what it has committed as late as within the rest of
     /// it.
     fn behaviour() -> impl Strategy<Value = Behaviour> {
-        let unanswered = (0..3_usize, 0..20_000_u64, proptest::option::of(0..20_000_u64), 0..9_000_u64).prop_map(
+        let without_response = (0..3_usize, 0..20_000_u64, proptest::option::of(0..20_000_u64), 0..9_000_u64).prop_map(
             |(reply, latency, commit, listing)| {
                 let reply = [Reply::Status(500), Reply::Status(504), Reply::Dropped][reply];
                 Behaviour { reply, latency: latency.min(11_000), commit, listing }
@@ -386,7 +386,7 @@ mod tests {
             let reply = [Reply::TooBusy, Reply::NeverArrives, Reply::Status(400)][reply];
             Behaviour { reply, latency, commit: None, listing: 0 }
         });
-        prop_oneof![3 => unanswered, 1 => slow, 1 => nothing_done]
+        prop_oneof![3 => without_response, 1 => slow, 1 => nothing_done]
     }
 
     proptest! {
@@ -404,13 +404,13 @@ mod tests {
             let mut accepted = false;
             for pause in pauses {
                 match world.call(OnUnknown::Reconcile, previous) {
-                    Outcome::Answered(response, _) if response.status.is_success() => accepted = true,
+                    Outcome::Responded(response, _) if response.status.is_success() => accepted = true,
                     Outcome::Reconciled(_) => {
                         prop_assert!(world.commits.iter().any(|(_, listed)| *listed <= world.now), "never said");
                         accepted = true;
                     }
                     // Nothing was done: the bot may repeat it as a new request.
-                    Outcome::Answered(..) | Outcome::Failed(_) => previous = None,
+                    Outcome::Responded(..) | Outcome::Failed(_) => previous = None,
                     Outcome::Unknown(Error::Unknown { retry_after, .. }, interval) => {
                         prop_assert!(retry_after <= COMMIT_WINDOW);
                         previous = Some(interval);
@@ -435,8 +435,8 @@ mod tests {
             for _ in 0..5 {
                 match world.call(OnUnknown::Report, previous) {
                     Outcome::Unknown(_, interval) => previous = Some(interval),
-                    Outcome::Answered(response, _) if response.status.is_success() => break,
-                    Outcome::Answered(..) | Outcome::Failed(_) => {}
+                    Outcome::Responded(response, _) if response.status.is_success() => break,
+                    Outcome::Responded(..) | Outcome::Failed(_) => {}
                     Outcome::Reconciled(_) => prop_assert!(false, "there is nothing to find"),
                 }
             }
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_of_8x8_to_be_left_alone_is_honoured() {
+    fn retry_after_of_8x8_is_honoured() {
         let mut attempt = Attempt::new(OnUnknown::Reconcile, None, START, START + TIMEOUT);
         assert!(matches!(attempt.next(START), Step::Send));
         attempt.sent(START, START, Err(SendError::NoResponse("x")));

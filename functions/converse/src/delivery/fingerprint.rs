@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::sent_log::Entry;
 use crate::json::{Object, items};
 
-/// Characters of a SHA-256 that are kept: 64 bits tell the messages of a conversation apart.
+/// Characters of a SHA-256 that are kept: 64 bits distinguish the messages of a conversation.
 const LENGTH: usize = 16;
 
 /// HTML entities of the characters that a service escapes, without the ampersand; `&amp;` itself is handled beside them.
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_another_provider_is_known_by_its_id_there() {
+    fn a_message_of_another_provider_is_recognised_by_its_id_there() {
         let provider = json!({ "name": "X", "externalMessageId": "1" });
         let message = json!({ "authorType": "user", "externalProvider": provider });
         let shown = json!({ "text": "fetched", "author": { "type": "user" }, "externalProvider": provider });

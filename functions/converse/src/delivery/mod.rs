@@ -15,9 +15,9 @@
 //!                                       deadline ────────────────────┴──────────▶ 504 `unknown` with Retry-After
 //! ```
 //!
-//! That 8x8 does not list something proves nothing until it can no longer come: 8x8 may carry out a request after its
-//! connection was lost, or after it has answered 500 or 504. Operations whose repetition is harmless are sent again instead
-//! of being looked for; those that 8x8 does not list are reported as unknown (see [`crate::routes::OnUnknown`]).
+//! A missing entry proves nothing as long as it can still appear: 8x8 may carry out a request after its
+//! connection was lost, or after it has responded with 500 or 504. Operations whose repetition is harmless are sent again
+//! instead of being looked for; those that 8x8 does not list are reported as unknown (see [`crate::routes::OnUnknown`]).
 //!
 //! | file | has |
 //! |---|---|
@@ -50,12 +50,12 @@ use crate::routes::OnUnknown;
 use crate::table::Table;
 use crate::upstream::{Request, Upstream};
 
-/// What sends requests until a deadline.
+/// Sends requests until a deadline.
 #[derive(Debug)]
 pub(crate) struct Delivery<'d> {
     pub(crate) upstream: &'d Upstream,
     pub(crate) table: &'d Table,
-    /// When an answer has to be there, in time for the caller to get it.
+    /// When a response has to be there, in time for the caller to get it.
     pub(crate) deadline: UnixTime,
 }
 
@@ -142,7 +142,7 @@ impl Delivery<'_> {
 
 fn finish(outcome: Outcome) -> Result<Delivered, NotDelivered> {
     match outcome {
-        Outcome::Answered(response, interval) => {
+        Outcome::Responded(response, interval) => {
             // 403: an administrator may give the bridge's credentials the right that they lack.
             let may_change = response.status.is_server_error()
                 || response.status == StatusCode::FORBIDDEN

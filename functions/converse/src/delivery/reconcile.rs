@@ -1,4 +1,4 @@
-//! Whether 8x8 has carried out a request that it has not answered: by what it lists.
+//! Finds out from 8x8's lists whether it has carried out a request that it has not responded to.
 //!
 //! A conversation is found by a property that only this request has given it, a message by its content ([`super::matching`]).
 
@@ -24,13 +24,13 @@ use crate::json::{Object, items};
 use crate::routes::{Call, Operation, Route};
 use crate::upstream::{PAGE_SIZE, Request, Upstream};
 
-/// Pages that are read for one probe at most: ten thousand conversations. What lies beyond is unclear.
+/// Pages that are read for one probe at most: ten thousand conversations. Beyond that the result is unclear.
 const MAX_PAGES: usize = 100;
 
 /// Pages of conversations that are asked for at the same time.
 const PAGES_AT_A_TIME: usize = 4;
 
-/// A page that gets no response is asked for again, after these pauses. Longer outages are for the next probe.
+/// The pauses before a page without a response is requested again. After a longer outage the next probe tries.
 const PAGE_DELAYS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 
 /// The authors that 8x8 documents. A message of another may be anyone's.
@@ -63,7 +63,7 @@ struct Page {
 }
 
 impl Reconciler<'_> {
-    /// Looks once for what an attempt in `interval` has left.
+    /// Searches once for what an attempt in `interval` has left.
     pub(super) async fn probe(&self, interval: Interval, now: UnixTime, deadline: UnixTime) -> Probe {
         let probed = match self.fingerprint {
             Fingerprint::Message { conversation, message } => {
@@ -89,7 +89,7 @@ impl Reconciler<'_> {
         deadline: UnixTime,
     ) -> Result<Probe, ListError> {
         let known = self.log.read(conversation).await.map_err(|error| {
-            tracing::warn!(%error, "it cannot be looked up which messages are known");
+            tracing::warn!(%error, "the log of sent messages cannot be read");
             ListError::default()
         })?;
         let accepted = || Response { status: StatusCode::ACCEPTED, headers: HeaderMap::new(), body: Bytes::new() };
@@ -313,7 +313,7 @@ fn find_correlated(conversations: &[String], correlation: &str) -> Option<String
     serde_json::from_str(Object::parse(found)?.given("id")?).ok()
 }
 
-/// What 8x8 would have answered. When it created the conversation is not shown; it was within the seconds after the attempt
+/// What 8x8's response would have been. The time of a creation is not listed; it was within the seconds after the attempt
 /// began.
 fn created(id: &str, interval: Interval) -> Response {
     let body = json!({ "conversationId": id, "createdAt": interval.began.to_iso8601() });

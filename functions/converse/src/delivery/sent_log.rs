@@ -15,11 +15,11 @@ use super::attempt::Interval;
 use super::fingerprint::MessageFingerprint;
 use crate::table::{Table, TableError, seconds};
 
-/// How long an item is kept after its last message. Longer than an `Idempotency-Key`, whose unknown outcomes are compared
+/// How long an item is stored after its last message. Longer than an `Idempotency-Key`, whose unknown outcomes are compared
 /// with it.
 pub(crate) const RETENTION: Duration = Duration::from_secs(48 * 3600);
 
-/// Characters of an owner's name that are kept.
+/// Characters of an owner's name that are stored.
 const OWNER_LENGTH: usize = 16;
 
 /// What the attributes of messages are called, before the owner's name.

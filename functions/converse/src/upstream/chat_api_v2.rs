@@ -1,9 +1,9 @@
-//! The Chat Gateway's conversations in the words of Chat API v2, and back. What the older API lacks is rejected in words that
-//! say so. What is sent is translated as text, so that what needs no translation stays as the caller wrote it.
+//! Translates the Chat Gateway's conversations to Chat API v2, and back. A request for what the older API lacks is rejected
+//! with an error that says so. A body is translated as text: what needs no translation stays as the caller wrote it.
 //!
 //! Its description defines an optional header `Idempotency-Key` (a UUID, "makes a request idempotent in case of retries") that
 //! no operation refers to. It is sent with every POST: 8x8 honours it, or ignores it like any header that it does not know.
-//! The bridge relies on nothing of it.
+//! The bridge does not rely on it.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -246,7 +246,7 @@ pub(super) fn response(request: &Request<'_>, mut response: Response) -> Respons
             }
             page_of("messages", messages, query)
         }
-        // What these are answered with has no body, or none that is another there.
+        // The responses to these have no body, or the same body in both APIs.
         Operation::ReplaceConversation
         | Operation::ChangeConversation
         | Operation::AssignAfterAgent

@@ -90,7 +90,7 @@ impl Upstream {
         }
     }
 
-    /// Sends a request, and returns 8x8's response whatever its status is, but for those that say that 8x8 does not know us.
+    /// Sends a request, and returns 8x8's response whatever its status, except those that reject the bridge's credentials.
     pub(crate) async fn send(&self, request: &Request<'_>, deadline: UnixTime) -> Result<Response, SendError> {
         let api_request = self.translated(request).map_err(SendError::Rejected)?;
         let response = self.exchange(request.call.route, &api_request, deadline).await?;
@@ -101,7 +101,7 @@ impl Upstream {
         }
     }
 
-    /// The older API answers 404 for a list without items: of conversations, and of messages, as it does for a conversation that
+    /// The older API responds with 404 for an empty list of conversations or of messages, as it does for a conversation that
     /// does not exist.
     async fn without_missing_list(
         &self,
@@ -187,7 +187,7 @@ impl Upstream {
         if !matches!(call.route.operation, Operation::SubmitCardAction | Operation::ExecuteCardAction) {
             return Ok(config.endpoint.join(std::iter::once("conversations").chain(path)));
         }
-        // The one thing that lies beside the Chat Gateway's API instead of in it.
+        // The one resource that is beside the Chat Gateway's API instead of in it.
         let missing = "8x8's path of it names the tenant, and CONTACT_CENTER_TENANT_ID is not set";
         let tenant_id = config.tenant_id.as_deref().ok_or(Error::NotSupported(missing))?;
         let unknown = "8x8 has it beside chat-gateway/v1, and CONTACT_CENTER_ENDPOINT does not end in that";

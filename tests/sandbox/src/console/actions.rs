@@ -26,7 +26,7 @@ use super::Shared;
 /// What a slow bot platform takes: less than deliver-message waits.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// An outage that someone ends.
+/// An outage that lasts until it is ended by hand.
 const UNTIL_SWITCHED_OFF: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Deserialize)]

@@ -387,7 +387,7 @@ async fn conversation(State(desk): Shared, Path(id): Path<String>) -> Json<Value
                 "lines": sides::agent(&desk.sandbox.contact_center.messages(&id)),
             })
         }
-        // It lies at someone else's contact center.
+        // It is at a contact center that is not ours.
         false => Value::Null,
     };
     Json(json!({ "customer": sides::customer(&entries, &received), "agent": agent }))

@@ -1,4 +1,4 @@
-//! CloudFormation as a custom resource's function sees it: an event with a pre-signed URL, to which the answer has to come.
+//! CloudFormation as a custom resource's function sees it: an event with a pre-signed URL, which the response is put to.
 //!
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html>
 
@@ -33,19 +33,19 @@ struct Answers {
 }
 
 impl CloudFormation {
-    /// Starts the place that answers are put to.
+    /// Starts the place that responses are put to.
     pub async fn start() -> Self {
         let state = Arc::new(Answers::default());
         let router = Router::new().route("/{request_id}", put(take)).with_state(Arc::clone(&state));
         Self { server: Server::start(router).await, state }
     }
 
-    /// The next answers are refused with 503.
+    /// The next responses are refused with 503.
     pub fn refuse(&self, answers: usize) {
         self.state.refusals.store(answers, Ordering::Relaxed);
     }
 
-    /// Asks the function for a `Create`, an `Update` or a `Delete` and gives its answer; `None` if the invocation ends
+    /// Asks the function for a `Create`, an `Update` or a `Delete` and gives its response; `None` if the invocation ends
     /// without one: the stack would hang.
     pub async fn request(
         &self,
@@ -55,12 +55,12 @@ impl CloudFormation {
         properties: Value,
     ) -> Option<Value> {
         let request = self.prepare(request_type, physical_id, properties);
-        // CloudFormation invokes asynchronously and does not look at the function's own answer.
+        // CloudFormation invokes asynchronously and does not look at the function's own response.
         let _ = function.invoke(request.event()).await;
         request.answer()
     }
 
-    /// A request that someone else hands to the function.
+    /// A request that does not come from this CloudFormation.
     pub fn prepare(&self, request_type: &str, physical_id: Option<&str>, properties: Value) -> CustomResourceRequest {
         let request_id = simulation::id::uuid();
         let mut event = json!({

@@ -55,7 +55,7 @@ async fn process(queue: &FifoQueue, function: &Function, batch: Vec<Received>) {
     }
 }
 
-/// The ids that were reported back; `None` if the answer makes Lambda treat the whole batch as failed.
+/// The ids that were reported back; `None` if the response makes Lambda treat the whole batch as failed.
 fn failed_items(answer: &[u8]) -> Option<HashSet<String>> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let Some(failures) = answer.get("batchItemFailures") else { return Some(HashSet::new()) };

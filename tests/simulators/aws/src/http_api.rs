@@ -56,7 +56,7 @@ pub fn start(listener: TcpListener, routes: Vec<Route>, journal: Arc<Journal>) -
     Server::on(listener, router.layer(DefaultBodyLimit::max(PAYLOAD_LIMIT)))
 }
 
-/// Shows an observer of the journal the events that arrive, and what they are answered with.
+/// Shows an observer of the journal the events that arrive, and the responses to them.
 async fn observed(
     State((routes, journal)): State<(Arc<Vec<Route>>, Arc<Journal>)>,
     method: Method,
@@ -153,7 +153,7 @@ fn event(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap, body: &
     })
 }
 
-/// A function's answer as HTTP; `None` if it is none, which API Gateway answers with 500.
+/// A function's answer as HTTP; `None` if it is not valid: API Gateway then responds with 500.
 fn respond(answer: &[u8]) -> Option<Response> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let status = StatusCode::from_u16(u16::try_from(answer.get("statusCode")?.as_u64()?).ok()?).ok()?;

@@ -21,13 +21,13 @@ pub mod scheduler;
 /// What can go wrong at AWS. The names on a command line come from the caller, as those of the functions do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Secrets Manager answers 500.
+    /// Secrets Manager responds with 500.
     SecretsDown,
-    /// Secrets Manager does not answer.
+    /// Secrets Manager does not respond.
     SecretsHang,
-    /// SQS answers 500.
+    /// SQS responds with 500.
     QueueDown,
-    /// DynamoDB answers 500.
+    /// DynamoDB responds with 500.
     TableDown,
     /// The process of the function with this name is killed in the middle of an invocation.
     Kill(&'static str),

@@ -3,7 +3,7 @@
 //! | request | what it does |
 //! |---|---|
 //! | `GET /_control/receipts` | `{conversation: [{"event_id","body"}]}`: what the bot platform has, the body in base64 |
-//! | `GET /_control/refusals` | `{status: n}`: how often it answered an event with a status that is not a 2xx |
+//! | `GET /_control/refusals` | `{status: n}`: how often it responded to an event with a status that is not a 2xx |
 //! | `POST /_control/refusals` `{"conversation_id","status","retry_after"?}` | it refuses the events of that conversation |
 //! | `DELETE /_control/refusals/{conversation}` | it accepts them again |
 //! | `GET /_control/violations` | what it found wrong with the requests |

@@ -3,15 +3,15 @@
 /// A fault of the bot platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// It answers an event with 500.
+    /// It responds to an event with 500.
     Status500,
     /// It refuses an event for good, with 422.
     Status422,
-    /// It answers an event with 429 and `Retry-After: 1`.
+    /// It responds to an event with 429 and `Retry-After: 1`.
     Status429,
     /// It rejects the access token of an event.
     Status401,
-    /// It takes the event and never answers.
+    /// It takes the event and never responds.
     Hangs,
     /// It takes the event and drops the connection.
     Drops,

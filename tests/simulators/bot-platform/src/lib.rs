@@ -95,7 +95,7 @@ struct State {
     refusals: BTreeMap<u16, usize>,
     violations: Vec<String>,
     refused_conversations: HashMap<String, (u16, Option<u64>)>,
-    /// How long an answer takes: of one conversation, or of all (`None`).
+    /// How long a response takes: of one conversation, or of all (`None`).
     delays: HashMap<Option<String>, Duration>,
 }
 
@@ -146,7 +146,7 @@ impl BotPlatform {
         self.state().grants.get(grant).copied().unwrap_or(0)
     }
 
-    /// How often an event was answered with that status.
+    /// How often an event got that status.
     pub fn refused_with(&self, status: u16) -> usize {
         self.state().refusals.get(&status).copied().unwrap_or(0)
     }
@@ -166,7 +166,7 @@ impl BotPlatform {
         self.state().refresh_tokens.clear();
     }
 
-    /// Events of that conversation are answered with that status, and with `Retry-After` if there is one.
+    /// Events of that conversation get that status, and `Retry-After` if there is one.
     pub fn refuse_conversation(&self, conversation_id: &str, status: u16, retry_after: Option<u64>) {
         self.state().refused_conversations.insert(conversation_id.to_owned(), (status, retry_after));
     }
@@ -181,17 +181,17 @@ impl BotPlatform {
         self.state().refused_conversations.remove(conversation_id);
     }
 
-    /// An answer to an event of that conversation, or of every one, takes so long; the event itself is kept at once.
+    /// A response to an event of that conversation, or of every one, takes so long; the event itself is kept at once.
     pub fn delay_answers(&self, conversation_id: Option<&str>, by: Duration) {
         self.state().delays.insert(conversation_id.map(str::to_owned), by);
     }
 
-    /// Answers take no longer than they have to.
+    /// Responses take no longer than they have to.
     pub fn answer_at_once(&self) {
         self.state().delays.clear();
     }
 
-    /// Whether answers to every event are delayed.
+    /// Whether responses to every event are delayed.
     pub fn is_slow(&self) -> bool {
         self.state().delays.contains_key(&None)
     }
@@ -257,7 +257,7 @@ impl BotPlatform {
         (StatusCode::OK, answer)
     }
 
-    /// Checks the request, keeps the event, and says what to answer.
+    /// Checks the request, keeps the event, and returns the response.
     fn receive(&self, headers: &HeaderMap, body: &Bytes) -> Reaction {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let mut state = self.state();
@@ -404,7 +404,7 @@ async fn answer(
                         response.headers_mut().insert("retry-after", seconds.into());
                     }
                     if status.is_redirection() {
-                        // Whoever follows it is found out: no such path exists.
+                        // A client that follows it fails: no such path exists.
                         response.headers_mut().insert("location", HeaderValue::from_static("/elsewhere"));
                     }
                     response

@@ -32,10 +32,10 @@ pub(crate) struct Call<'r> {
     pub(crate) body: &'r [u8],
 }
 
-/// How long a slow answer takes: just below what callers usually wait, ten seconds.
+/// How long a slow response takes: just below what callers usually wait, ten seconds.
 const SLOW: Duration = Duration::from_secs(9);
 
-/// What an answer carries.
+/// What a response carries.
 pub(crate) enum Body {
     Empty,
     Json(Value),
@@ -52,7 +52,7 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     if method == Method::HEAD {
-        // Somebody opens a connection.
+        // A client opens a connection.
         return StatusCode::NOT_FOUND.into_response();
     }
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();

@@ -17,7 +17,7 @@ use crate::schema::Object;
 use crate::{Agents, ContactCenter, Fault};
 
 impl ContactCenter {
-    /// Answers an operation of the Chat Gateway whose path lies below `conversations`.
+    /// Responds to an operation of the Chat Gateway whose path lies below `conversations`.
     pub(crate) fn conversations(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         let Some((id, below)) = path.split_first() else {
             return match method {

@@ -26,7 +26,7 @@ impl Record {
 }
 
 impl ContactCenter {
-    /// Answers an operation of Chat API v2 whose path lies below `conversations`.
+    /// Responds to an operation of Chat API v2 whose path lies below `conversations`.
     pub(crate) fn conversations_v2(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         let mut state = self.state();
         let found = |id: &str| Problem::not_found("Conversation", id);

@@ -183,7 +183,7 @@ impl ContactCenter {
         state.unanswered -= 1;
     }
 
-    /// Somebody who has seen a genuine request sends another body with it, and one who has not signs with a key of theirs.
+    /// A forger who has seen a genuine request sends it with another body; one who has not signs with a key of their own.
     async fn send_forged(&self, conversation_id: &str, webhook: &str, event: &Outgoing) {
         let body = event.body.replacen('}', " }", 1);
         let claims = self.claims(&event.event_id, 0, now_millis());

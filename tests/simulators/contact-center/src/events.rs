@@ -39,7 +39,7 @@ impl ContactCenter {
         self.conversation(&id).expect("the channel has a webhook")
     }
 
-    /// The conversation of that id; `None` if its channel has no webhook that could be told of it.
+    /// The conversation of that id; `None` if its channel has no webhook that could receive its events.
     pub fn conversation(self: &Arc<Self>, id: &str) -> Option<Conversation> {
         self.webhook_of(id)?;
         Some(Conversation { contact_center: Arc::clone(self), id: id.to_owned(), sent: Arc::default() })
@@ -109,12 +109,12 @@ impl Conversation {
         }
     }
 
-    /// An agent types. The older API does not tell.
+    /// An agent types. The older API has no event for it.
     pub fn types(&self, agent: &str) {
         self.typing(&json!([{ "type": "agent", "id": agent }]));
     }
 
-    /// An agent stops typing: nobody types any more.
+    /// An agent stops typing: no agent types any more.
     pub fn stops_typing(&self) {
         self.typing(&json!([]));
     }
@@ -125,7 +125,7 @@ impl Conversation {
         }
     }
 
-    /// An agent has read what was said so far. The older API does not tell.
+    /// An agent has read what was said so far. The older API has no event for it.
     pub fn reads(&self, agent: &str) {
         if self.is_gateway() {
             let receipt = json!({ "type": "agent", "id": agent, "readAt": now_millis() as u64 });
@@ -133,7 +133,7 @@ impl Conversation {
         }
     }
 
-    /// What customer or bot did with a card is told to the webhook as well.
+    /// The webhook also receives what customer or bot did with a card.
     pub(crate) fn acted_on_card(&self, content_type: &str, action: &Value) {
         let name = if content_type == QUICK_REPLIES { "quickReply/action" } else { "adaptiveCard/action" };
         self.gateway("ACTIVITY", Some(json!({ "name": name, "value": action })));
@@ -264,7 +264,7 @@ impl Conversation {
         }
     }
 
-    /// The user leaves. The older API does not tell.
+    /// The user leaves. The older API has no event for it.
     pub(crate) fn user_left(&self) {
         let user = self.record(|record| {
             let user = record.user_id();
@@ -306,7 +306,7 @@ impl Conversation {
         self.contact_center.is_gateway()
     }
 
-    /// The state of the conversation, with all that 8x8 tells of it.
+    /// The state of the conversation, with all that 8x8 says of it.
     fn updated(&self) {
         let data = self.record(|record| {
             json!({

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The most that 8x8 is late with a call or a list. 8x8 documents no limit; twenty seconds are more than a caller waits who has
-/// to answer API Gateway within 29 seconds.
+/// The most that 8x8 is late with a call or a list. 8x8 documents no limit. A caller that has to respond to API
+/// Gateway within 29 seconds waits less than twenty.
 pub const LATEST: Duration = Duration::from_secs(20);
 
 /// How late it is this time: any time up to [`LATEST`], all of them equally likely.
@@ -20,26 +20,26 @@ pub enum Fault {
     Late,
     /// It sends an event before the one that it follows.
     Reorder,
-    /// Beside an event, someone sends one that 8x8 has not signed.
+    /// Beside an event, a forger sends one that 8x8 has not signed.
     Forged,
-    /// The key endpoint answers 500.
+    /// The key endpoint responds with 500.
     KeysDown,
-    /// The key endpoint does not answer.
+    /// The key endpoint does not respond.
     KeysHang,
-    /// The key endpoint answers 404 for a key that it has.
+    /// The key endpoint responds with 404 for a key that it has.
     KeysGone,
-    /// It carries out a call about conversations, or does not, and then drops the connection instead of answering.
+    /// It carries out a call about conversations, or does not, and then drops the connection instead of responding.
     Drops,
-    /// It carries out a call about conversations, or does not, and then does not answer.
+    /// It carries out a call about conversations, or does not, and then does not respond.
     Hangs,
-    /// It carries out a call about conversations, or does not, and then answers 500.
+    /// It carries out a call about conversations, or does not, and then responds with 500.
     Status500,
-    /// It answers a call about conversations with 429 and `Retry-After: 1`.
+    /// It responds to a call about conversations with 429 and `Retry-After: 1`.
     Status429,
-    /// It drops the connection, does not answer or answers 500 or 504 when something is to be added to a conversation, and
-    /// adds it up to [`LATEST`] later.
+    /// It drops the connection, does not respond, or responds with 500 or 504 when something is to be added to a conversation.
+    /// It adds it up to [`LATEST`] later.
     CarriesOutLate,
-    /// It carries out a POST at once, and answers it nine seconds later.
+    /// It carries out a POST at once, and responds nine seconds later.
     AnswersSlowly,
     /// It lists a message up to [`LATEST`] after it has accepted it; each message has a delay of its own.
     ListsLate,

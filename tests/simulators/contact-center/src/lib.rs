@@ -111,7 +111,7 @@ struct PlannedFailure {
 enum Effect {
     None,
     AtOnce,
-    /// So long after the answer, or what there is in its place.
+    /// So long after the response, or what there is in its place.
     After(Duration),
 }
 
@@ -122,15 +122,15 @@ pub enum FailureKind {
     Status400,
     /// It is refused with 403, because the credentials lack a right.
     Status403,
-    /// It is answered with 500.
+    /// The response is a 500.
     Status500,
-    /// It is answered with 504, as a gateway does that has waited for long enough.
+    /// The response is a 504, as of a gateway that has waited for long enough.
     Status504,
-    /// It is answered with 429 and `Retry-After: 1`.
+    /// The response is a 429 with `Retry-After: 1`.
     Status429,
     /// The connection is dropped.
     Drops,
-    /// There is no answer.
+    /// There is no response.
     Hangs,
 }
 
@@ -228,7 +228,7 @@ impl ContactCenter {
         self.state().violations.clone()
     }
 
-    /// The next call of `method` to such a resource is answered with 500; `is_carried_out` says whether it has its effect
+    /// The next call of `method` to such a resource gets a 500; `is_carried_out` says whether it has its effect
     /// all the same.
     pub fn fail_next(&self, method: &'static str, path: &'static str, is_carried_out: bool) {
         self.break_next(method, path, FailureKind::Status500, is_carried_out);

@@ -24,7 +24,7 @@ pub enum ListForm {
     NextLink,
     /// The second page is empty; what follows is one page later.
     EmptyPage,
-    /// The second page is answered with 404.
+    /// The response to the request for the second page is a 404.
     MissingPage,
     /// The list stands under an unknown field.
     Unknown,

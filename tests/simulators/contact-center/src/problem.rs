@@ -1,4 +1,4 @@
-//! 8x8's error answers, in the shapes that its two APIs use.
+//! 8x8's error responses, in the shapes that its two APIs use.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -8,7 +8,7 @@ use simulation::server::DropConnection;
 
 use crate::ContactCenterApi;
 
-/// An answer that is an error.
+/// A response that is an error.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -21,7 +21,7 @@ impl Problem {
         Self { status, body, is_dropped: false }
     }
 
-    /// No answer: the connection is dropped.
+    /// No response: the connection is dropped.
     pub(crate) fn dropped() -> Self {
         Self { is_dropped: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, Value::Null) }
     }

@@ -32,7 +32,7 @@ pub(crate) struct Record {
     /// Since when it waits for an agent.
     pub(crate) waiting_since: Option<Instant>,
     /// The time of its last event.
-    told_at: u64,
+    last_event_at: u64,
 }
 
 /// Something that was said.
@@ -81,14 +81,14 @@ impl Record {
             post_agent_assignments: Vec::new(),
             queue_id: queue_id.to_owned(),
             waiting_since: Some(Instant::now()),
-            told_at: 0,
+            last_event_at: 0,
         }
     }
 
     /// The time of the next event: now, and after the one before it. What takes people seconds takes a script no millisecond.
     pub(crate) fn next_time(&mut self) -> u64 {
-        self.told_at = (now_millis() as u64).max(self.told_at + 1);
-        self.told_at
+        self.last_event_at = (now_millis() as u64).max(self.last_event_at + 1);
+        self.last_event_at
     }
 
     pub(crate) fn say(&mut self, author_id: &str, author_type: &str, mut content: Value) {

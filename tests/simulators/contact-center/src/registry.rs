@@ -31,7 +31,7 @@ pub(crate) fn invalid_webhook(id: &str) -> Problem {
 }
 
 impl ContactCenter {
-    /// Answers an operation whose path lies below `webhooks`, or `web-hooks` in the older API.
+    /// Responds to an operation whose path lies below `webhooks`, or `web-hooks` in the older API.
     pub(crate) async fn webhooks(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         match (method, path) {
             ("GET", []) => {
@@ -63,7 +63,7 @@ impl ContactCenter {
         }
     }
 
-    /// Answers an operation whose path lies below `channels`.
+    /// Responds to an operation whose path lies below `channels`.
     pub(crate) fn channels(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
         match (method, path) {
             ("GET", []) => {
@@ -205,7 +205,7 @@ impl ContactCenter {
         state.channels.insert(simulation::id::base64(), channel);
     }
 
-    /// Adds a webhook and a channel that someone else registered, and gives their ids.
+    /// Adds a webhook and a channel as if another system had registered them, and returns their ids.
     pub fn add_foreign(&self, name: &str, uri: &str) -> (String, String) {
         let (webhook_id, channel_id) = (simulation::id::base64(), simulation::id::base64());
         let version = match self.settings.api {

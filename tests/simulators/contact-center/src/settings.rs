@@ -33,7 +33,7 @@ pub struct ContactCenterSettings {
     pub authentication: Authentication,
     /// Its tenant.
     pub tenant_id: String,
-    /// What callers are known by.
+    /// The credentials of the callers.
     pub credentials: Credentials,
     /// How long its access tokens live.
     pub token_life: Duration,
@@ -68,7 +68,7 @@ pub struct Clients {
     pub registrar: &'static str,
 }
 
-/// What callers of 8x8 are known by.
+/// The credentials of 8x8's callers.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// The API key.

@@ -61,7 +61,7 @@ impl Signer {
         &self.key_id
     }
 
-    /// The public key as 8x8's endpoint answers it.
+    /// The public key as 8x8's endpoint returns it.
     pub fn jwk(&self) -> Value {
         let (n, e) = components(&self.key);
         json!({ "kty": "RSA", "e": e, "kid": self.key_id, "n": n })

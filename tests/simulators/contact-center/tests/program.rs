@@ -44,13 +44,13 @@ impl Program {
         Self { process, url: format!("http://127.0.0.1:{port}"), lines }
     }
 
-    /// What 8x8's API answers.
+    /// What 8x8's API returns.
     fn api(&self, path: &str, options: &[&str]) -> Value {
         let headers = ["-H", "x-api-key: sandbox-api-key", "-H", "content-type: application/json"];
         curl(&format!("{}/chat-gateway/v1/{path}", self.url), &[&headers, options].concat())
     }
 
-    /// What the control API answers.
+    /// What the control API returns.
     fn control(&self, path: &str, options: &[&str]) -> Value {
         curl(&format!("{}/_control/{path}", self.url), options)
     }
@@ -91,7 +91,7 @@ impl Program {
         self.api(&format!("conversations/{conversation}/messages"), &["--data", &body]);
     }
 
-    /// Whether an event is signed by the program, with the key that its key endpoint answers.
+    /// Whether an event is signed by the program, with the key that its key endpoint returns.
     fn has_signed(&self, event: &Event) -> bool {
         let decoded = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
         let jws = event.header("x-8x8-signature");
@@ -255,7 +255,7 @@ async fn curl_alone_plays_an_agent() {
         assert!(program.has_signed(event), "{}", event.kind());
         assert_eq!(event.json()["conversationId"], *conversation);
     }
-    // The answers name the conversation and the events, in order.
+    // The responses name the conversation and the events, in order.
     assert!(answers.iter().all(|answer| answer["conversation"] == *conversation), "{answers:?}");
     let named: Vec<&str> =
         answers.iter().flat_map(|answer| answer["events"].as_array().unwrap()).filter_map(Value::as_str).collect();

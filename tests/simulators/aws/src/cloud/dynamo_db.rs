@@ -37,7 +37,7 @@ struct Table {
 const PAGE: usize = 100;
 
 impl DynamoDb {
-    /// Creates a table whose items are known by `key`, a string.
+    /// Creates a table whose items have the key `key`, a string.
     pub fn add(&self, name: &str, key: &str) {
         let table = Table { key: key.to_owned(), indexes: BTreeMap::new(), items: BTreeMap::new() };
         self.tables().insert(name.to_owned(), table);
@@ -78,7 +78,7 @@ impl DynamoDb {
         }
     }
 
-    /// Answers one operation.
+    /// Responds to one operation.
     pub(super) fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "CreateTable" => self.create_table(input),

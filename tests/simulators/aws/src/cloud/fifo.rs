@@ -17,7 +17,7 @@ const DEDUPLICATION_INTERVAL: Duration = Duration::from_secs(300);
 /// How a queue was created.
 #[derive(Debug, Clone)]
 pub struct QueueSettings {
-    /// How long a received message stays hidden if nobody says otherwise.
+    /// How long a received message stays hidden by default.
     pub visibility_timeout: Duration,
     /// After how many receives a message goes where.
     pub redrive: Option<(u32, Arc<FifoQueue>)>,
@@ -61,7 +61,7 @@ pub enum ReceiptError {
     Expired,
 }
 
-/// What SendMessage answers.
+/// What SendMessage returns.
 #[derive(Debug, Clone)]
 pub struct Sent {
     /// The id of the message, or of the one that this repeats.

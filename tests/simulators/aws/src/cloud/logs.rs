@@ -35,7 +35,7 @@ impl Logs {
         self.lines().clone()
     }
 
-    /// Answers one operation.
+    /// Responds to one operation.
     pub(super) fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "FilterLogEvents" => self.filter_log_events(input),

@@ -52,7 +52,7 @@ pub struct Cloud {
     requests: Mutex<BTreeMap<(String, &'static str), usize>>,
 }
 
-/// A call that somebody made, as a policy would allow it.
+/// A call that was made, as a policy would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     /// The function that made it.
@@ -224,7 +224,7 @@ impl Cloud {
 /// The function whose credentials signed the request: each has an access key of its own.
 fn caller(authorization: &str) -> &str {
     let key = authorization.split("Credential=").nth(1).and_then(|credential| credential.split('/').next());
-    key.and_then(|key| key.strip_prefix(ACCESS_KEY_PREFIX)).unwrap_or("someone")
+    key.and_then(|key| key.strip_prefix(ACCESS_KEY_PREFIX)).unwrap_or("unknown")
 }
 
 async fn answer(State(cloud): State<Arc<Cloud>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {

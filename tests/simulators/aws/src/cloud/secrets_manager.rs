@@ -109,7 +109,7 @@ impl SecretsManager {
         self.secrets().get(name).map_or(0, |secret| secret.versions.len())
     }
 
-    /// Answers one operation.
+    /// Responds to one operation.
     pub(super) fn call(&self, operation: &str, input: &Value) -> Result<Value, AwsError> {
         match operation {
             "CreateSecret" => self.create_secret(input),

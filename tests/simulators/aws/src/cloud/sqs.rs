@@ -33,7 +33,7 @@ impl Sqs {
         self.queues().remove(name)
     }
 
-    /// Answers one operation; `base` is this server's URL, which queue URLs begin with; `caller` is the function that
+    /// Responds to one operation; `base` is this server's URL, which queue URLs begin with; `caller` is the function that
     /// made the call.
     pub(super) fn call(
         &self,

@@ -36,13 +36,13 @@ pub struct FunctionSettings {
     pub clock: Option<Arc<Clock>>,
 }
 
-/// Why an invocation has no answer.
+/// Why an invocation has no response.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvokeError {
-    /// The function answered with an error: `{"errorMessage","errorType"}`.
+    /// The function returned an error: `{"errorMessage","errorType"}`.
     #[error("{0}")]
     Function(Value),
-    /// The process ended before it answered.
+    /// The process ended before it responded.
     #[error("the process ended")]
     Exited,
     /// The time-out came first.
@@ -100,7 +100,7 @@ impl Function {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Invokes the function and waits for its answer; if all environments are busy, until one is free.
+    /// Invokes the function and waits for its response; if all environments are busy, until one is free.
     pub async fn invoke(&self, event: &Value) -> Result<Bytes, InvokeError> {
         self.invoke_bytes(event.to_string().into()).await
     }

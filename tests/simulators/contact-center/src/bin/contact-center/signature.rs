@@ -22,7 +22,7 @@ pub(super) struct Sign {
     #[arg(long, value_name = "KEY.pem")]
     key: Option<PathBuf>,
 
-    /// Write the public key here, as 8x8's key endpoint answers it.
+    /// Write the public key here, as 8x8's key endpoint returns it.
     #[arg(long, value_name = "OUT", required_unless_present = "key")]
     jwk: Option<PathBuf>,
 
