@@ -101,7 +101,7 @@ pub fn sensitive_header(text: &str) -> Option<HeaderValue> {
 /// Why a call got no response, in words that hold no address, header or body.
 pub fn failure(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        "no answer in time"
+        "no response in time"
     } else if error.is_connect() {
         "no connection"
     } else if error.is_builder() {
