@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use shared::clock::UnixTime;
 use shared::queue::QueuedEvent;
 
+use crate::cold::PYTHON;
+
 /// Makes events for the functions of a sandbox.
 #[derive(Debug)]
 pub struct Events<'s> {
@@ -39,7 +41,7 @@ impl<'s> Events<'s> {
     /// its memory are measured, and its answer is an error.
     pub fn next(&self, function: &str) -> Value {
         match function {
-            "receive-message" => self.signed(),
+            "receive-message" | PYTHON => self.signed(),
             "deliver-message" => self.queued(),
             "refresh-tokens" | "watch-handovers" => fixture(include_str!("../../it/fixtures/schedule.json")),
             "register-channel" => json!({ "operation": "review" }),
