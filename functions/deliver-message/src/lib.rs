@@ -286,7 +286,6 @@ impl DeliverMessage {
 /// The bot platform has the event.
 fn delivered(message: &SqsMessage, event: &QueuedEvent, began: UnixTime, tries: usize) -> Outcome {
     let age = UnixTime::now().since(event.transmitted_at());
-    telemetry::event_delivered(age);
     // Where they are 1, as nearly always, the line is shorter.
     let more_than_one = |count: usize| (count > 1).then_some(count);
     tracing::info!(

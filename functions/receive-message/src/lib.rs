@@ -141,7 +141,12 @@ impl ReceiveMessage {
         self.queue.send(&queued, group, event_id).await?;
         let retry =
             text(&headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).filter(|retry| *retry > 0);
-        telemetry::event_received(event.is_documented(), retry.is_some());
+        if !event.is_documented() {
+            telemetry::event_undocumented();
+        }
+        if retry.is_some() {
+            telemetry::event_repeated();
+        }
         self.tenant.record_accepted(&headers);
         let (took_ms, tenant_id) = (UnixTime::now().since(now).as_millis() as u64, tenant::named_in(&headers));
         match retry {
