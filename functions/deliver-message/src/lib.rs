@@ -293,8 +293,7 @@ fn delivered(message: &SqsMessage, event: &QueuedEvent, began: UnixTime, tries: 
         tries = more_than_one(tries),
         receives = more_than_one(receive_count(message) as usize),
         took_ms = millis_since(began),
-        age_ms = age.as_millis() as u64,
-        "delivered"
+        age_ms = age.as_millis() as u64
     );
     Outcome::Settled
 }

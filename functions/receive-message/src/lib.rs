@@ -147,10 +147,10 @@ impl ReceiveMessage {
         if retry.is_some() {
             telemetry::event_repeated();
         }
-        self.tenant.record_accepted(&headers);
-        let (took_ms, tenant_id) = (UnixTime::now().since(now).as_millis() as u64, tenant::named_in(&headers));
+        let tenant_id = self.tenant.record_accepted(&headers);
+        let took_ms = UnixTime::now().since(now).as_millis() as u64;
         match retry {
-            None => tracing::info!(step = trace::QUEUED, took_ms, tenant_id, "queued"),
+            None => tracing::info!(step = trace::QUEUED, took_ms, tenant_id),
             // SQS has dropped it if it had been queued before.
             Some(retry) => {
                 tracing::info!(step = trace::QUEUED, took_ms, retry, tenant_id, "queued after 8x8 has sent it again");
