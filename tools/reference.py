@@ -116,7 +116,9 @@ def variables_by_name(declared):
 
 def metrics():
     return "Metrics", "shared/src/telemetry.rs", [
-        "The functions write metrics as log lines in CloudWatch's embedded format, into the namespace `LiveAgentBridge`.", "",
+        "`EventsReceived`, `EventsDelivered` and `EventAge` are made by metric filters of the lines that each event has in the log,",
+        "in the namespace `LiveAgentBridge/<stack>`. The functions write all others as log lines in CloudWatch's embedded format,",
+        "into the namespace `LiveAgentBridge`.", "",
         *doc_table("shared/src/telemetry.rs")]
 
 

@@ -1,18 +1,24 @@
-//! Logs as JSON lines, and metrics as log lines in CloudWatch's embedded metric format.
+//! Logs as JSON lines, and metrics.
+//!
+//! Three metrics are of the ordinary path of an event. Metric filters of the template make them of its log lines
+//! ([`crate::trace`]), because metrics that are written beside these lines would double what an event costs in logs. Their
+//! namespace is `LiveAgentBridge/<stack>`. They have no dimension: its value would have to stand in each line.
+//!
+//! All others are written as log lines in CloudWatch's embedded metric format, into the namespace `LiveAgentBridge`.
 //!
 //! | metric | unit | dimension beside `FunctionName` | written by | counts |
 //! |---|---|---|---|---|
-//! | `EventsReceived` | count | | receive-message | events that are accepted and stored |
+//! | `EventsReceived` | count | no `FunctionName` either | the filter of receive-message's step `queued` | events that are accepted and stored |
 //! | `EventsUndocumented` | count | | receive-message | of those, of a type that 8x8 does not document |
 //! | `EventsRepeated` | count | | receive-message | of those, sent again by 8x8 (`x-8x8-retry` above 0), because it got no 2xx the first time |
 //! | `EventsWithoutTenantCheck` | count | | receive-message | of those, accepted while `TenantId` is empty |
 //! | `EventsRefused` | count | none, and `Reason` | receive-message | rejected requests, by the reasons of its statuses |
-//! | `EventsDelivered` | count | | deliver-message | events that the bot platform accepted |
+//! | `EventsDelivered` | count | no `FunctionName` either | the filter of deliver-message's step `delivered` | events that the bot platform accepted |
 //! | `EventsRetried` | count | | deliver-message | events that are back in the queue, to be tried later |
 //! | `EventsDeadLettered` | count | | deliver-message | events that are moved to the dead-letter queue |
 //! | `EventsExpired` | count | | deliver-message | of those, older than `MaxEventAgeMinutes` |
 //! | `EventsSkipped` | count | | deliver-message | typing events that are not delivered |
-//! | `EventAge` | milliseconds | | deliver-message | from 8x8's transmission to the bot platform's 2xx |
+//! | `EventAge` | milliseconds | no `FunctionName` either | the filter of deliver-message's step `delivered` | `age_ms`: from 8x8's transmission to the bot platform's 2xx |
 //! | `TokenSecondsLeft` | seconds | `Token` | refresh-tokens | remaining life of `bot` and `contact-center` after a run |
 //! | `TokenLifeLeft` | percent | `Token` | refresh-tokens | the same as a share of the token's whole life |
 //! | `TokenOverdue` | count | `Token` | refresh-tokens | 1 if the token should have been renewed and was not, else 0 |
@@ -79,17 +85,16 @@ pub(crate) fn init(function: &'static str) {
     if let Ok(collector) = metrics.init() {
         let _ = COLLECTOR.set(collector);
     }
-    for name in ["EventsReceived", "EventsUndocumented", "EventsRepeated", "EventsRefused", "TokensRefused"] {
+    for name in ["EventsUndocumented", "EventsRepeated", "EventsRefused", "TokensRefused"] {
         describe_counter!(name, Unit::Count, "");
     }
     describe_counter!("EventsWithoutTenantCheck", Unit::Count, "");
-    for name in ["EventsDelivered", "EventsRetried", "EventsDeadLettered", "EventsExpired", "EventsSkipped"] {
+    for name in ["EventsRetried", "EventsDeadLettered", "EventsExpired", "EventsSkipped"] {
         describe_counter!(name, Unit::Count, "");
     }
     for name in ["ConversationCalls", "OutcomesInDoubt", "OutcomesUnknown"] {
         describe_counter!(name, Unit::Count, "");
     }
-    describe_histogram!("EventAge", Unit::Milliseconds, "");
     // No gauges: the collector repeats a gauge at every flush, also if it was not set since.
     describe_histogram!("TokenSecondsLeft", Unit::Seconds, "");
     describe_histogram!("TokenLifeLeft", Unit::Percent, "");
@@ -103,15 +108,14 @@ pub(crate) fn init(function: &'static str) {
     describe_histogram!("TimeToAgent", Unit::Seconds, "");
 }
 
-/// An event was accepted and queued.
-pub fn event_received(is_documented: bool, is_repeated: bool) {
-    counter!("EventsReceived").increment(1);
-    if !is_documented {
-        counter!("EventsUndocumented").increment(1);
-    }
-    if is_repeated {
-        counter!("EventsRepeated").increment(1);
-    }
+/// An event of a type that 8x8 does not document was accepted and queued.
+pub fn event_undocumented() {
+    counter!("EventsUndocumented").increment(1);
+}
+
+/// An event that 8x8 has sent again was accepted and queued.
+pub fn event_repeated() {
+    counter!("EventsRepeated").increment(1);
 }
 
 /// An event was accepted and queued although no tenant is configured that it has to be of.
@@ -123,12 +127,6 @@ pub fn event_without_tenant_check() {
 pub fn event_refused(reason: &'static str) {
     counter!("EventsRefused").increment(1);
     counter!("EventsRefused", "Reason" => reason).increment(1);
-}
-
-/// The bot platform has an event; `age` since 8x8 sent it.
-pub fn event_delivered(age: Duration) {
-    counter!("EventsDelivered").increment(1);
-    histogram!("EventAge").record(age.as_millis() as f64);
 }
 
 /// An event went back to the queue.

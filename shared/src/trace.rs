@@ -1,6 +1,9 @@
 //! How one conversation is followed through the log lines: the fields of every line about an event or a call of the bot, and
 //! the steps of their way.
 //!
+//! Every event has the lines of its ordinary path, [`QUEUED`] and [`DELIVERED`], so that they are short: no message repeats the
+//! step, and no metric is written beside them. The template's metric filters make metrics of these lines.
+//!
 //! A line is written when a step is done, not in one transaction with it: a process that is killed in between leaves no line,
 //! and leaves the line twice if the step is done again.
 

@@ -95,6 +95,11 @@ NEEDED = {
         "arn:aws:logs:us-east-1:{account}:log-group:{stack}-{id}-1ABC",
         ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:DeleteLogGroup", "logs:TagResource"],
     ),
+    # A metric filter belongs to its log group, which is the resource that IAM knows.
+    "AWS::Logs::MetricFilter": (
+        "arn:aws:logs:us-east-1:{account}:log-group:{stack}-DeliverMessageLogs-1ABC",
+        ["logs:PutMetricFilter", "logs:DescribeMetricFilters", "logs:DeleteMetricFilter"],
+    ),
     # A saved query has an id that CloudWatch Logs makes, and no resource in IAM.
     "AWS::Logs::QueryDefinition": (
         "*", ["logs:PutQueryDefinition", "logs:DeleteQueryDefinition", "logs:DescribeQueryDefinitions"],

@@ -174,8 +174,11 @@ class Reference(unittest.TestCase):
         listed = re.findall(r"^\| `(\w+)` \|", source("docs/reference/parameters.md"), re.MULTILINE)
         self.assertEqual(sorted(listed), sorted(reference.template()["Parameters"]))
 
-    def test_the_metrics_are_those_that_the_functions_write(self):
-        written = {}
+    def test_the_metrics_are_those_that_the_filters_make_and_the_functions_write(self):
+        resources = reference.template()["Resources"].values()
+        filters = [resource["Properties"] for resource in resources if resource["Type"] == "AWS::Logs::MetricFilter"]
+        written = {made["MetricName"]: {"no", "FunctionName", "either"}
+                   for properties in filters for made in properties["MetricTransformations"]}
         for name, dimension in re.findall(r'\b(?:counter|histogram)!\("(\w+)"(?:, "(\w+)" =>)?', source("shared/src/telemetry.rs")):
             written.setdefault(name, set()).add(dimension or "none")
         listed = {name: set(re.findall(r"\w+", dimensions.replace("and", ""))) or {"none"}

@@ -149,7 +149,7 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
     visit.shows("#detail pre", "x-8x8-signature: •••").await;
     visit.shows("#detail pre", "x-app-token: •••").await;
     visit.shows("#detail pre", "authorization: •••").await;
-    visit.shows("#detail-logs", r#""message":"delivered""#).await;
+    visit.shows("#detail-logs", r#""step":"delivered""#).await;
     let detail = visit.evaluate("document.querySelector('#detail').textContent").await.to_string();
     assert!(!["eyJ", "bot-access-", "sandbox-app-token"].iter().any(|secret| detail.contains(secret)), "{detail}");
     for (how, status) in [("again", "200"), ("late", "401"), ("forged", "401")] {

@@ -34,8 +34,7 @@ async fn a_2xx_ends_it() {
     assert!(stack.settle(PATIENCE).await);
     assert_eq!(received(&stack, conversation.id()), sent);
     assert_eq!((stack.bot.repeats(), stack.queues.dead_letters.len()), (0, 0));
-    assert_eq!(stack.logged(r#""EventsDelivered":1"#), 3);
-    assert_eq!(stack.logged(r#""EventAge""#), 3);
+    assert_eq!(stack.logged(r#""step":"delivered""#), 3);
     stack.finish().await;
 }
 
@@ -90,7 +89,7 @@ async fn a_try_that_would_not_end_in_time_is_left_to_the_next_invocation() {
     }
     is_well.store(true, Ordering::SeqCst);
     assert!(stack.settle(PATIENCE).await);
-    assert_eq!(stack.logged(r#""EventsDelivered":1"#), 1);
+    assert_eq!(stack.logged(r#""step":"delivered""#), 1);
     assert_eq!(stack.function(deployment::DELIVER_MESSAGE).started(), 1, "no invocation has timed out");
     // The first try, the log-in, and the try of the next invocation, with the token that was issued in time.
     assert_eq!(bot.take().len(), 3);

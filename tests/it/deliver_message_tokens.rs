@@ -69,7 +69,7 @@ async fn what_the_bot_platform_packs_unasked_is_unpacked() {
         let requests = bot.take();
         assert_eq!(requests.len(), 2, "one log-in, and the event once");
         assert_eq!(requests[1].0.headers["authorization"], "Bearer bot-access-new");
-        assert_eq!(stack.logged(r#""EventsDelivered":1"#), 1);
+        assert_eq!(stack.logged(r#""step":"delivered""#), 1);
     }
 }
 
@@ -186,5 +186,5 @@ async fn a_success_with_more_than_100_headers_is_a_success() {
     message(&stack.contact_center.open_conversation(&stack.channel_id));
     assert!(stack.settle(PATIENCE).await);
     assert_eq!(log_ins_and_events(&bot), (1, 1));
-    assert_eq!(stack.logged(r#""EventsDelivered":1"#), 1);
+    assert_eq!(stack.logged(r#""step":"delivered""#), 1);
 }

@@ -123,7 +123,7 @@ async fn an_event_is_sent_again_only_if_no_status_says_that_it_arrived() {
     assert!(stack.settle(PATIENCE).await);
     let expected = rows.iter().map(|(name, _, count)| ((*name).to_owned(), *count)).collect();
     assert_eq!(bot.received(), expected);
-    assert_eq!(stack.logged(r#""EventsDelivered":1"#), rows.len());
+    assert_eq!(stack.logged(r#""step":"delivered""#), rows.len());
     assert_eq!(stack.queues.dead_letters.len(), 0);
 }
 
@@ -141,5 +141,5 @@ async fn a_connection_that_is_closed_after_a_success_says_nothing_of_the_next_ev
         assert!(stack.settle(PATIENCE).await);
     }
     assert_eq!(bot.received(), [("c".to_owned(), 5)].into());
-    assert_eq!(stack.logged(r#""EventsDelivered":1"#), 3);
+    assert_eq!(stack.logged(r#""step":"delivered""#), 3);
 }

@@ -1,5 +1,7 @@
 //! Which 8x8 tenant's events are accepted: one key of 8x8 signs for many tenants.
 
+use std::time::Duration;
+
 use contact_center::signer::Claims;
 use http::StatusCode;
 use sandbox::SandboxSettings;
@@ -54,6 +56,21 @@ async fn with_a_tenant_id_no_other_tenant_is_accepted_and_nothing_is_warned_of()
     assert_eq!(stack.queues.events.sent(), 1);
     assert_eq!((stack.logged(COUNTED), stack.logged(WARNING)), (0, 0));
     assert_eq!(stack.logged(r#""Reason":"foreign-tenant""#), 4);
+    stack.finish().await;
+}
+
+/// It is the same in all of them.
+#[tokio::test]
+async fn with_a_tenant_id_only_the_first_event_of_a_process_is_logged_with_it() {
+    let stack = Stack::with(SandboxSettings { concurrency: 1, ..SandboxSettings::default() }).await;
+    let own = stack.contact_center.settings().tenant_id.clone();
+    for _ in 0..3 {
+        assert_eq!(post_of(&stack, &own).await, StatusCode::OK);
+    }
+    while stack.logged(r#""step":"queued""#) < 3 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(stack.logged(&format!(r#""tenant_id":"{own}""#)), 1);
     stack.finish().await;
 }
 

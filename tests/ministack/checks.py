@@ -434,6 +434,30 @@ def every_alarm_watches_a_function_or_queue_of_the_stack(world, stack):
         expect(alarm.get("AlarmDescription"), f"{name} has no description")
 
 
+def filtered_metrics(world, stack):
+    """(logical id of the log group, namespace, name, value) of each metric that a metric filter makes."""
+    found = []
+    for logical_id, (physical_id, kind) in stack.resources().items():
+        if kind == "AWS::Logs::LogGroup":
+            for metric_filter in world.client("logs").describe_metric_filters(logGroupName=physical_id)["metricFilters"]:
+                for metric in metric_filter["metricTransformations"]:
+                    found.append((logical_id, metric["metricNamespace"], metric["metricName"], metric["metricValue"]))
+    return sorted(found)
+
+
+@check()
+def the_metrics_of_the_ordinary_path_are_made_of_the_lines_of_its_functions(world, stack):
+    """MiniStack keeps metric filters and applies none; tests/it/template.rs holds their patterns against real lines."""
+    namespace = f"LiveAgentBridge/{stack.name}"
+    expect_equal(filtered_metrics(world, stack), [
+        ("DeliverMessageLogs", namespace, "EventAge", "$.age_ms"),
+        ("DeliverMessageLogs", namespace, "EventsDelivered", "1"),
+        ("ReceiveMessageLogs", namespace, "EventsReceived", "1")], "the metric filters")
+    alarm = world.client("cloudwatch").describe_alarms(AlarmNames=[f"{stack.name}-DeliveryAge"])["MetricAlarms"][0]
+    expect_equal((alarm["Namespace"], alarm["MetricName"], alarm.get("Dimensions", [])), (namespace, "EventAge", []),
+                 "the metric of DeliveryAge")
+
+
 @check()
 def the_functions_write_to_the_log_groups_of_the_stack(world, stack):
     logs = world.client("logs")

@@ -9,7 +9,7 @@ NOT_JUDGED = [
     "Lambda's and API Gateway's resource policies: MiniStack invokes a function without asking for its permission "
     "(Secrets Manager's is checked by the add-on)",
     "the rights that Lambda itself needs: to poll the queue, to write logs, to send to OnFailure; the tests read the policies",
-    "alarms: they are stored and read back; the metrics in the functions' log lines do not become metrics here",
+    "alarms and metric filters: they are stored and read back; the functions' log lines do not become metrics here",
     "throttling, access logs, time-to-live and encryption: stored or ignored, without effect",
     "a VPC: the functions' subnets and security groups are read back, the network has no effect",
     "a custom domain with its certificate and DNS record: its condition is off here",

@@ -289,7 +289,6 @@ impl DeliverMessage {
 /// The bot platform has the event.
 fn delivered(message: &SqsMessage, event: &QueuedEvent, began: UnixTime, tries: usize) -> Outcome {
     let age = UnixTime::now().since(event.transmitted_at());
-    telemetry::event_delivered(age);
     // Where they are 1, as nearly always, the line is shorter.
     let more_than_one = |count: usize| (count > 1).then_some(count);
     tracing::info!(
@@ -297,8 +296,7 @@ fn delivered(message: &SqsMessage, event: &QueuedEvent, began: UnixTime, tries: 
         tries = more_than_one(tries),
         receives = more_than_one(receive_count(message) as usize),
         took_ms = millis_since(began),
-        age_ms = age.as_millis() as u64,
-        "delivered"
+        age_ms = age.as_millis() as u64
     );
     Outcome::Settled
 }

@@ -141,11 +141,16 @@ impl ReceiveMessage {
         self.queue.send(&queued, group, event_id).await?;
         let retry =
             text(&headers, "x-8x8-retry").and_then(|retry| retry.parse::<u64>().ok()).filter(|retry| *retry > 0);
-        telemetry::event_received(event.is_documented(), retry.is_some());
-        self.tenant.record_accepted(&headers);
-        let (took_ms, tenant_id) = (UnixTime::now().since(now).as_millis() as u64, tenant::named_in(&headers));
+        if !event.is_documented() {
+            telemetry::event_undocumented();
+        }
+        if retry.is_some() {
+            telemetry::event_repeated();
+        }
+        let tenant_id = self.tenant.record_accepted(&headers);
+        let took_ms = UnixTime::now().since(now).as_millis() as u64;
         match retry {
-            None => tracing::info!(step = trace::QUEUED, took_ms, tenant_id, "queued"),
+            None => tracing::info!(step = trace::QUEUED, took_ms, tenant_id),
             // SQS has dropped it if it had been queued before.
             Some(retry) => {
                 tracing::info!(step = trace::QUEUED, took_ms, retry, tenant_id, "queued after 8x8 has sent it again");

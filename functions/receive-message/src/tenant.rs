@@ -15,31 +15,30 @@ const TENANT_ID: &str = "x-8x8-tenant-id";
 /// The most characters of a tenant's id in a log line. 8x8's ids have about ten.
 const LOGGED_LENGTH: usize = 64;
 
-/// `CONTACT_CENTER_TENANT_ID`, or that it is not set.
+/// The tenant whose events are accepted.
 #[derive(Debug)]
-pub(crate) enum Tenant {
-    /// Every event must be of this one.
-    Only(String),
-    /// Every genuine event of 8x8 is accepted. The first one of this process is logged.
-    Any { is_logged: AtomicBool },
+pub(crate) struct Tenant {
+    /// `CONTACT_CENTER_TENANT_ID`: every event must be of this one. If it is not set, every genuine event of 8x8 is accepted.
+    only: Option<String>,
+    /// Whether this process has logged the tenant of an event that it accepted.
+    is_logged: AtomicBool,
 }
 
 impl Tenant {
     /// Warns, at the cold start, if every tenant is accepted.
-    pub(crate) fn new(id: Option<String>) -> Self {
-        let Some(id) = id else {
+    pub(crate) fn new(only: Option<String>) -> Self {
+        if only.is_none() {
             tracing::warn!(
                 "CONTACT_CENTER_TENANT_ID is not set: genuine events of every 8x8 tenant are accepted. Set the stack's \
                  parameter TenantId: make deploy STACK=<name> SET=TenantId"
             );
-            return Self::Any { is_logged: AtomicBool::new(false) };
-        };
-        Self::Only(id)
+        }
+        Self { only, is_logged: AtomicBool::new(false) }
     }
 
     /// Every event names its tenant; a verification of the webhook that a load balancer authenticates need not.
     pub(crate) fn check(&self, event: &Event, headers: &HeaderMap) -> Result<(), Rejection> {
-        let Self::Only(id) = self else { return Ok(()) };
+        let Some(id) = &self.only else { return Ok(()) };
         let mut named = headers.get_all(TENANT_ID).iter().peekable();
         let is_ours = match named.peek() {
             Some(_) => named.all(|tenant| tenant.as_bytes() == id.as_bytes()),
@@ -48,21 +47,26 @@ impl Tenant {
         if is_ours { Ok(()) } else { Err(Rejection::ForeignTenant { tenant_id: named_in(headers).map(str::to_owned) }) }
     }
 
-    /// Counts an event that was accepted whatever its tenant, and says once which tenant that was.
-    pub(crate) fn record_accepted(&self, headers: &HeaderMap) {
-        let Self::Any { is_logged } = self else { return };
-        telemetry::event_without_tenant_check();
-        if is_logged.swap(true, Ordering::Relaxed) {
-            return;
+    /// Counts an event that was accepted whatever its tenant, and warns once. Returns what the log line of an accepted event
+    /// says of its tenant: if only one tenant is accepted, the first event of this process names it.
+    pub(crate) fn record_accepted<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        let tenant_id = named_in(headers);
+        let is_logged = self.is_logged.swap(true, Ordering::Relaxed);
+        if self.only.is_some() {
+            return tenant_id.filter(|_| !is_logged);
         }
-        tracing::warn!(
-            tenant_id = named_in(headers),
-            "an event of this 8x8 tenant was accepted without a check. If it is yours, set the stack's parameter TenantId to it"
-        );
+        telemetry::event_without_tenant_check();
+        if !is_logged {
+            tracing::warn!(
+                tenant_id,
+                "an event of this 8x8 tenant was accepted without a check. If it is yours, set the stack's parameter TenantId to it"
+            );
+        }
+        tenant_id
     }
 }
 
 /// The tenant that a request names, for a log line: `None` if it names no tenant, or one that cannot be an id.
-pub(crate) fn named_in(headers: &HeaderMap) -> Option<&str> {
+fn named_in(headers: &HeaderMap) -> Option<&str> {
     headers.get(TENANT_ID)?.to_str().ok().filter(|id| id.len() <= LOGGED_LENGTH)
 }

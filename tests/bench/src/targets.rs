@@ -53,7 +53,12 @@ pub fn all(results: &Results) -> Vec<Target> {
     }
     let cold = |name: &str| results.cold.iter().find(|function| function.name == name);
     if let (Some(ours), Some(python)) = (cold("receive-message"), cold(PYTHON)) {
-        add("processor time of receive-message for an event, as a share of Python's".to_owned(), 1.0 / 3.0, ours.ours / python.ours, "×");
+        add(
+            "processor time of receive-message for an event, as a share of Python's".to_owned(),
+            1.0 / 3.0,
+            ours.ours / python.ours,
+            "×",
+        );
         add("init of receive-message, as a share of Python's".to_owned(), 1.0 / 50.0, ours.init / python.init, "×");
     }
     if let Some(path) = &results.path {

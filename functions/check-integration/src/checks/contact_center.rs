@@ -89,7 +89,9 @@ pub(super) fn tenant(evidence: &Evidence<'_>) -> Finding {
             format!("the tenant is set to `{ours}`, and events of `{theirs}` are refused"),
             set(Some(theirs)),
         ),
-        (Some(ours), None) => Finding::ok(format!("`{ours}`; no event of the last day to compare it with")),
+        (Some(ours), None) => {
+            Finding::ok(format!("`{ours}`; no line of the last day's log names a tenant to compare it with"))
+        }
         (None, theirs) => Finding::warning("no tenant is set: events of any 8x8 tenant are accepted", set(theirs)),
     }
 }

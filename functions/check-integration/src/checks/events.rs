@@ -41,7 +41,7 @@ pub(super) fn last(evidence: &Evidence<'_>) -> Finding {
     match &evidence.events.received {
         Err(error) => unreadable(error),
         Ok(received) => Finding::ok(match &received.last {
-            Some((time, _)) => format!("accepted {} ago", in_words(evidence.now.since(*time))),
+            Some(time) => format!("accepted {} ago", in_words(evidence.now.since(*time))),
             None => "none within the last day".to_owned(),
         }),
     }

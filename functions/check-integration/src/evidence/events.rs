@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared::clock::UnixTime;
 use shared::queue::QueueDepth;
+use shared::trace;
 use shared::url::VerbatimUrl;
 
 use super::Deadline;
@@ -33,18 +34,18 @@ const RETRY_LEEWAY: Duration = Duration::from_secs(45);
 /// A message that can be received is received within a second. So long it is left to a consumer.
 const CONSUMER_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What receive-message logs of an event that it stored.
-const QUEUED: [&str; 2] = ["queued", "queued after 8x8 has sent it again"];
-
-/// What it logs of one that it did not accept.
-const REFUSED: [&str; 2] =
-    ["the callback was rejected", "the callback cannot be accepted now, 8x8 has to send it again"];
+/// Lines of receive-message: about an event that it stored, and about one that it did not accept.
+const RECEIVED: [(&str, &str); 3] = [
+    ("step", trace::QUEUED),
+    ("message", "the callback was rejected"),
+    ("message", "the callback cannot be accepted now, 8x8 has to send it again"),
+];
 
 /// What deliver-message logs of an event that has to wait.
-const WAITING: &str = "not delivered, to be tried again";
+const WAITING: (&str, &str) = ("message", "not delivered, to be tried again");
 
 /// What deliver-message logs of one that the bot platform will never accept.
-const DEAD: &str = "moved to the dead-letter queue";
+const DEAD: (&str, &str) = ("message", "moved to the dead-letter queue");
 
 /// How many messages a queue holds; `None` if there is no such queue.
 pub(crate) type Depth = Result<Option<QueueDepth>, String>;
@@ -72,8 +73,11 @@ pub(crate) struct Waiting {
 /// What 8x8 has sent within a day.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// The last event that was accepted: when, and its tenant.
-    pub(crate) last: Option<(UnixTime, Option<String>)>,
+    /// When the last event was accepted.
+    pub(crate) last: Option<UnixTime>,
+    /// The tenant of the accepted events: the last one that a line names. A process of receive-message that accepts only one
+    /// tenant names it once.
+    accepted_tenant: Option<String>,
     /// Those that were refused after it: why, and their tenant where it is another one.
     pub(crate) refused: Vec<(String, Option<String>)>,
 }
@@ -82,8 +86,8 @@ impl EventEvidence {
     pub(super) async fn gather(function: &CheckIntegration, now: UnixTime, deadline: Deadline) -> Self {
         let (deliver_log, receive_log) =
             (&function.config.deliver_message_log_group, &function.config.receive_message_log_group);
-        let logged = async |group: &str, messages: &[&str], from| {
-            let lines = search(&function.client, &function.sdk, group, messages, from);
+        let logged = async |group: &str, values: &[(&str, &str)], from| {
+            let lines = search(&function.client, &function.sdk, group, values, from);
             let no_response = || Err(LogError::new(group, "no response in time"));
             deadline.within(LOG_LIMIT, lines).await.unwrap_or_else(no_response)
         };
@@ -106,15 +110,19 @@ impl EventEvidence {
             (dead_letters, reasons)
         };
         let received = async {
-            let messages = [QUEUED[0], QUEUED[1], REFUSED[0], REFUSED[1]];
-            let mut received = Ok(Received::default());
+            let mut received = Received::default();
             for window in WINDOWS {
-                received = logged(receive_log, &messages, now - window).await.map(Received::of);
-                if received.as_ref().map_or(true, |received| received.last.is_some()) {
+                match logged(receive_log, &RECEIVED, now - window).await.map(Received::of) {
+                    Ok(found) => received = found,
+                    // The last event is known; only its tenant may stand in an older line.
+                    Err(_) if received.last.is_some() => break,
+                    Err(error) => return Err(error),
+                }
+                if received.last.is_some() && received.tenant().is_some() {
                     break;
                 }
             }
-            received
+            Ok(received)
         };
         let ((queue, is_left_alone, waiting), (dead_letters, reasons), received) =
             tokio::join!(queue, dead_letters, received);
@@ -171,8 +179,9 @@ impl Received {
     fn of(lines: Vec<(UnixTime, Line)>) -> Self {
         let mut received = Self::default();
         for (time, line) in lines {
-            if QUEUED.contains(&line.message.as_str()) {
-                received = Self { last: Some((time, line.tenant_id)), refused: Vec::new() };
+            if line.step.as_deref() == Some(trace::QUEUED) {
+                let accepted_tenant = line.tenant_id.or(received.accepted_tenant);
+                received = Self { last: Some(time), accepted_tenant, refused: Vec::new() };
             } else {
                 received.refused.push((line.reason.unwrap_or_default(), line.tenant_id));
             }
@@ -183,6 +192,6 @@ impl Received {
     /// The tenant that 8x8's events are of: that of the last one, or of one that was refused for it.
     pub(crate) fn tenant(&self) -> Option<&str> {
         let foreign = self.refused.iter().rev().find_map(|(_, tenant)| tenant.as_deref());
-        foreign.or_else(|| self.last.as_ref()?.1.as_deref())
+        foreign.or(self.accepted_tenant.as_deref())
     }
 }

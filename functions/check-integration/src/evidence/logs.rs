@@ -1,4 +1,4 @@
-//! CloudWatch Logs: what the functions have logged, found by the message of a line.
+//! CloudWatch Logs: what the functions have logged, found by a field of a line.
 //!
 //! One call, so that it is made by hand: AWS's SDK for this service would be the largest dependency of all.
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
@@ -24,7 +24,7 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The fields of our lines that are of interest here.
 #[derive(Debug, Deserialize)]
 pub(super) struct Line {
-    pub(super) message: String,
+    pub(super) step: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) event_id: Option<String>,
     pub(super) tenant_id: Option<String>,
@@ -60,15 +60,15 @@ impl LogError {
     }
 }
 
-/// The lines with one of these messages since `from`, oldest first, each with the time at which it was written.
+/// The lines since `from` that have one of these values in that field, oldest first, each with the time at which it was written.
 pub(super) async fn search(
     client: &reqwest::Client,
     sdk: &SdkConfig,
     group: &str,
-    messages: &[&str],
+    values: &[(&str, &str)],
     from: UnixTime,
 ) -> Result<Vec<(UnixTime, Line)>, LogError> {
-    let alternatives: Vec<String> = messages.iter().map(|message| format!(r#"($.message = "{message}")"#)).collect();
+    let alternatives: Vec<String> = values.iter().map(|(field, value)| format!(r#"($.{field} = "{value}")"#)).collect();
     let pattern = format!("{{ {} }}", alternatives.join(" || "));
     let (mut found, mut next_token) = (Vec::new(), None);
     loop {

@@ -1,5 +1,5 @@
-//! CloudWatch Logs: the lines that functions wrote, each function in a log group of its own, and the filter patterns that
-//! compare fields of JSON lines with texts.
+//! CloudWatch Logs: the lines that functions wrote, each function in a log group of its own, and filter patterns for fields of
+//! JSON lines.
 //!
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
 
@@ -52,7 +52,8 @@ impl Logs {
         let function = text("logGroupName")?.strip_prefix(&log_group(""));
         let function = function
             .ok_or_else(|| AwsError::invalid("ResourceNotFoundException", "The specified log group does not exist."))?;
-        let alternatives = pattern(text("filterPattern")?).ok_or_else(|| invalid("the pattern is not simulated"))?;
+        let pattern = FilterPattern::parse(text("filterPattern")?);
+        let pattern = pattern.ok_or_else(|| invalid("the pattern is not simulated"))?;
         let time = |field: &str| input.get(field).and_then(Value::as_u64);
         let (from, to) = (time("startTime").unwrap_or(0), time("endTime").unwrap_or(u64::MAX));
         let start = match input.get("nextToken").and_then(Value::as_str) {
@@ -64,8 +65,7 @@ impl Logs {
         let mut matching = of_function.filter_map(|line| {
             let fields: Value = serde_json::from_str(&line.text).ok()?;
             let timestamp = timestamp(&fields).filter(|time| (from..=to).contains(time))?;
-            let matches = |(field, value): &(String, String)| fields[field].as_str() == Some(value);
-            alternatives.iter().any(matches).then(|| json!({ "timestamp": timestamp, "message": line.text }))
+            pattern.matches(&fields).then(|| json!({ "timestamp": timestamp, "message": line.text }))
         });
         let events: Vec<Value> = matching.by_ref().skip(start).take(PAGE).collect();
         let mut answer = json!({ "events": events });
@@ -87,15 +87,47 @@ fn timestamp(fields: &Value) -> Option<u64> {
     u64::try_from(time.to_millis().ok()?).ok()
 }
 
-/// `{ ($.field = "text") || … }` as pairs of field and text; `None` for any other pattern.
-fn pattern(pattern: &str) -> Option<Vec<(String, String)>> {
-    let alternatives = pattern.strip_prefix("{ ")?.strip_suffix(" }")?;
-    let pair = |alternative: &str| {
-        let (field, value) = alternative.strip_prefix("($.")?.strip_suffix(')')?.split_once(" = ")?;
-        let value = value.strip_prefix('"')?.strip_suffix('"')?;
-        (!value.contains(['"', '*', '%'])).then(|| (field.to_owned(), value.to_owned()))
-    };
-    alternatives.split(" || ").map(pair).collect()
+/// A filter pattern for lines that are JSON: conditions on their fields.
+///
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html>
+#[derive(Debug)]
+pub struct FilterPattern {
+    /// Fields with the text that they must have; `None`: any value.
+    conditions: Vec<(String, Option<String>)>,
+    /// Whether all conditions must hold, and not only one of them.
+    needs_all: bool,
+}
+
+impl FilterPattern {
+    /// Reads `{ $.field = "text" }`, and `{ ($.field = "text") || ($.field = *) }` with any number of alternatives, or with
+    /// `&&` in place of `||`. `None` for any other pattern.
+    pub fn parse(pattern: &str) -> Option<Self> {
+        let conditions = pattern.strip_prefix("{ ")?.strip_suffix(" }")?;
+        let condition = |condition: &str| {
+            let (field, value) = condition.strip_prefix("$.")?.split_once(" = ")?;
+            if value == "*" {
+                return Some((field.to_owned(), None));
+            }
+            let value = value.strip_prefix('"')?.strip_suffix('"')?;
+            (!value.contains(['"', '*', '%'])).then(|| (field.to_owned(), Some(value.to_owned())))
+        };
+        if let Some(only) = condition(conditions) {
+            return Some(Self { conditions: vec![only], needs_all: true });
+        }
+        let needs_all = conditions.contains(" && ");
+        let parts = conditions.split(if needs_all { " && " } else { " || " });
+        let conditions: Option<_> = parts.map(|part| condition(part.strip_prefix('(')?.strip_suffix(')')?)).collect();
+        Some(Self { conditions: conditions?, needs_all })
+    }
+
+    /// Whether the pattern matches a line with these fields.
+    pub fn matches(&self, fields: &Value) -> bool {
+        let holds = |(field, text): &(String, Option<String>)| match text {
+            Some(text) => fields[field].as_str() == Some(text),
+            None => fields.get(field).is_some(),
+        };
+        if self.needs_all { self.conditions.iter().all(holds) } else { self.conditions.iter().any(holds) }
+    }
 }
 
 fn invalid(message: &str) -> AwsError {
