@@ -5,15 +5,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sandbox::SandboxSettings;
+use sandbox::build::root;
 use sandbox::deployment::{CallbackAuthentication, FUNCTIONS};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::support::Stack;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
-}
 
 /// Far more than any program here takes; it ends then.
 const PATIENCE: Duration = Duration::from_secs(300);

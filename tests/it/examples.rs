@@ -17,13 +17,14 @@ use sandbox::{RECEIVE_MESSAGE, SandboxSettings, TOKEN, own_bot};
 use serde_json::{Value, json};
 use simulation::client::Client;
 use simulation::server::Server;
+use simulation::server::free_port;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Stack, free_port};
+use crate::support::{PATIENCE, Stack};
 
 const PYTHON: [&str; 2] = ["python3", "bot-python/bot.py"];
 const NODE: [&str; 2] = [env!("NODE"), "bot-node/bot.mjs"];

@@ -2,7 +2,6 @@
 //! written by us, but for 8x8 and the bot platform.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,30 +12,20 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use contact_center::FailureKind;
 use http::Request;
+use sandbox::build::root;
 use serde_json::{Value, json};
 use simulation::client::Client;
 use simulation::faults::When;
+use simulation::server::free_port;
 use tokio::process::{Child, Command};
 
 use crate::conformance::dynamodb::create_table;
 use crate::conformance::{Peer, sdk_config};
-use crate::support::{Stack, free_port, message, received};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use crate::support::{Stack, message, received};
 
 fn fixture(name: &str) -> Value {
     let text = std::fs::read_to_string(root().join("tests/it/fixtures").join(name)).expect("the fixture exists");
     serde_json::from_str(&text).expect("a fixture is JSON")
-}
-
-/// The emulator as it comes with the SAM CLI.
-fn emulator() -> PathBuf {
-    let packages = std::fs::read_dir(root().join("target/python/sam/lib")).expect("`make python` installs it");
-    let python = packages.map(|folder| folder.unwrap().path()).next().expect("a Python");
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-    python.join(format!("site-packages/samcli/local/rapid/aws-lambda-rie-{architecture}"))
 }
 
 /// One execution environment under the emulator.
@@ -49,7 +38,7 @@ struct Emulated {
 impl Emulated {
     async fn start(function: &str, cloud: &Peer, variables: &[(&str, &str)]) -> Self {
         let (port, runtime_api) = (free_port(), free_port());
-        let process = Command::new(emulator())
+        let process = Command::new(sandbox::build::emulator())
             .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
             .args(["--runtime-api-address", &format!("127.0.0.1:{runtime_api}")])
             .arg(sandbox::build::functions().join(function).canonicalize().expect("the binary was just built"))

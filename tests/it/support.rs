@@ -1,8 +1,6 @@
 //! What the tests share: a sandbox, events, and the last look at it.
 
-use std::net::TcpListener;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -116,14 +114,6 @@ pub fn received(sandbox: &Sandbox, conversation_id: &str) -> Vec<String> {
 /// An event of a conversation.
 pub fn message(conversation_id: &str) -> String {
     json!({ "eventType": "MESSAGE", "conversationId": conversation_id, "timestamp": 1, "data": { "text": "confidential" } }).to_string()
-}
-
-/// A free port for a program that takes its port as an argument. Below those that systems give out, and each only once.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 8000).expect("it is small");
-    let candidates = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
-    candidates.take(1000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 pub fn now_millis() -> u128 {

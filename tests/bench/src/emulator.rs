@@ -1,10 +1,7 @@
 //! One execution environment under AWS's Runtime Interface Emulator, which says itself how long init and invocations take.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use aws::lambda::FunctionSettings;
@@ -12,6 +9,7 @@ use bytes::Bytes;
 use http::Request;
 use serde_json::Value;
 use simulation::client::Client;
+use simulation::server::free_port;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -47,7 +45,7 @@ impl Emulator {
     /// Starts the emulator. It starts the function when that is invoked first.
     pub fn start(settings: &FunctionSettings, log_level: &str) -> Self {
         let (port, runtime_api) = (free_port(), free_port());
-        let mut process = Command::new(program())
+        let mut process = Command::new(sandbox::build::emulator())
             .args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")])
             .args(["--runtime-api-address", &format!("127.0.0.1:{runtime_api}")])
             .arg(&settings.binary)
@@ -117,20 +115,4 @@ async fn copy_lines(output: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender
     while let Ok(Some(line)) = output.next_line().await {
         let _ = lines.send(line);
     }
-}
-
-/// The emulator as it comes with the SAM CLI.
-fn program() -> PathBuf {
-    let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/sam/lib");
-    let mut packages = std::fs::read_dir(packages).expect("`make python` installs it");
-    let python = packages.next().and_then(Result::ok).expect("a Python").path();
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-    python.join(format!("site-packages/samcli/local/rapid/aws-lambda-rie-{architecture}"))
-}
-
-/// A free port: the emulator takes its ports as arguments. Below those that systems give out, and each only once.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let candidates = std::iter::repeat_with(|| 20_000 + NEXT.fetch_add(1, Ordering::Relaxed));
-    candidates.take(10_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }

@@ -57,3 +57,20 @@ fn build() -> PathBuf {
     assert!(status.success(), "the functions cannot be built");
     folder.to_owned()
 }
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
+}
+
+/// AWS's Runtime Interface Emulator, as it comes with the SAM CLI.
+///
+/// # Panics
+/// If `make python` has not installed it.
+pub fn emulator() -> PathBuf {
+    let packages = root().join("target/python/sam/lib");
+    let mut packages = std::fs::read_dir(packages).expect("`make python` installs it");
+    let python = packages.next().and_then(Result::ok).expect("a Python").path();
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    python.join(format!("site-packages/samcli/local/rapid/aws-lambda-rie-{architecture}"))
+}
