@@ -447,7 +447,7 @@ def filtered_metrics(world, stack):
 
 @check()
 def the_metrics_of_the_ordinary_path_are_made_of_the_lines_of_its_functions(world, stack):
-    """MiniStack keeps metric filters and applies none; tests/it/template.rs holds their patterns against real lines."""
+    """MiniStack keeps metric filters and applies none; tests/it/template/monitoring.rs holds their patterns against real lines."""
     namespace = f"LiveAgentBridge/{stack.name}"
     expect_equal(filtered_metrics(world, stack), [
         ("DeliverMessageLogs", namespace, "EventAge", "$.age_ms"),
