@@ -38,7 +38,7 @@ soak: sandbox
 sandbox:
 	$(CARGO) build --locked --package sandbox $(addprefix --package ,$(FUNCTIONS))
 
-bench: target/python/sam/.installed target/python/peers/.installed release
+bench: target/python/sam/.installed release
 	$(CARGO) build --quiet --locked --release --package bench
 	target/release/bench $(ARGS)
 
@@ -118,7 +118,7 @@ ministack: target/python/ministack/.installed target/python/sam/.installed sandb
 # Every package is pinned, so that no resolver has to choose. The tests need neither cargo-lambda nor MkDocs, which `make docs`
 # installs while `make test` runs this rule beside it.
 python: $(patsubst requirements/%.txt,target/python/%/.installed,\
-	$(filter-out requirements/cargo-lambda.txt requirements/mkdocs.txt requirements/peers.txt,$(wildcard requirements/*.txt)))
+	$(filter-out requirements/cargo-lambda.txt requirements/mkdocs.txt,$(wildcard requirements/*.txt)))
 target/python/%/.installed: requirements/%.txt
 	rm -rf target/python/$*
 	$(PYTHON) -m venv target/python/$*

@@ -12,8 +12,6 @@ use serde_json::{Value, json};
 use shared::clock::UnixTime;
 use shared::queue::QueuedEvent;
 
-use crate::cold::PYTHON;
-
 /// Makes events for the functions of a sandbox.
 #[derive(Debug)]
 pub struct Events<'s> {
@@ -41,7 +39,7 @@ impl<'s> Events<'s> {
     /// its memory are measured, and its answer is an error.
     pub fn next(&self, function: &str) -> Value {
         match function {
-            "receive-message" | PYTHON => self.signed(),
+            "receive-message" => self.signed(),
             "deliver-message" => self.queued(),
             "refresh-tokens" | "watch-handovers" => fixture(include_str!("../../it/fixtures/schedule.json")),
             "register-channel" => json!({ "operation": "review" }),

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::callgrind::Instructions;
-use crate::cold::{Cold, PYTHON};
+use crate::cold::Cold;
 use crate::detour::Way;
 use crate::operations::Operation;
 use crate::plot::{Series, bars, lines};
@@ -194,8 +194,6 @@ fn thousands(value: f64) -> String {
 }
 
 fn init(cold: &[Cold]) -> String {
-    // Beside a start in Python, the others would all look the same.
-    let cold: Vec<&Cold> = cold.iter().filter(|cold| cold.name != PYTHON).collect();
     let names: Vec<String> = cold.iter().map(|cold| cold.name.clone()).collect();
     let series = [
         Series { name: "init, ms".to_owned(), values: cold.iter().map(|cold| cold.init).collect() },

@@ -1,6 +1,6 @@
 //! What was to be reached.
 
-use crate::cold::{HELLO_WORLD, PYTHON};
+use crate::cold::HELLO_WORLD;
 use crate::report::Results;
 
 /// The two functions that an event passes.
@@ -40,7 +40,7 @@ pub fn all(results: &Results) -> Vec<Target> {
         add("check a bearer".to_owned(), 20.0, bearer.median / 1000.0, "µs");
     }
     if let Some(hello_world) = results.cold.iter().find(|function| function.name == HELLO_WORLD) {
-        for function in results.cold.iter().filter(|function| ![HELLO_WORLD, PYTHON].contains(&&*function.name)) {
+        for function in results.cold.iter().filter(|function| function.name != HELLO_WORLD) {
             let is_on_the_path = ON_THE_PATH.contains(&&*function.name);
             let limit = if is_on_the_path { 1.7 } else { 3.0 };
             let name = format!("init of {}, as a multiple of hello-world's", function.name);
@@ -50,16 +50,6 @@ pub fn all(results: &Results) -> Vec<Target> {
                 add(format!("zip of {}", function.name), 3.5, function.zip, "MiB");
             }
         }
-    }
-    let cold = |name: &str| results.cold.iter().find(|function| function.name == name);
-    if let (Some(ours), Some(python)) = (cold("receive-message"), cold(PYTHON)) {
-        add(
-            "processor time of receive-message for an event, as a share of Python's".to_owned(),
-            1.0 / 3.0,
-            ours.ours / python.ours,
-            "×",
-        );
-        add("init of receive-message, as a share of Python's".to_owned(), 1.0 / 50.0, ours.init / python.init, "×");
     }
     if let Some(path) = &results.path {
         if let (Some(one), Some(most)) = (path.conversations.first(), path.conversations.last()) {
