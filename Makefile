@@ -36,9 +36,16 @@ soak: sandbox
 sandbox:
 	$(CARGO) build --locked --package sandbox $(addprefix --package ,$(FUNCTIONS))
 
-bench: target/python/sam/.installed release
+# The functions' peers in Python and in Node.js are measured beside them (tests/bench/peers/README.md).
+NODE_PEER := tests/bench/peers/node
+bench: target/python/sam/.installed target/python/peers/.installed target/node/peers/.installed release
 	$(CARGO) build --quiet --locked --release --package bench
+	cp $(NODE_PEER)/bootstrap $(NODE_PEER)/handler.mjs target/node/peers/
 	target/release/bench $(ARGS)
+
+# Where it cannot be installed, the benchmark says why, and make tries again the next time.
+target/node/peers/.installed: $(addprefix $(NODE_PEER)/,package.json package-lock.json install.sh) target/python/peers/.installed
+	@sh $(NODE_PEER)/install.sh $(@D) target/python/peers/bin
 
 # The dependencies are compiled twice: to check them (lint, docs) and to run them (sandbox, ministack, end-to-end). The sizes
 # of the release zips are checked by `make bench`, since they need the slow release build.
@@ -107,7 +114,7 @@ ministack: target/python/ministack/.installed target/python/sam/.installed sandb
 	target/python/ministack/bin/python -m unittest discover -s tests/ministack
 
 # Every package is pinned, so that no resolver has to choose.
-python: $(patsubst requirements/%.txt,target/python/%/.installed,$(filter-out requirements/cargo-lambda.txt,$(wildcard requirements/*.txt)))
+python: $(patsubst requirements/%.txt,target/python/%/.installed,$(filter-out requirements/cargo-lambda.txt requirements/peers.txt,$(wildcard requirements/*.txt)))
 target/python/%/.installed: requirements/%.txt
 	rm -rf target/python/$*
 	$(PYTHON) -m venv target/python/$*
