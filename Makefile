@@ -38,9 +38,16 @@ soak: sandbox
 sandbox:
 	$(CARGO) build --locked --package sandbox $(addprefix --package ,$(FUNCTIONS))
 
-bench: target/python/sam/.installed release
+# The functions' peers in Python and in Node.js are measured beside them (tests/bench/peers/README.md).
+NODE_PEER := tests/bench/peers/node
+bench: target/python/sam/.installed target/python/peers/.installed target/node/peers/.installed release
 	$(CARGO) build --quiet --locked --release --package bench
+	cp $(NODE_PEER)/bootstrap $(NODE_PEER)/handler.mjs target/node/peers/
 	target/release/bench $(ARGS)
+
+# Where it cannot be installed, the benchmark says why, and make tries again the next time.
+target/node/peers/.installed: $(addprefix $(NODE_PEER)/,package.json package-lock.json install.sh) target/python/peers/.installed
+	@sh $(NODE_PEER)/install.sh $(@D) target/python/peers/bin
 
 # The dependencies are compiled twice: to check them (lint, docs) and to run them (sandbox, ministack, end-to-end). The sizes
 # of the release zips are checked by `make bench`, since they need the slow release build.
@@ -115,10 +122,10 @@ deploy-test: target/python/sam/.installed
 ministack: target/python/ministack/.installed target/python/sam/.installed sandbox
 	target/python/ministack/bin/python -m unittest discover -s tests/ministack
 
-# Every package is pinned, so that no resolver has to choose. The tests need neither cargo-lambda nor MkDocs, which `make docs`
-# installs while `make test` runs this rule beside it.
+# Every package is pinned, so that no resolver has to choose. The tests need neither cargo-lambda nor the benchmark's peer,
+# and `make docs` installs MkDocs while `make test` runs this rule beside it.
 python: $(patsubst requirements/%.txt,target/python/%/.installed,\
-	$(filter-out requirements/cargo-lambda.txt requirements/mkdocs.txt,$(wildcard requirements/*.txt)))
+	$(filter-out requirements/cargo-lambda.txt requirements/mkdocs.txt requirements/peers.txt,$(wildcard requirements/*.txt)))
 target/python/%/.installed: requirements/%.txt
 	rm -rf target/python/$*
 	$(PYTHON) -m venv target/python/$*

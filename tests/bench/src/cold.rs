@@ -1,4 +1,5 @@
-//! Starts and warm invocations under AWS's Runtime Interface Emulator, next to those of a function that does nothing.
+//! Starts and warm invocations under AWS's Runtime Interface Emulator, next to those of a function that does nothing, and of
+//! receive-message's job in other languages.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,8 +11,9 @@ use sandbox::{Sandbox, SandboxSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::emulator::Emulator;
+use crate::emulator::{Emulator, Invocation};
 use crate::events::Events;
+use crate::peers::{PEERS, Peer};
 use crate::process;
 use crate::statistics::median;
 
@@ -20,6 +22,9 @@ const STARTS: usize = 15;
 
 /// Starts whose parts are logged.
 const TRACED_STARTS: usize = 7;
+
+/// Invocations before the warm ones, for every function alike: a language that compiles while it runs has compiled then.
+const WARM_UP: usize = 500;
 
 /// Warm invocations: enough for a median, and for the memory to have settled.
 const INVOCATIONS: usize = 500;
@@ -38,55 +43,74 @@ pub struct Cold {
     pub first: f64,
     /// Milliseconds of a warm invocation: the median.
     pub warm: f64,
-    /// Milliseconds on a processor for a warm invocation, of the function's process alone: what is ours of it.
+    /// Milliseconds on a processor for a warm invocation, of all threads of the function's process alone: what is ours of it.
     pub ours: f64,
     /// The most memory that it ever used, in MiB.
     pub peak_memory: f64,
-    /// The binary, zipped, in MiB.
-    pub zip: f64,
+    /// The binary, zipped, in MiB; `None` for a peer, whose libraries are in part in Lambda's own runtime.
+    pub zip: Option<f64>,
     /// What the init is made of, by the function's own spans: milliseconds.
     pub spans: BTreeMap<String, f64>,
 }
 
-/// Measures every function of the set, and [`HELLO_WORLD`] first.
-pub async fn measure(binaries: &Path, folder: &Path) -> Vec<Cold> {
+/// Measures [`HELLO_WORLD`], every function of the set, and the [`PEERS`], all in the same run.
+pub async fn measure(binaries: &Path, folder: &Path) -> (Vec<Cold>, Vec<Peer>) {
     let sandbox = Sandbox::start(SandboxSettings::default()).await;
     sandbox.register("101").await.expect("the channel can be registered");
     sandbox.refresh_tokens().await.expect("the bot platform gives a token");
     let events = Events::new(&sandbox).await;
-    let functions = &sandbox.functions;
-    let settings = functions.iter().map(|function| function.settings().clone());
+    let receive_message = sandbox.function(deployment::RECEIVE_MESSAGE).settings().clone();
     let hello_world = FunctionSettings {
         name: HELLO_WORLD,
         binary: binaries.join(HELLO_WORLD),
         variables: BTreeMap::new(),
-        ..sandbox.function(deployment::RECEIVE_MESSAGE).settings().clone()
+        ..receive_message.clone()
     };
-    let settings: Vec<_> = std::iter::once(hello_world).chain(settings).collect();
+    let ours = std::iter::once(hello_world).chain(sandbox.functions.iter().map(|function| function.settings().clone()));
+    let ours: Vec<_> = ours.map(|settings| (settings.name, settings)).collect();
+    let peers = PEERS.map(|peer| (peer.name, peer.settings(&receive_message)));
+    let installed = peers.iter().filter_map(|(name, settings)| Some((*name, settings.clone().ok()?)));
+    let all: Vec<_> = ours.iter().cloned().chain(installed).collect();
 
-    let mut starts = vec![(Vec::new(), Vec::new()); settings.len()];
+    let mut starts = vec![(Vec::new(), Vec::new()); all.len()];
     for _ in 0..STARTS {
-        for (settings, (inits, firsts)) in settings.iter().zip(&mut starts) {
-            let first = Emulator::start(settings, "INFO").invoke(&events.next(settings.name)).await;
+        for ((name, settings), (inits, firsts)) in all.iter().zip(&mut starts) {
+            let first = invoke(&mut Emulator::start(settings, "INFO"), name, settings, &events).await;
             inits.push(first.init.expect("the first invocation comes after an init"));
             firsts.push(first.duration);
         }
     }
     let mut measured = Vec::new();
-    for (settings, (inits, firsts)) in settings.iter().zip(starts) {
-        let warm = Warm::measure(settings, &events).await;
+    for ((name, settings), (inits, firsts)) in all.iter().zip(starts) {
+        let is_ours = measured.len() < ours.len();
+        let warm = Warm::measure(name, settings, &events).await;
         measured.push(Cold {
-            name: settings.name.to_owned(),
+            name: (*name).to_owned(),
             init: median(inits),
             first: median(firsts),
             warm: warm.duration,
             ours: warm.ours,
             peak_memory: warm.peak_memory,
-            zip: zip(&settings.binary, folder),
-            spans: spans(settings, &events).await,
+            zip: is_ours.then(|| zip(&settings.binary, folder)),
+            spans: if is_ours { spans(settings, &events).await } else { BTreeMap::new() },
         });
     }
-    measured
+    let mut of_peers = measured.split_off(ours.len()).into_iter();
+    let peers = peers.map(|(name, settings)| Peer {
+        name: name.to_owned(),
+        measured: settings.map(|_| of_peers.next().expect("every peer that is installed was measured")),
+    });
+    (measured, peers.into())
+}
+
+/// Invokes a function. Those that do receive-message's job must have stored the event.
+async fn invoke(emulator: &mut Emulator, name: &str, settings: &FunctionSettings, events: &Events<'_>) -> Invocation {
+    let invocation = emulator.invoke(&events.next(settings.name)).await;
+    if settings.name == deployment::RECEIVE_MESSAGE {
+        let Invocation { answer, lines, .. } = &invocation;
+        assert_eq!(answer["statusCode"], 200, "{name} answers a genuine event with {answer}: {lines:#?}");
+    }
+    invocation
 }
 
 struct Warm {
@@ -96,14 +120,16 @@ struct Warm {
 }
 
 impl Warm {
-    async fn measure(settings: &FunctionSettings, events: &Events<'_>) -> Self {
+    async fn measure(name: &str, settings: &FunctionSettings, events: &Events<'_>) -> Self {
         let mut emulator = Emulator::start(settings, "INFO");
-        emulator.invoke(&events.next(settings.name)).await;
+        for _ in 0..WARM_UP {
+            invoke(&mut emulator, name, settings, events).await;
+        }
         let function = emulator.function();
         let before = process::processor_time(function).expect("it runs");
         let mut durations = Vec::new();
         for _ in 0..INVOCATIONS {
-            durations.push(emulator.invoke(&events.next(settings.name)).await.duration);
+            durations.push(invoke(&mut emulator, name, settings, events).await.duration);
         }
         let after = process::processor_time(function).expect("it runs");
         Self {

@@ -56,6 +56,7 @@ impl Emulator {
                 ("AWS_LAMBDA_FUNCTION_TIMEOUT", "60"),
                 ("AWS_LAMBDA_LOG_LEVEL", log_level),
                 ("AWS_REGION", "us-east-1"),
+                ("AWS_DEFAULT_REGION", "us-east-1"),
                 ("AWS_ACCESS_KEY_ID", "test"),
                 ("AWS_SECRET_ACCESS_KEY", "test"),
             ]))
@@ -85,7 +86,7 @@ impl Emulator {
         let (mut init, mut lines) = (None, Vec::new());
         loop {
             let line = tokio::time::timeout(PATIENCE, self.lines.recv()).await.ok().flatten();
-            let line = line.expect("the emulator reports every invocation");
+            let line = line.unwrap_or_else(|| panic!("the emulator reports every invocation, but here: {lines:#?}"));
             init = init.or(number_after(&line, "INIT REPORT(durationMs: "));
             if let Some(duration) =
                 number_after(&line, "INVOKE RTDONE(").and_then(|_| number_after(&line, "duration: "))

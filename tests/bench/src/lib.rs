@@ -6,6 +6,7 @@
 //! | [`pure`] | their time, by criterion |
 //! | [`callgrind`] | their instructions, and those of a function for an event |
 //! | [`emulator`], [`cold`] | starts and warm invocations under AWS's Runtime Interface Emulator |
+//! | [`peers`] | receive-message's job in Python and in Node.js, measured beside it |
 //! | [`whole_path`] | the set in the sandbox, under load |
 //! | [`stuck`] | one conversation that is stuck, and what the others notice |
 //! | [`detour`] | what the bridge adds to a bot's message |
@@ -21,6 +22,7 @@ pub mod detour;
 pub mod emulator;
 pub mod events;
 pub mod operations;
+pub mod peers;
 pub mod plot;
 pub mod process;
 pub mod pure;

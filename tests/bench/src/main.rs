@@ -28,7 +28,7 @@ enum Part {
     Pure,
     /// Instructions, by callgrind.
     Instructions,
-    /// Starts and warm invocations under AWS's emulator.
+    /// Starts and warm invocations under AWS's emulator, also of the peers in other languages.
     Cold,
     /// The whole path in the sandbox.
     Path,
@@ -77,7 +77,7 @@ async fn main() {
     }
     if asked(Part::Cold) {
         eprintln!("Starting each function under AWS's emulator …");
-        results.cold = cold::measure(binaries, folder).await;
+        (results.cold, results.peers) = cold::measure(binaries, folder).await;
     }
     if asked(Part::Path) {
         eprintln!("Playing the whole path …");

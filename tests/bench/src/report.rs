@@ -9,6 +9,7 @@ use crate::callgrind::Instructions;
 use crate::cold::Cold;
 use crate::detour::Way;
 use crate::operations::Operation;
+use crate::peers::Peer;
 use crate::plot::{Series, bars, lines};
 use crate::pure::Time;
 use crate::stuck::Stuck;
@@ -27,6 +28,8 @@ pub struct Results {
     pub instructions: Vec<Instructions>,
     /// Starts and warm invocations.
     pub cold: Vec<Cold>,
+    /// The same of receive-message's job in other languages.
+    pub peers: Vec<Peer>,
     /// The whole path.
     pub path: Option<WholePath>,
     /// What one conversation that is stuck does to the others.
@@ -115,7 +118,7 @@ pub fn markdown(results: &Results) -> String {
     table("Pure paths", &["", "µs, median", "95 % confidence", "instructions"], rows);
 
     let number = |value: f64| format!("{value:.2}");
-    let rows = results.cold.iter().map(|cold| {
+    let row = |cold: &Cold| {
         vec![
             cold.name.clone(),
             number(cold.init),
@@ -123,12 +126,31 @@ pub fn markdown(results: &Results) -> String {
             number(cold.warm),
             number(cold.ours),
             number(cold.peak_memory),
-            number(cold.zip),
+            cold.zip.map(number).unwrap_or_default(),
         ]
+    };
+    let peers = results.peers.iter().map(|peer| match &peer.measured {
+        Ok(cold) => row(cold),
+        Err(reason) => {
+            let mut cells = vec![String::new(); 7];
+            cells[0] = peer.name.clone();
+            // In a cell, a line or a column of the reason would end the row.
+            cells[1] = format!("not measured: {}", reason.replace(['|', '\n'], " "));
+            cells
+        }
     });
+    let rows = results.cold.iter().map(row).chain(peers);
     table(
         "Cold and warm, under AWS's emulator",
-        &["", "init, ms", "first invoke, ms", "warm invoke, ms", "of that ours, ms", "peak memory, MiB", "zip, MiB"],
+        &[
+            "",
+            "init, ms",
+            "first invoke, ms",
+            "warm invoke, ms",
+            "of that the function's processor time, ms",
+            "peak memory, MiB",
+            "zip, MiB",
+        ],
         rows.collect(),
     );
 

@@ -1,6 +1,7 @@
 //! What was to be reached.
 
 use crate::cold::HELLO_WORLD;
+use crate::peers::PEERS;
 use crate::report::Results;
 
 /// The two functions that an event passes.
@@ -47,8 +48,21 @@ pub fn all(results: &Results) -> Vec<Target> {
             add(name, limit, function.init / hello_world.init, "×");
             if is_on_the_path {
                 add(format!("peak memory of {}", function.name), 24.0, function.peak_memory, "MiB");
-                add(format!("zip of {}", function.name), 3.5, function.zip, "MiB");
+                if let Some(zip) = function.zip {
+                    add(format!("zip of {}", function.name), 3.5, zip, "MiB");
+                }
             }
+        }
+    }
+    if let Some(receive) = results.cold.iter().find(|function| function.name == "receive-message") {
+        // A peer that was not measured reaches nothing and misses nothing: the table of starts has the reason.
+        let peers = results.peers.iter().filter_map(|peer| {
+            Some((PEERS.iter().find(|row| row.name == peer.name)?, peer.measured.as_ref().ok()?))
+        });
+        for (row, peer) in peers {
+            let name = |what| format!("{what} of receive-message, as a percentage of {}", row.name);
+            add(name("processor time for an event"), row.processor_time, 100.0 * receive.ours / peer.ours, "%");
+            add(name("init"), row.init, 100.0 * receive.init / peer.init, "%");
         }
     }
     if let Some(path) = &results.path {
