@@ -58,10 +58,13 @@ impl PeerRow {
         let libraries = Path::new(self.libraries);
         if !libraries.join(".installed").exists() {
             let reason = std::fs::read_to_string(libraries.join("not-installed"));
-            return Err(reason.map_or("`make bench` has not installed it".to_owned(), |reason| reason.trim().to_owned()));
+            return Err(
+                reason.map_or("`make bench` has not installed it".to_owned(), |reason| reason.trim().to_owned())
+            );
         }
         let mut settings = receive_message.clone();
-        settings.binary = Path::new(self.bootstrap).canonicalize().map_err(|error| format!("{}: {error}", self.bootstrap))?;
+        settings.binary =
+            Path::new(self.bootstrap).canonicalize().map_err(|error| format!("{}: {error}", self.bootstrap))?;
         // `node` is found there.
         settings.variables.insert("PATH".to_owned(), std::env::var("PATH").unwrap_or_default());
         Ok(settings)

@@ -56,9 +56,10 @@ pub fn all(results: &Results) -> Vec<Target> {
     }
     if let Some(receive) = results.cold.iter().find(|function| function.name == "receive-message") {
         // A peer that was not measured reaches nothing and misses nothing: the table of starts has the reason.
-        let peers = results.peers.iter().filter_map(|peer| {
-            Some((PEERS.iter().find(|row| row.name == peer.name)?, peer.measured.as_ref().ok()?))
-        });
+        let peers = results
+            .peers
+            .iter()
+            .filter_map(|peer| Some((PEERS.iter().find(|row| row.name == peer.name)?, peer.measured.as_ref().ok()?)));
         for (row, peer) in peers {
             let name = |what| format!("{what} of receive-message, as a percentage of {}", row.name);
             add(name("processor time for an event"), row.processor_time, 100.0 * receive.ours / peer.ours, "%");
