@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | 2xx, other 4xx, 501 of 8x8 | 8x8's | 8x8's own response, passed on with its body | does what 8x8's reference says |
 //! | 408, 425, 429 of 8x8 | 8x8's | 8x8 is busy and stayed so. Nothing was carried out | repeats, after `Retry-After` if there is one |
-//! | 5xx of 8x8 | 8x8's | 8x8 failed; only where a repetition is harmless | repeats, after `Retry-After` if there is one |
+//! | 5xx of 8x8 | 8x8's | 8x8 failed. A repetition is harmless, since others get 504 | repeats, after `Retry-After` if there is one |
 //! | 400 | `invalid_json_object` | the bridge has to complete or translate the body, and it is not a JSON object in UTF-8 | corrects the body |
 //! | 400 | `invalid_idempotency_key` | the `Idempotency-Key` is not 1 to 255 visible ASCII characters | corrects the key |
 //! | 401 | `unauthorized` | app token or bearer token are missing, wrong or expired | logs in again |
