@@ -77,7 +77,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// 8x8 has responded, whatever its status is.
-    Responded(Response, Interval),
+    Answered(Response, Interval),
     /// 8x8 has not said so, but has carried it out: this is what its response would have been.
     Reconciled(Response),
     /// Nothing was carried out.
@@ -150,7 +150,7 @@ impl Attempt {
         self.state = match result {
             Ok(response) if asks_again(response.status) => {
                 let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
-                self.resend(now + wait, Outcome::Responded(response, interval))
+                self.resend(now + wait, Outcome::Answered(response, interval))
             }
             // 501: it cannot do that, so it has not done it.
             Ok(response) if response.status.is_server_error() && response.status != StatusCode::NOT_IMPLEMENTED => {
@@ -159,14 +159,14 @@ impl Attempt {
                 match self.on_unknown {
                     OnUnknown::Resend => {
                         let wait = retry_after(&response.headers, now).unwrap_or(RESEND_DELAY);
-                        self.resend(now + wait, Outcome::Responded(response, interval))
+                        self.resend(now + wait, Outcome::Answered(response, interval))
                     }
                     OnUnknown::Reconcile | OnUnknown::Report => {
                         unknown(self.on_unknown, interval, reason, now, now + FIRST_PROBE_DELAY)
                     }
                 }
             }
-            Ok(response) => State::Finished(Box::new(Outcome::Responded(response, interval))),
+            Ok(response) => State::Finished(Box::new(Outcome::Answered(response, interval))),
             Err(SendError::NotSent(reason)) => {
                 self.resend(now + RESEND_DELAY, Outcome::Failed(Error::NoResponse(reason)))
             }
@@ -404,13 +404,13 @@ mod tests {
             let mut accepted = false;
             for pause in pauses {
                 match world.call(OnUnknown::Reconcile, previous) {
-                    Outcome::Responded(response, _) if response.status.is_success() => accepted = true,
+                    Outcome::Answered(response, _) if response.status.is_success() => accepted = true,
                     Outcome::Reconciled(_) => {
                         prop_assert!(world.commits.iter().any(|(_, listed)| *listed <= world.now), "never said");
                         accepted = true;
                     }
                     // Nothing was done: the bot may repeat it as a new request.
-                    Outcome::Responded(..) | Outcome::Failed(_) => previous = None,
+                    Outcome::Answered(..) | Outcome::Failed(_) => previous = None,
                     Outcome::Unknown(Error::Unknown { retry_after, .. }, interval) => {
                         prop_assert!(retry_after <= COMMIT_WINDOW);
                         previous = Some(interval);
@@ -435,8 +435,8 @@ mod tests {
             for _ in 0..5 {
                 match world.call(OnUnknown::Report, previous) {
                     Outcome::Unknown(_, interval) => previous = Some(interval),
-                    Outcome::Responded(response, _) if response.status.is_success() => break,
-                    Outcome::Responded(..) | Outcome::Failed(_) => {}
+                    Outcome::Answered(response, _) if response.status.is_success() => break,
+                    Outcome::Answered(..) | Outcome::Failed(_) => {}
                     Outcome::Reconciled(_) => prop_assert!(false, "there is nothing to find"),
                 }
             }

@@ -142,7 +142,7 @@ impl Delivery<'_> {
 
 fn finish(outcome: Outcome) -> Result<Delivered, NotDelivered> {
     match outcome {
-        Outcome::Responded(response, interval) => {
+        Outcome::Answered(response, interval) => {
             // 403: an administrator may give the bridge's credentials the right that they lack.
             let may_change = response.status.is_server_error()
                 || response.status == StatusCode::FORBIDDEN
