@@ -4,6 +4,7 @@
 const NEWEST = 20;
 
 const WORDS = {
+  unknown: "no event of it has been recorded",
   created: "waits for an agent",
   queued: "waits for an agent",
   active: "with an agent",
@@ -25,8 +26,7 @@ function handoverRow(id, { state, queue_id, agent_id, time_to_agent_s, end_reaso
 
 async function handoverOf(id) {
   const response = await fetch(`/api/conversations/${encodeURIComponent(id)}/handover`);
-  // Before 8x8's first event of it has arrived.
-  if (response.status === 404) return handoverRow(id, { state: "created" });
+  if (response.status === 404) return handoverRow(id, { state: "unknown" });
   const body = await response.json();
   if (!response.ok) throw new Error(body.message ?? `converse responded ${response.status}`);
   return handoverRow(id, body);
