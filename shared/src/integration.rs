@@ -1,4 +1,4 @@
-//! The name of an integration: what this deployment of the bridge is called.
+//! The name of an integration, which is also the name of this deployment.
 
 use crate::environment::{ConfigError, Environment};
 

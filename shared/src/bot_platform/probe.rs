@@ -1,5 +1,5 @@
-//! A call to the bot platform that changes nothing there: 8x8's own verification of a webhook, which carries no
-//! conversation, with our two headers. The response shows whether events would be accepted.
+//! A call to the bot platform that changes nothing there: 8x8's own verification of a webhook, which names no conversation,
+//! with our two headers. The response shows whether events would be accepted.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct Probe {
 /// Posts a probe to the `receiveMessage` of the bot platform at `endpoint`.
 ///
 /// # Errors
-/// Why there is no response within `timeout`; or that app token or token have characters that no header can carry.
+/// There is no response within `timeout`, or the app token or the token has characters that no header can carry.
 pub async fn probe(
     client: &reqwest::Client,
     endpoint: &BaseUrl,
