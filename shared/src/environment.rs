@@ -82,7 +82,7 @@ impl<'l> Environment<'l> {
     /// The variable's value without the white space around it.
     ///
     /// # Errors
-    /// It is not set or empty.
+    /// The variable is not set, or empty.
     pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing { name })
     }
@@ -90,7 +90,8 @@ impl<'l> Environment<'l> {
     /// The variable as a base URL.
     ///
     /// # Errors
-    /// It is missing, or not an absolute https URL (http for a loopback host) without query, fragment and credentials.
+    /// The variable is missing, or not an absolute https URL (http for a loopback host) without query, fragment and
+    /// credentials.
     pub fn base_url(&self, name: &'static str) -> Result<BaseUrl, ConfigError> {
         BaseUrl::parse(&self.required(name)?).ok_or(ConfigError::Malformed { name, expected: SECURE_URL })
     }
@@ -98,7 +99,7 @@ impl<'l> Environment<'l> {
     /// The variable as a URL whose text is kept unchanged.
     ///
     /// # Errors
-    /// It is missing, or not an absolute https URL (http for a loopback host) without credentials.
+    /// The variable is missing, or not an absolute https URL (http for a loopback host) without credentials.
     pub fn verbatim_url(&self, name: &'static str) -> Result<VerbatimUrl, ConfigError> {
         VerbatimUrl::parse(&self.required(name)?).ok_or(ConfigError::Malformed { name, expected: SECURE_URL })
     }

@@ -16,8 +16,8 @@ use crate::clock::UnixTime;
 /// (TCP re-sends a SYN after one second) and for a vCPU of a 128 MB function.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A frozen function responds to no keep-alive. A connection that the peer has closed meanwhile makes a request fail.
-/// Peers keep idle connections for 60 s (an AWS load balancer's default) or more; 20 s stay well below that.
+/// A frozen function does not respond to keep-alive probes. A connection that the peer has closed meanwhile makes a request
+/// fail. Peers keep idle connections for 60 s (an AWS load balancer's default) or more; 20 s stay well below that.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a start may wait for a connection. Init may take 10 s in all. A peer that does not respond within two seconds will

@@ -44,7 +44,8 @@ pub struct QueuedEvent {
     pub headers: BTreeMap<String, String>,
     /// When receive-message received the event, in milliseconds since the epoch.
     pub received_at: UnixTime,
-    /// The type for a log line ([`crate::contact_center::event::Event::name`]). `None` in a message that a former version has queued.
+    /// The type for a log line ([`crate::contact_center::event::Event::name`]). `None` in a message that an earlier version has
+    /// queued.
     #[serde(default)]
     pub event_type: Option<String>,
     /// Whether the event only says who is typing.
@@ -117,7 +118,7 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::E
 /// `EVENT_QUEUE_URL`: the SQS FIFO queue between receive-message and deliver-message.
 ///
 /// # Errors
-/// It is missing or malformed.
+/// The variable is missing or malformed.
 pub fn event_queue_url(environment: &Environment<'_>) -> Result<VerbatimUrl, ConfigError> {
     environment.verbatim_url("EVENT_QUEUE_URL")
 }
@@ -140,7 +141,7 @@ impl EventQueue {
     /// SQS has received the same `deduplication_id` within five minutes, it confirms the event and drops it.
     pub async fn send(&self, event: &QueuedEvent, group: &str, deduplication_id: &str) -> Result<(), QueueError> {
         let fail = |reason| QueueError { queue: "event queue", operation: "event", reason };
-        // If this ever fails, 8x8 tries again.
+        // If this ever fails, 8x8 sends the event again.
         let message = event.to_message().map_err(|error| fail(error.to_string()))?;
         let sending = Box::pin(
             self.client
@@ -212,7 +213,7 @@ impl QueueDepth {
         Ok(Some(Self { visible, in_flight }))
     }
 
-    /// All of them.
+    /// All messages.
     pub fn total(&self) -> u64 {
         self.visible + self.in_flight
     }
@@ -221,7 +222,7 @@ impl QueueDepth {
 /// `DEAD_LETTER_QUEUE_URL`: the SQS FIFO queue for events that the bot platform rejects for good.
 ///
 /// # Errors
-/// It is missing or malformed.
+/// The variable is missing or malformed.
 pub fn dead_letter_queue_url(environment: &Environment<'_>) -> Result<VerbatimUrl, ConfigError> {
     environment.verbatim_url("DEAD_LETTER_QUEUE_URL")
 }

@@ -3,7 +3,7 @@
 use crate::environment::{ConfigError, Environment};
 use crate::url::BaseUrl;
 
-/// Where the bot platform is, and the secrets for it.
+/// The address of the bot platform, and the secrets for it.
 #[derive(Debug, Clone)]
 pub struct BotPlatformConfig {
     /// Base URL; the paths of the API are appended to it.

@@ -18,7 +18,7 @@ use crate::url::BaseUrl;
 pub struct Probe {
     /// HTTP status.
     pub status: u16,
-    /// The time by the bot platform's clock, if it says one.
+    /// The time by the bot platform's clock, if the response has one.
     pub date: Option<UnixTime>,
 }
 

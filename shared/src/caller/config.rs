@@ -27,7 +27,7 @@ impl CallersConfig {
 /// `CALLER_SECRET_ID`: the secret `{"app_token","username","password","signing_key"}`, which authenticates callers.
 ///
 /// # Errors
-/// It is missing.
+/// The variable is missing.
 pub fn caller_secret_id(environment: &Environment<'_>) -> Result<String, ConfigError> {
     environment.required("CALLER_SECRET_ID")
 }
@@ -35,7 +35,7 @@ pub fn caller_secret_id(environment: &Environment<'_>) -> Result<String, ConfigE
 /// `REFRESH_TOKEN_DAYS`: the lifetime of the refresh tokens that we issue; 30 days unless it is set.
 ///
 /// # Errors
-/// It is malformed.
+/// The variable is malformed.
 pub fn refresh_token_lifetime(environment: &Environment<'_>) -> Result<Duration, ConfigError> {
     let name = "REFRESH_TOKEN_DAYS";
     let days = match environment.optional(name) {

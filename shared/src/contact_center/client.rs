@@ -105,7 +105,7 @@ pub enum ContactCenterError {
 }
 
 impl ContactCenterError {
-    /// Whether 8x8 may have carried out the call although we have no response that says so.
+    /// Whether 8x8 may have carried out the call although no response confirms it.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Refused { problem, .. } => problem.status >= 500,

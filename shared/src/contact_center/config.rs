@@ -119,7 +119,7 @@ pub enum ContactCenterGrant {
 /// authentication needs.
 ///
 /// # Errors
-/// It is missing.
+/// The variable is missing.
 pub fn credentials_secret_id(environment: &Environment<'_>) -> Result<String, ConfigError> {
     environment.required("CONTACT_CENTER_SECRET_ID")
 }
@@ -127,7 +127,7 @@ pub fn credentials_secret_id(environment: &Environment<'_>) -> Result<String, Co
 /// `CHANNEL_SECRET_ID`: the secret that stores which webhook and channel are registered.
 ///
 /// # Errors
-/// It is missing.
+/// The variable is missing.
 pub fn channel_secret_id(environment: &Environment<'_>) -> Result<String, ConfigError> {
     environment.required("CHANNEL_SECRET_ID")
 }

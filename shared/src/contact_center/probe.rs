@@ -1,5 +1,5 @@
-//! Calls that change nothing at 8x8 and queue nothing here. They show whether 8x8 responds, accepts our credentials and reaches
-//! us.
+//! Calls that change nothing at 8x8 and queue nothing here. They show whether 8x8 responds, accepts our credentials and
+//! reaches us.
 
 use std::time::Duration;
 

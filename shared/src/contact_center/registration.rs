@@ -140,7 +140,7 @@ impl ContactCenter {
         Ok(found(deleted)?.is_some())
     }
 
-    /// The version of events that our webhooks ask for.
+    /// The version of events with which our webhooks are registered.
     pub fn webhook_version(&self) -> &'static str {
         match self.api() {
             ContactCenterApi::ChatGatewayV1 => "Chat Gateway v1.0",

@@ -38,7 +38,7 @@ const WATCHED: &str = "yes";
 /// Reads `HANDOVER_TABLE`, the name of the table.
 ///
 /// # Errors
-/// It is missing.
+/// The variable is missing.
 pub fn handover_table(environment: &Environment<'_>) -> Result<String, ConfigError> {
     environment.required("HANDOVER_TABLE")
 }

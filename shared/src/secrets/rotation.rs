@@ -29,7 +29,7 @@ pub enum Stage {
 }
 
 impl<'s, T: SecretContent> Rotation<'s, T> {
-    /// The rotation that makes the version `token`, as the event's `ClientRequestToken` names it.
+    /// The rotation that makes the version `token`, which is the event's `ClientRequestToken`.
     pub fn new(secret: &'s Secret<T>, token: String) -> Self {
         Self { secret, token }
     }

@@ -3,7 +3,7 @@
 
 use super::json::tokens;
 
-/// The members of 8x8's events in the order of its documentation, which is that of its samples.
+/// The members of 8x8's events in the order of its documentation, which is also the order of its samples.
 const DOCUMENTED: [&str; 34] = [
     "notificationVersion",
     "eventType",
