@@ -74,7 +74,7 @@ impl Problem {
         Self::new(status, json!({ "ErrorCode": code, "Error": error }))
     }
 
-    /// 500. Each API writes `errors` in its own form.
+    /// 500: each API writes `errors` in its own form.
     pub(crate) fn internal(api: ContactCenterApi) -> Self {
         let message = "Internal error.";
         let body = match api {
