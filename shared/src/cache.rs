@@ -6,18 +6,17 @@
 //! | an older value | the refreshed value if the refresh ends within [`PATIENCE`], else the old value |
 //! | an older value, and the last refresh began less than [`RETRY_INTERVAL`] ago | the old value |
 //! | an absence ("there is no such key") younger than its TTL | that absence |
-//! | nothing | the outcome of the fetch; all who ask meanwhile share one fetch |
+//! | nothing | the result of the fetch; all callers meanwhile share one fetch |
 //!
-//! So an old value stays in use while its source fails, hangs or is slow, and costs one waiting event in a minute.
+//! An old value therefore stays in use while its source fails, hangs or is slow. One event a minute waits for the refresh.
 //!
-//! Why a refresh is waited for at all: Lambda freezes the process between invocations, and an invocation of a few
-//! milliseconds is shorter than a refresh. Without the wait, the refresh would be frozen in its middle, its connection would
-//! be closed by the peer, and a function with little traffic would use the old value for ever. Within [`PATIENCE`] a normal
-//! refresh ends.
+//! Why a caller waits for a refresh at all: Lambda freezes the process between invocations, and an invocation of a few
+//! milliseconds is shorter than a refresh. Without the wait, the refresh would be frozen halfway, the peer would close its
+//! connection, and a function with little traffic would use the old value for ever. A normal refresh ends within [`PATIENCE`].
 //!
-//! Why it is a task of its own: it continues beside the invocation after [`PATIENCE`], and a caller that gives up does not
-//! cancel it. A frozen task continues at the next invocation or finds its connection dead, which is a failure like any other.
-//! What it returns is as old as its request, and never replaces what was requested later.
+//! Why a refresh is a task of its own: it continues beside the invocation after [`PATIENCE`], and a caller that gives up does
+//! not cancel it. A frozen task continues at the next invocation, or finds its connection closed, which is a failure like any
+//! other. Its result is as old as its request, and never replaces the result of a later request.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,15 +28,15 @@ use tracing::Instrument;
 
 use crate::clock::UnixTime;
 
-/// How long an event waits for a refresh of a value that it could use as it is. A new connection with TLS and one request
-/// are four round trips: 400 ms between continents.
+/// How long an event waits for a refresh of a value that is still usable. A new connection with TLS and one request are four
+/// round trips: 400 ms between continents.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The shortest time between two refreshes of an old value. With a source that hangs, one event in a minute waits for
-/// [`PATIENCE`]; once the source is back, the value is refreshed a minute later.
+/// The shortest time between two refreshes of an old value. If the source hangs, one event in a minute waits for [`PATIENCE`].
+/// When the source works again, the value is refreshed within a minute.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A fetch that began longer ago is not waited for, but begun again: it was frozen with the process. Every fetch ends within
+/// A fetch that began longer ago is begun again instead of waited for: it was frozen with the process. Every fetch ends within
 /// the time-out of its calls, the longest of which is 7 s.
 const FETCH_LIMIT: Duration = Duration::from_secs(10);
 
@@ -48,20 +47,20 @@ pub struct Policy<E> {
     pub what: &'static str,
     /// How long a value is used without a refresh.
     pub ttl: Duration,
-    /// The shortest time between two refreshes for the sake of what the value does not have ([`Cached::find`]).
+    /// The shortest time between two refreshes for something that the value does not contain ([`Cached::find`]).
     pub min_refresh_interval: Duration,
-    /// What it means that the source has no value.
+    /// How an absence of the value at its source is handled.
     pub absence: Absence<E>,
 }
 
-/// What it means that the source has no value.
+/// How an absence of the value at its source is handled.
 #[derive(Debug)]
 pub struct Absence<E> {
-    /// Whether an error is this response of the source, and not a failure.
+    /// Whether an error means that the source has no value, and not that the fetch failed.
     pub is: fn(&E) -> bool,
-    /// How long it is returned without another fetch.
+    /// How long the absence is returned without another fetch.
     pub ttl: Duration,
-    /// How long the source has to repeat it until a value that it had is dropped.
+    /// How long the source must repeat the absence before a value that it had is dropped.
     pub grace: Duration,
 }
 
@@ -83,9 +82,9 @@ struct State<T, E> {
     absent: Option<Absent<E>>,
     /// The last fetch, finished or not, and when it began.
     fetch: Option<(Fetch<T, E>, UnixTime)>,
-    /// When [`Cached::find`] refreshed last.
+    /// When [`Cached::find`] last caused a refresh.
     refreshed_to_find_at: Option<UnixTime>,
-    /// Counts fetches and invalidations: only what the last one returns is cached.
+    /// Counts fetches and invalidations: only the result of the last one is cached.
     generation: u64,
 }
 
@@ -98,7 +97,7 @@ struct Value<T> {
 #[derive(Debug)]
 struct Absent<E> {
     error: E,
-    /// When the source was first asked that said so.
+    /// When the first request was sent whose response was the absence.
     since: UnixTime,
     requested_at: UnixTime,
 }
@@ -108,7 +107,7 @@ where
     T: Send + Sync + 'static,
     E: Clone + Display + Send + Sync + 'static,
 {
-    /// Nothing is cached yet.
+    /// An empty cache.
     pub fn new(policy: &'static Policy<E>) -> Self {
         let state = State { value: None, absent: None, fetch: None, refreshed_to_find_at: None, generation: 0 };
         Self { policy, state: Arc::new(Mutex::new(state)) }
@@ -119,7 +118,7 @@ where
         lock(&self.state).value.is_some()
     }
 
-    /// The value, as the table above says.
+    /// The value, by the rules of the table above.
     ///
     /// # Errors
     /// There is no value, and the fetch failed.
@@ -159,11 +158,11 @@ where
                 }
             },
         };
-        // After a failure the old value is there, unless it was dropped.
+        // After a failure the old value is still there, unless it was dropped.
         outcome.or_else(|error| lock(&self.state).value.as_ref().map(|cached| Arc::clone(&cached.value)).ok_or(error))
     }
 
-    /// The value as the source has it now. If that fails, what is cached stays.
+    /// Fetches the value from the source. If that fails, the cached value stays.
     ///
     /// # Errors
     /// The fetch failed.
@@ -175,8 +174,8 @@ where
         pending.await
     }
 
-    /// What `search` finds in the value, or else in the value as the source has it now: what a sender presents may be newer
-    /// than the cache. Anyone can present what is unknown, so it causes at most one refresh in
+    /// What `search` finds in the cached value, or else in the value as the source has it now: a sender may present something
+    /// newer than the cache. Anyone can present something unknown, so it causes at most one refresh in
     /// [`Policy::min_refresh_interval`].
     ///
     /// # Errors
@@ -206,7 +205,7 @@ where
         Ok(search(&*self.refresh(now, fetch).await?))
     }
 
-    /// Drops what is cached.
+    /// Drops the cached value.
     pub fn invalidate(&self) {
         let mut state = lock(&self.state);
         state.generation += 1;
@@ -238,7 +237,7 @@ where
 
 impl<T, E: Clone + Display> State<T, E> {
     fn may_use(&self, cached: &Value<T>, now: UnixTime, policy: &Policy<E>) -> bool {
-        // The source may have withdrawn the value: then it is asked again before the TTL ends.
+        // The source may have withdrawn the value: it is asked again before the TTL ends.
         let is_fresh = self.absent.is_none() && now.since(cached.requested_at) < policy.ttl;
         is_fresh || self.fetch.as_ref().is_some_and(|(_, began_at)| now.since(*began_at) < RETRY_INTERVAL)
     }
@@ -248,7 +247,7 @@ impl<T, E: Clone + Display> State<T, E> {
         absent.map(|absent| absent.error.clone())
     }
 
-    /// The fetch that is under way.
+    /// The fetch that is in progress.
     fn pending(&self, now: UnixTime) -> Option<Fetch<T, E>> {
         let (pending, began_at) = self.fetch.as_ref()?;
         (pending.peek().is_none() && now.since(*began_at) < FETCH_LIMIT).then(|| pending.clone())
@@ -277,7 +276,7 @@ impl<T, E: Clone + Display> State<T, E> {
 }
 
 fn lock<S>(state: &Mutex<S>) -> MutexGuard<'_, S> {
-    // Every change of the state is complete in itself.
+    // Every change of the state is complete on its own.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,4 +1,4 @@
-//! SHA-256 in hexadecimal: the id of what has no id of its own, or one that the other side would reject.
+//! SHA-256 in hexadecimal: an id for something without an id, or in place of an id that the other side would reject.
 
 use aws_lc_rs::digest::{SHA256, digest};
 

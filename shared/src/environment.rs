@@ -1,4 +1,5 @@
-//! Reads the environment variables of a function, once at its cold start. Each is read beside what it configures; these are all:
+//! Reads the environment variables of a function, once at its cold start. Each is read in the module that it configures. These
+//! are all variables:
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -32,7 +33,7 @@ use std::fmt;
 
 use crate::url::{BaseUrl, SECURE_URL, VerbatimUrl};
 
-/// A variable that is missing or malformed. Its text names the variable and what belongs there, never the value.
+/// A variable is missing or malformed. The text names the variable and the expected value, never the actual value.
 #[derive(Clone, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
     /// The variable is not set, or empty.
@@ -46,7 +47,7 @@ pub enum ConfigError {
     Malformed {
         /// The variable's name.
         name: &'static str,
-        /// What belongs there.
+        /// The value that is expected.
         expected: &'static str,
     },
 }
@@ -58,16 +59,17 @@ impl fmt::Debug for ConfigError {
     }
 }
 
-/// The variables that a function is started with, by a look-up function.
+/// The environment variables of a function, read with a look-up function.
 pub struct Environment<'l>(&'l dyn Fn(&str) -> Option<String>);
 
 impl<'l> Environment<'l> {
-    /// The environment of this process. A variable that is not UTF-8 reads as missing: no variable of ours can be one.
+    /// The environment of this process. A variable that is not UTF-8 counts as missing: no variable of ours can have such a
+    /// value.
     pub fn of_process() -> Environment<'static> {
         Environment(&|name| std::env::var(name).ok())
     }
 
-    /// Variables that `look_up` knows.
+    /// The variables that `look_up` returns.
     pub fn new(look_up: &'l dyn Fn(&str) -> Option<String>) -> Self {
         Self(look_up)
     }
@@ -80,7 +82,7 @@ impl<'l> Environment<'l> {
     /// The variable's value without the white space around it.
     ///
     /// # Errors
-    /// It is not set or empty.
+    /// The variable is not set, or empty.
     pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
         self.optional(name).ok_or(ConfigError::Missing { name })
     }
@@ -88,15 +90,16 @@ impl<'l> Environment<'l> {
     /// The variable as a base URL.
     ///
     /// # Errors
-    /// It is missing, or not an absolute https URL (http for a loopback host) without query, fragment and credentials.
+    /// The variable is missing, or not an absolute https URL (http for a loopback host) without query, fragment and
+    /// credentials.
     pub fn base_url(&self, name: &'static str) -> Result<BaseUrl, ConfigError> {
         BaseUrl::parse(&self.required(name)?).ok_or(ConfigError::Malformed { name, expected: SECURE_URL })
     }
 
-    /// The variable as a URL whose text stays as it is.
+    /// The variable as a URL whose text is kept unchanged.
     ///
     /// # Errors
-    /// It is missing, or not an absolute https URL (http for a loopback host) without credentials.
+    /// The variable is missing, or not an absolute https URL (http for a loopback host) without credentials.
     pub fn verbatim_url(&self, name: &'static str) -> Result<VerbatimUrl, ConfigError> {
         VerbatimUrl::parse(&self.required(name)?).ok_or(ConfigError::Malformed { name, expected: SECURE_URL })
     }

@@ -1,5 +1,5 @@
-//! The HTTP client for 8x8 and for tokens, and the TLS and the limits of every connection: those to AWS
-//! ([`crate::aws::Transport`]) and those that events are posted on ([`crate::bot_platform`]) have them too.
+//! The HTTP client for 8x8 and for tokens, and the TLS and the limits of every connection. The connections to AWS
+//! ([`crate::aws::Transport`]) and those on which events are posted ([`crate::bot_platform`]) use the same TLS and limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::clock::UnixTime;
 /// (TCP re-sends a SYN after one second) and for a vCPU of a 128 MB function.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A frozen function responds to no keep-alive. A connection that the peer has closed meanwhile makes a request fail.
-/// Peers keep idle connections for 60 s (an AWS load balancer's default) or more; 20 s stay well below that.
+/// A frozen function does not respond to keep-alive probes. A connection that the peer has closed meanwhile makes a request
+/// fail. Peers keep idle connections for 60 s (an AWS load balancer's default) or more; 20 s stay well below that.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a start may wait for a connection. Init may take 10 s in all; a peer that does not respond within two will not be
-/// any quicker later.
+/// How long a start may wait for a connection. Init may take 10 s in all. A peer that does not respond within two seconds will
+/// not respond faster later.
 pub(crate) const WARM_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The TLS set-up failed: none of the compiled-in cipher suites can be used.
@@ -39,17 +39,17 @@ pub(crate) fn tls() -> Result<rustls::ClientConfig, ClientError> {
     Ok(tls.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The most headers of a response. hyper's default of 100 is an error for a response whose status may say that it was done;
-/// no server is known to send a tenth of this.
+/// The largest number of headers in a response. With hyper's default of 100, a response whose status says that the call was
+/// carried out may fail. No server is known to send a tenth of this.
 const MAX_HEADERS: usize = 1024;
 
-/// What we are called in `User-Agent`.
+/// Our name in `User-Agent`.
 pub(crate) const PRODUCT: &str = concat!("8x8-live-agent-bridge/", env!("CARGO_PKG_VERSION"));
 
-/// Opens the connections of hyper's own client: HTTP/1.1, and plain where an endpoint on this machine is.
+/// Opens the connections of hyper's own client: HTTP/1.1; without TLS for an endpoint on this machine.
 pub(crate) fn connector() -> Result<HttpsConnector<HttpConnector>, ClientError> {
     let mut tcp = HttpConnector::new();
-    // TLS comes on top.
+    // TLS is added on top.
     tcp.enforce_http(false);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     // Calls and events are small: send each write at once instead of waiting for more to fill a packet.
@@ -60,8 +60,8 @@ pub(crate) fn connector() -> Result<HttpsConnector<HttpConnector>, ClientError> 
 
 /// Builds the client: TLS 1.2 and 1.3 with Mozilla's roots, HTTP/1.1, no redirects, no proxy, no cookies.
 ///
-/// Redirects are off because a callback or a token request must reach the host that was configured or none; a time-out
-/// for the whole call is set at each call, where its reason is known.
+/// Redirects are off because a callback or a token request must reach the configured host or no host. Each call sets its own
+/// time-out, because the reason for its length is known there.
 #[tracing::instrument(level = "debug", name = "TLS")]
 pub fn client() -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
@@ -73,7 +73,7 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
         // Responses and events are small: send each write at once instead of waiting for more to fill a packet.
         .tcp_nodelay(true)
         .http1_max_headers(MAX_HEADERS)
-        // Unpacking costs more than a small body saves. A peer that packs all the same is unpacked (`gzip`).
+        // Compression costs more than a small body saves. If a peer compresses a response anyway, it is decompressed (`gzip`).
         .default_headers(HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]))
         .gzip(true)
         .user_agent(PRODUCT)
@@ -81,9 +81,9 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
         .map_err(|error| ClientError(error.to_string()))
 }
 
-/// Opens a connection to `url` while a function starts, when Lambda gives it a whole vCPU: the TLS handshake of the first
-/// event is then already paid. HEAD has no effect at any server. Whatever the server says is ignored, and so is a failure:
-/// the first real call reports it.
+/// Opens a connection to `url` while a function starts, when Lambda gives it a whole vCPU: the TLS handshake for the first
+/// event is then already done. HEAD has no effect at any server. The response is ignored. A failure is ignored too: the first
+/// real call reports it.
 #[tracing::instrument(level = "debug", name = "connection", skip_all)]
 pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
     if let Err(error) = client.head(url).timeout(WARM_UP_TIMEOUT).send().await {
@@ -91,7 +91,7 @@ pub async fn warm_up(client: &reqwest::Client, url: url::Url) {
     }
 }
 
-/// A header that no log shows; `None` if `text` has characters that no header can carry.
+/// A header that is not shown in logs; `None` if `text` has characters that no header can carry.
 pub fn sensitive_header(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
@@ -116,16 +116,16 @@ pub fn never_sent(error: &reqwest::Error) -> bool {
     error.is_connect() || error.is_builder()
 }
 
-/// Why a body is not there as a whole.
+/// Why a body is not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// It has more bytes than are read.
+    /// The body has more bytes than the limit.
     TooLong,
-    /// The connection was lost, or what was packed cannot be unpacked.
+    /// The connection was lost, or the compressed body cannot be decompressed.
     CutOff,
 }
 
-/// Reads a response's body of at most `limit` bytes, counted as they are when they are unpacked.
+/// Reads a response's body of at most `limit` bytes, counted after decompression.
 ///
 /// # Errors
 /// The body is longer, or it ends early.
@@ -140,8 +140,8 @@ pub async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<
     Ok(body.freeze())
 }
 
-/// The longest time to wait that is taken over from a peer: a day, as long as anything here is repeated. A larger number
-/// could not be added to a point in time.
+/// The longest `Retry-After` that is accepted from a peer: a day, which is as long as anything here is repeated. A larger
+/// number could not be added to a point in time.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// The `Retry-After` of a response (RFC 9110 §10.2.3: seconds or a date) as the time to wait from `now`, at most a day.

@@ -1,8 +1,8 @@
-//! Functions behind API Gateway's HTTP API: its events as requests, and responses as it reads them (payload format 2.0,
+//! Functions behind API Gateway's HTTP API: converts its events to requests, and responses to its format (payload format 2.0,
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>).
 //!
-//! The types are lambda_http's. Its own conversion is not used: it panics on a query or a `Host` that is no part of a URI, and
-//! it decodes a response's body by its content type, which damages bytes that are not what the type says.
+//! The types are those of lambda_http. Its own conversion is not used: it panics on a query or a `Host` that is not valid in a
+//! URI, and it decodes a response's body by its content type, which damages bytes that do not match the type.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,8 @@ use serde_json::value::RawValue;
 
 use crate::runtime;
 
-/// An event of payload format 2.0, as far as a request needs it. Every other field, and a header without a text, is ignored.
+/// An event of payload format 2.0, as far as a request needs it. Every other field is ignored, and so is a header whose value
+/// is not text.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpEvent {
@@ -50,7 +51,7 @@ struct HttpContext {
 #[derive(Debug, Default)]
 struct Headers(HeaderMap);
 
-/// Why an event is no HTTP request: what of it cannot be read.
+/// Why an event is not an HTTP request: the part that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request's {0} cannot be read")]
 pub struct MalformedRequest(&'static str);
@@ -134,7 +135,7 @@ impl From<Response<Body>> for HttpResponse {
         let (body, is_base64_encoded) = match body {
             Body::Text(text) => (text, false),
             Body::Binary(bytes) => (STANDARD.encode(bytes), true),
-            // No other kind exists but the empty one; the enumeration is open.
+            // The only other kind is the empty body; the enumeration is non-exhaustive.
             Body::Empty | _ => (String::new(), false),
         };
         Self { status_code: parts.status.as_u16(), headers, body, is_base64_encoded }
@@ -149,7 +150,7 @@ pub fn header_text(value: &HeaderValue) -> String {
     }
 }
 
-/// Headers as JSON has them: as text, the values of a repeated name joined (RFC 9110 §5.3).
+/// Headers as JSON: each as text, with the values of a repeated name joined (RFC 9110 §5.3).
 pub fn header_texts<'h>(
     headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
 ) -> BTreeMap<String, String> {
@@ -166,11 +167,10 @@ pub fn header_texts<'h>(
     texts
 }
 
-/// Runs a function that is invoked by an HTTP API. A request that cannot be read gets a 400 and never reaches
-/// `handle`.
+/// Runs a function that is invoked by an HTTP API. A request that cannot be read gets a 400 and does not reach `handle`.
 ///
 /// # Errors
-/// When Lambda's runtime API is lost; the execution environment ends then.
+/// Lambda's runtime API is lost; the execution environment ends then.
 pub async fn run<F: Future<Output = Response<Body>>>(
     handle: impl Fn(Request) -> F,
 ) -> Result<(), lambda_runtime::Error> {

@@ -1,11 +1,11 @@
-//! The name of an integration: what this deployment of the bridge is called.
+//! The name of an integration, which is also the name of this deployment.
 
 use crate::environment::{ConfigError, Environment};
 
 /// `INTEGRATION_NAME`: letters, digits, hyphens; at most 200, since 8x8's names may have 255 and ours get a prefix.
 ///
 /// # Errors
-/// It is missing or malformed.
+/// The variable is missing or malformed.
 pub fn integration_name(environment: &Environment<'_>) -> Result<String, ConfigError> {
     let name = "INTEGRATION_NAME";
     let value = environment.required(name)?;

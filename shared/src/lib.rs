@@ -1,4 +1,4 @@
-//! What the functions share. Each module owns one outside system, or one thing that all of them need.
+//! The code that the functions share. Each module owns one outside system, or one thing that all of them need.
 //!
 //! The modules are in layers: a module uses only modules of the rows below its own (`tests/it/layers.rs` checks it).
 //!
@@ -7,8 +7,8 @@
 //! | [`bot_platform`] | the bot's side: its token endpoint and its `receiveMessage` |
 //! | [`queue`] | Amazon SQS: the event queue and its dead-letter queue |
 //! | [`handover`] | hand-overs: their states, and the DynamoDB table of them |
-//! | [`contact_center`] | 8x8: its signature, its events, its API and how one logs in there |
-//! | [`caller`] | those who call us with an app token and a bearer token of ours |
+//! | [`contact_center`] | 8x8: its signature, its events, its API and the log-in there |
+//! | [`caller`] | the callers, who send an app token and a bearer token of ours |
 //! | [`oauth`] | access tokens: how they are requested, refreshed, stored and sent |
 //! | [`secrets`] | AWS Secrets Manager |
 //! | [`cache`] | how long secrets, callers and keys are used, and what happens while their source fails |
@@ -17,10 +17,10 @@
 //! | [`http_api`] | API Gateway: its events as requests, and responses |
 //! | [`runtime`] | the start of a function, and the loop that it runs in |
 //! | [`telemetry`] | logs and metrics |
-//! | [`log_line`] | the form of a log line |
-//! | [`trace`] | how one conversation is followed through the log lines |
+//! | [`log_line`] | the format of a log line |
+//! | [`trace`] | the fields by which a conversation is followed through the log lines |
 //! | [`integration`] | the name of an integration |
-//! | [`environment`] | environment variables: how they are read, and what an error says of one |
+//! | [`environment`] | environment variables: how they are read, and the errors about them |
 //! | [`url`] | URLs that are configured |
 //! | [`digest`], [`clock`] | ids from bytes, points in time |
 

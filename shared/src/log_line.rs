@@ -1,4 +1,4 @@
-//! The form of a log line: one flat JSON object in which the fields of the enclosing spans stand beside the line's own, so
+//! The format of a log line: one flat JSON object in which the fields of the enclosing spans stand beside the line's own, so
 //! that CloudWatch Logs Insights finds every line of a conversation by one field name.
 //!
 //! A field of a line must not have the name of a field of its spans: both would be written.
@@ -13,17 +13,18 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The longest text in a line, in characters; the rest is cut off. Our own sentences and the ids of 8x8 (at most 90
-/// characters) are shorter; what others send us may have any length.
+/// The longest text in a line, in characters; a longer text is cut. Our own sentences and 8x8's ids (at most 90 characters) are
+/// shorter. Texts from others may have any length.
 const TEXT_LIMIT: usize = 512;
 
-/// lambda_runtime adds it to its span where Lambda sends it, which is always. It has 100 bytes, and nothing is traced.
+/// lambda_runtime adds this field to its span if Lambda sends it, which Lambda always does. It is left out: it has 100 bytes,
+/// and nothing is traced.
 const TRACE_ID: &str = "xrayTraceId";
 
 /// Formats a line: time, level, the line's own fields, then those of its spans, outermost first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LineFormat {
-    /// Whether the line names its span, which the lines about the duration of a start need.
+    /// Whether the line names its span. The lines about the duration of a start need the name.
     pub(crate) names_span: bool,
 }
 
@@ -36,7 +37,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> FormatEvent<S, FieldFormat> for Lin
     ) -> fmt::Result {
         let mut time = String::with_capacity("2026-11-28T07:33:27.123456Z".len());
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        // CloudWatch Logs has milliseconds, and every line is paid for by its bytes.
+        // CloudWatch Logs has a resolution of milliseconds, and every byte of a line is paid for.
         time.truncate("2026-11-28T07:33:27.123".len());
         write!(line, r#"{{"timestamp":"{time}Z","level":"{}""#, event.metadata().level())?;
         FieldFormat.format_fields(line.by_ref(), event)?;
@@ -57,7 +58,7 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> FormatEvent<S, FieldFormat> for Lin
     }
 }
 
-/// Formats fields as members of an object that has members already: `,"name":value`.
+/// Formats fields as further members of an object that already has members: `,"name":value`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FieldFormat;
 
@@ -109,11 +110,11 @@ impl Visit for Members<'_> {
     }
 }
 
-/// A text as a JSON string, cut off after [`TEXT_LIMIT`].
+/// A text as a JSON string, cut after [`TEXT_LIMIT`].
 fn quoted(text: &str) -> String {
     let end = text.char_indices().nth(TEXT_LIMIT).map_or(text.len(), |(end, _)| end);
     let text = text.get(..end).unwrap_or_default();
-    // A text can always be written; `null` would be JSON too.
+    // Writing a text cannot fail; `null` is valid JSON in any case.
     serde_json::to_string(text).unwrap_or_else(|_| "null".to_owned())
 }
 
@@ -128,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged while `work` runs.
+    /// The lines that are logged while `work` runs.
     fn logged(names_span: bool, work: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Output(Arc<Mutex<Vec<u8>>>);

@@ -1,7 +1,7 @@
 //! Amazon SQS: the FIFO queue between receive-message and deliver-message, and its dead-letter queue.
 //!
-//! An event waits in the queue as JSON with its body in base64: SQS takes only characters that XML allows, and a body may
-//! hold any. At 512 KiB of body that is 0.67 MiB, below the 1 MiB that SQS takes.
+//! In the queue, an event is JSON with its body in base64: SQS accepts only the characters that XML allows, and a body may hold
+//! any bytes. A body of 512 KiB becomes 0.67 MiB, below SQS's limit of 1 MiB.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,22 +32,23 @@ pub struct QueueError {
     reason: String,
 }
 
-/// An event between receive-message and deliver-message: everything the bot platform gets, and when we got it.
+/// An event between receive-message and deliver-message: everything that the bot platform gets, and when we received it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedEvent {
-    /// The event's bytes exactly as they came.
+    /// The event's bytes exactly as they were received.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub body: Bytes,
-    /// The `content-type` they came with.
+    /// The `content-type` that they were received with.
     pub content_type: Option<String>,
     /// All `x-8x8-*` headers, names in lower case; values as text, which is sent as UTF-8.
     pub headers: BTreeMap<String, String>,
-    /// When receive-message got it, in milliseconds since the epoch.
+    /// When receive-message received the event, in milliseconds since the epoch.
     pub received_at: UnixTime,
-    /// The type for a log line ([`crate::contact_center::event::Event::name`]). `None` in a message that a former version has queued.
+    /// The type for a log line ([`crate::contact_center::event::Event::name`]). `None` in a message that an earlier version has
+    /// queued.
     #[serde(default)]
     pub event_type: Option<String>,
-    /// Whether it only says who is typing.
+    /// Whether the event only says who is typing.
     #[serde(default)]
     pub is_typing: bool,
 }
@@ -56,17 +57,17 @@ impl QueuedEvent {
     /// The body of a queue message.
     ///
     /// # Errors
-    /// Strings and numbers always are JSON, so that this does not happen.
+    /// Does not happen: strings and numbers can always be written as JSON.
     pub fn to_message(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self).map(in_ascii)
     }
 
-    /// Reads the body of a queue message; `None` if it is none of ours.
+    /// Reads the body of a queue message; `None` if receive-message did not write it.
     pub fn from_message(body: &str) -> Option<Self> {
         serde_json::from_str(body).ok()
     }
 
-    /// The event in the body. receive-message has verified it before it put it into the queue.
+    /// The event in the body. receive-message verified the event before it put it into the queue.
     ///
     /// # Errors
     /// The body is not an event.
@@ -74,13 +75,13 @@ impl QueuedEvent {
         Event::parse(&self.body)
     }
 
-    /// 8x8's id of the event. Behind a load balancer it may have none.
+    /// 8x8's id of the event. An event from a load balancer may have none.
     pub fn id(&self) -> Option<&str> {
         self.headers.get("x-8x8-event-id").map(String::as_str).filter(|id| !id.is_empty())
     }
 
-    /// When 8x8 sent the event, or else when we got it. A header that says anything but the last five minutes before that is
-    /// wrong: 8x8's signature is good for four, and a load balancer may pass any header on.
+    /// When 8x8 sent the event, or else when we received it. A header with a time outside the five minutes before we received
+    /// the event is wrong: 8x8's signature is valid for four, and a load balancer may pass on any header.
     pub fn transmitted_at(&self) -> UnixTime {
         let header = self.headers.get("x-8x8-transmission-time").and_then(|millis| millis.parse().ok());
         let plausible = self.received_at - Duration::from_secs(300)..=self.received_at;
@@ -88,8 +89,8 @@ impl QueuedEvent {
     }
 }
 
-/// The same JSON with escapes for all that is not ASCII, which only stands in strings. A header may hold any character, and
-/// SQS refuses a message with U+FFFE or U+FFFF (SendMessage's reference).
+/// The same JSON with escapes for all characters that are not ASCII; they occur only in strings. A header may hold any
+/// character, and SQS refuses a message with U+FFFE or U+FFFF (SendMessage's reference).
 fn in_ascii(json: String) -> String {
     if json.is_ascii() {
         return json;
@@ -117,12 +118,12 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::E
 /// `EVENT_QUEUE_URL`: the SQS FIFO queue between receive-message and deliver-message.
 ///
 /// # Errors
-/// It is missing or malformed.
+/// The variable is missing or malformed.
 pub fn event_queue_url(environment: &Environment<'_>) -> Result<VerbatimUrl, ConfigError> {
     environment.verbatim_url("EVENT_QUEUE_URL")
 }
 
-/// A FIFO queue that events wait in.
+/// The FIFO queue in which events wait.
 #[derive(Debug, Clone)]
 pub struct EventQueue {
     client: Client,
@@ -136,11 +137,11 @@ impl EventQueue {
         Self { client: Client::new(config), url: url.as_str().to_owned() }
     }
 
-    /// Puts an event behind all others of its group. When this returns `Ok`, SQS has stored it on several servers. An
-    /// event whose `deduplication_id` SQS has seen within five minutes is confirmed and dropped.
+    /// Puts an event behind all others of its group. When this returns `Ok`, SQS has stored the event on several servers. If
+    /// SQS has received the same `deduplication_id` within five minutes, it confirms the event and drops it.
     pub async fn send(&self, event: &QueuedEvent, group: &str, deduplication_id: &str) -> Result<(), QueueError> {
         let fail = |reason| QueueError { queue: "event queue", operation: "event", reason };
-        // If this ever fails, 8x8 tries again.
+        // If this ever fails, 8x8 sends the event again.
         let message = event.to_message().map_err(|error| fail(error.to_string()))?;
         let sending = Box::pin(
             self.client
@@ -155,8 +156,8 @@ impl EventQueue {
         Ok(())
     }
 
-    /// Hides a message that was received, and with it all later ones of its group, for `wait` (whole seconds, at most 12
-    /// hours) from now.
+    /// Hides a received message, and with it all later messages of its group, for `wait` from now (whole seconds, at most 12
+    /// hours).
     pub async fn change_visibility(&self, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
         self.client
             .change_message_visibility()
@@ -178,17 +179,17 @@ impl EventQueue {
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueDepth {
-    /// Those that can be received, now or when the one before them in their group is done.
+    /// Messages that can be received, now or when the message before them in their group is done.
     pub visible: u64,
-    /// Those that were received, and those that wait to be shown again.
+    /// Messages that were received, and messages that are hidden for a time.
     pub in_flight: u64,
 }
 
 impl QueueDepth {
-    /// Asks SQS; `None` if there is no queue at `url`.
+    /// Asks SQS for the numbers; `None` if there is no queue at `url`.
     ///
     /// # Errors
-    /// SQS does not say.
+    /// SQS returns no numbers.
     pub async fn read(config: &SdkConfig, url: &VerbatimUrl) -> Result<Option<Self>, QueueError> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -212,7 +213,7 @@ impl QueueDepth {
         Ok(Some(Self { visible, in_flight }))
     }
 
-    /// All of them.
+    /// All messages.
     pub fn total(&self) -> u64 {
         self.visible + self.in_flight
     }
@@ -221,7 +222,7 @@ impl QueueDepth {
 /// `DEAD_LETTER_QUEUE_URL`: the SQS FIFO queue for events that the bot platform rejects for good.
 ///
 /// # Errors
-/// It is missing or malformed.
+/// The variable is missing or malformed.
 pub fn dead_letter_queue_url(environment: &Environment<'_>) -> Result<VerbatimUrl, ConfigError> {
     environment.verbatim_url("DEAD_LETTER_QUEUE_URL")
 }
@@ -233,20 +234,20 @@ pub struct DeadLetterQueue {
     url: String,
 }
 
-/// The attribute of a message that was in the dead-letter queue and is to be delivered however old it is.
+/// The attribute of a message that was in the dead-letter queue and is to be delivered whatever its age.
 pub const REDRIVEN: &str = "redriven";
 
-/// The attribute of a dead letter that says why it is one: [`DeadLetterReason::name`].
+/// The attribute of a dead letter that holds the reason: [`DeadLetterReason::name`].
 pub const REASON: &str = "reason";
 
-/// Why a message is dead.
+/// Why a message is a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterReason {
-    /// The bot platform will not take it, by this HTTP status, which the attribute `status` holds.
+    /// The bot platform rejected the event with this HTTP status, which is also in the attribute `status`.
     Rejected(u16),
-    /// It is not a message of receive-message's.
+    /// receive-message did not write the message.
     Invalid,
-    /// It is older than events may be that are delivered.
+    /// The event is older than the age up to which events are delivered.
     Expired,
 }
 
@@ -260,7 +261,7 @@ impl DeadLetterReason {
         }
     }
 
-    /// The status by which the bot platform has rejected it.
+    /// The status with which the bot platform rejected the event.
     pub fn status(self) -> Option<u16> {
         match self {
             Self::Rejected(status) => Some(status),
@@ -270,7 +271,7 @@ impl DeadLetterReason {
 }
 
 impl DeadLetterQueue {
-    /// The queue at `url`, with the client of the event queue: making a second one would take a fifth of a millisecond of each
+    /// The queue at `url`, with the client of the event queue: a second client would add a fifth of a millisecond to each
     /// start.
     pub fn new(events: &EventQueue, url: &VerbatimUrl) -> Self {
         Self { client: events.client.clone(), url: url.as_str().to_owned() }
@@ -279,8 +280,8 @@ impl DeadLetterQueue {
     /// Stores the body of a message of the event queue, with the reason in the attributes `reason` and, where the bot
     /// platform gave one, `status`.
     ///
-    /// The deduplication id is the message's own id in the event queue, not the event's: a message that is moved back and
-    /// fails again within five minutes is a new one there, and must be stored again, not dropped as a repeat.
+    /// The deduplication id is the message's own id in the event queue, not the event's. A message that was redriven and fails
+    /// again within five minutes has a new id in the event queue: it must be stored again, not dropped as a repeat.
     pub async fn send(
         &self,
         body: &str,
@@ -289,7 +290,7 @@ impl DeadLetterQueue {
         reason: DeadLetterReason,
     ) -> Result<(), QueueError> {
         let attribute = |name: &str, kind: &str, value: String| {
-            // Fails only without a data type, and one is given.
+            // Fails only without a data type; a data type is set here.
             let value = MessageAttributeValue::builder().data_type(kind).string_value(value).build().ok()?;
             Some((name.to_owned(), value))
         };
@@ -313,8 +314,8 @@ impl DeadLetterQueue {
     }
 }
 
-/// An id that SQS takes as a group or for de-duplication: 1 to 128 letters, digits and punctuation marks (SendMessage's
-/// reference). Any other is replaced by its SHA-256 in hexadecimal. Log lines have ids in this form too.
+/// An id that SQS accepts as a message group id or deduplication id: 1 to 128 letters, digits and punctuation marks
+/// (SendMessage's reference). Any other id is replaced by its SHA-256 in hexadecimal. Log lines hold ids in this form too.
 pub fn permitted_id(id: &str) -> Cow<'_, str> {
     let permitted = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     if permitted { Cow::Borrowed(id) } else { Cow::Owned(sha256_hex(id.as_bytes())) }

@@ -1,4 +1,4 @@
-//! The life of a function in Lambda: its start, and the loop that hands it one invocation after another. The metrics of an
+//! The life of a function in Lambda: its start, and the loop that runs one invocation after another. The metrics of an
 //! invocation are written when it ends.
 
 use std::sync::OnceLock;
@@ -13,9 +13,9 @@ use crate::telemetry;
 /// When [`start`] was called.
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
-/// Begins the start of a function: from here on there are logs and metrics. Called once, first thing in `main`; a second
-/// call changes nothing. `function` is `env!("CARGO_CRATE_NAME")` there: the log lines of that crate and of this one are ours,
-/// all others come from libraries.
+/// Begins the start of a function: from here on there are logs and metrics. `main` calls it once, before anything else; a
+/// second call changes nothing. `function` is `env!("CARGO_CRATE_NAME")` there: the log lines of that crate and of this crate
+/// are ours, all others come from libraries.
 pub fn start(function: &'static str) {
     let _ = STARTED.set(Instant::now());
     telemetry::init(function);
@@ -25,7 +25,7 @@ pub fn start(function: &'static str) {
 /// how long the start took.
 ///
 /// # Errors
-/// When Lambda's runtime API is lost; the execution environment ends then.
+/// Lambda's runtime API is lost; the execution environment ends then.
 pub async fn run<Event, Output>(
     handle: impl AsyncFn(LambdaEvent<Event>) -> Result<Output, Diagnostic>,
 ) -> Result<(), lambda_runtime::Error>

@@ -1,8 +1,8 @@
 //! Logs as JSON lines, and metrics.
 //!
-//! Three metrics are of the ordinary path of an event. Metric filters of the template make them of its log lines
-//! ([`crate::trace`]), because metrics that are written beside these lines would double what an event costs in logs. Their
-//! namespace is `LiveAgentBridge/<stack>`. They have no dimension: its value would have to stand in each line.
+//! Three metrics belong to the ordinary path of an event. Metric filters of the template derive them from its log lines
+//! ([`crate::trace`]), because metrics written beside these lines would double the cost of an event's logs. Their namespace is
+//! `LiveAgentBridge/<stack>`. They have no dimension: each line would have to hold its value.
 //!
 //! All others are written as log lines in CloudWatch's embedded metric format, into the namespace `LiveAgentBridge`.
 //!
@@ -34,7 +34,7 @@
 //! | `CustomersLeftWaiting` | count | | watch-handovers | customers who left while they waited |
 //! | `HandoversEnded` | count | none, and `Reason` | watch-handovers | ended hand-overs, once each: `before_agent`, `after_agent`, `user_ended`, `no_agent`, `idle` |
 //!
-//! Nothing of a message, a person, a header or a secret is in any of them.
+//! None of them holds anything of a message, a person, a header or a secret.
 
 use std::io;
 use std::sync::OnceLock;
@@ -57,8 +57,8 @@ static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
 /// Starts logs and metrics. A second call changes nothing.
 ///
 /// `AWS_LAMBDA_LOG_LEVEL` (Lambda's own setting) chooses the level of our lines: those of this crate and of `function`, the
-/// crate of the function that is started. Libraries log only warnings and errors, whatever the level is: below that, the AWS
-/// SDK and the HTTP client describe requests, and those hold secrets. At `DEBUG` there is a line for each span of the start.
+/// crate of the function that is started. Libraries log only warnings and errors, whatever the level is: at lower levels, the
+/// AWS SDK and the HTTP client log requests, which hold secrets. At `DEBUG` there is a line for each span of the start.
 pub(crate) fn init(function: &'static str) {
     let level = match std::env::var("AWS_LAMBDA_LOG_LEVEL").as_deref() {
         Ok("FATAL") => Level::ERROR, // Lambda's level above the highest that there is here
@@ -70,18 +70,18 @@ pub(crate) fn init(function: &'static str) {
         .with_targets([env!("CARGO_CRATE_NAME"), function].map(|target| (target, level)))
         // The span with the request's id.
         .with_target("lambda_runtime", Level::INFO)
-        // It asks for a way to close a connection after a time-out, which our transport does not have: hyper closes it.
+        // Warns that our transport cannot close a connection after a time-out. This is not needed: hyper closes it.
         .with_target("aws_smithy_runtime::client::http::connection_poisoning", LevelFilter::OFF);
     let is_debug = level >= Level::DEBUG;
     let spans = if is_debug { FmtSpan::CLOSE } else { FmtSpan::NONE };
     let lines = tracing_subscriber::fmt::layer().with_span_events(spans);
     let lines = lines.fmt_fields(FieldFormat).event_format(LineFormat { names_span: is_debug });
-    // Fails only if there are logs already.
+    // Fails only if logs were already started.
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 
     let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|_| "unknown".to_owned());
     let metrics = Builder::new().cloudwatch_namespace(NAMESPACE).with_dimension("FunctionName", function);
-    // Fails only if there are metrics already.
+    // Fails only if metrics were already started.
     if let Ok(collector) = metrics.init() {
         let _ = COLLECTOR.set(collector);
     }
@@ -95,7 +95,7 @@ pub(crate) fn init(function: &'static str) {
     for name in ["ConversationCalls", "OutcomesInDoubt", "OutcomesUnknown"] {
         describe_counter!(name, Unit::Count, "");
     }
-    // No gauges: the collector repeats a gauge at every flush, also if it was not set since.
+    // No gauges: the collector repeats a gauge at every flush, even if it was not set since the last flush.
     describe_histogram!("TokenSecondsLeft", Unit::Seconds, "");
     describe_histogram!("TokenLifeLeft", Unit::Percent, "");
     describe_histogram!("TokenOverdue", Unit::Count, "");
@@ -118,12 +118,12 @@ pub fn event_repeated() {
     counter!("EventsRepeated").increment(1);
 }
 
-/// An event was accepted and queued although no tenant is configured that it has to be of.
+/// An event was accepted and queued although no tenant is configured.
 pub fn event_without_tenant_check() {
     counter!("EventsWithoutTenantCheck").increment(1);
 }
 
-/// A request was answered with something else than 2xx, for one of a fixed set of reasons.
+/// The response to a request was not a 2xx, for one of a fixed set of reasons.
 pub fn event_refused(reason: &'static str) {
     counter!("EventsRefused").increment(1);
     counter!("EventsRefused", "Reason" => reason).increment(1);
@@ -144,12 +144,12 @@ pub fn event_expired() {
     counter!("EventsExpired").increment(1);
 }
 
-/// A typing event is not delivered, and will not be.
+/// A typing event was skipped.
 pub fn event_skipped() {
     counter!("EventsSkipped").increment(1);
 }
 
-/// A token has that much left, and that share of its whole life, from 0 to 1.
+/// How much of a token's lifetime remains, and as a part of the whole lifetime, from 0 to 1.
 pub fn token_left(token: &'static str, left: Duration, share: f64) {
     histogram!("TokenSecondsLeft", "Token" => token).record(left.as_secs() as f64);
     histogram!("TokenLifeLeft", "Token" => token).record(share * 100.0);
@@ -166,7 +166,7 @@ pub fn token_refused(reason: &'static str) {
     counter!("TokensRefused", "Reason" => reason).increment(1);
 }
 
-/// A caller got an answer to an operation on a conversation.
+/// The outcome of a caller's operation on a conversation.
 pub fn conversation_call(status: u16) {
     let outcome = match status {
         200..300 => "done",
@@ -178,29 +178,29 @@ pub fn conversation_call(status: u16) {
     counter!("ConversationCalls", "Outcome" => outcome).increment(1);
 }
 
-/// 8x8 has not said whether it carried an operation out.
+/// 8x8 did not say whether it carried an operation out.
 pub fn outcome_in_doubt() {
     counter!("OutcomesInDoubt").increment(1);
 }
 
-/// It could not be found out either.
+/// The outcome of such an operation could not be found out either.
 pub fn outcome_unknown() {
     counter!("OutcomesUnknown").increment(1);
 }
 
-/// A life-cycle event is delivered, and the state of its hand-over is not recorded.
+/// A life-cycle event was delivered, but the state of its hand-over was not recorded.
 pub fn handover_not_recorded() {
     counter!("HandoversNotRecorded").increment(1);
 }
 
-/// So many customers wait for an agent, the first of them for that long; zero if there is no one.
+/// How many customers wait for an agent, and how long the first of them has waited; zero if no customer waits.
 pub fn handovers_waiting(customers: usize, oldest: Duration) {
     histogram!("HandoversWaiting").record(customers as f64);
     histogram!("OldestWaiting").record(oldest.as_secs_f64());
 }
 
-/// The first agent has joined a conversation whose customer has waited for that long. At most a hundred of these are written at
-/// a time: [`flush`] after them.
+/// The first agent has joined a conversation, after the customer waited for this time. At most a hundred of these are written
+/// at a time: call [`flush`] after them.
 pub fn agent_joined(waited: Duration) {
     histogram!("TimeToAgent").record(waited.as_secs_f64());
 }
@@ -216,12 +216,13 @@ pub fn handover_ended(reason: &'static str) {
     counter!("HandoversEnded", "Reason" => reason).increment(1);
 }
 
-/// A review found so many differences between what was registered and what is; a registration or an update leaves none.
+/// The number of differences that a review found between what was registered and what is at 8x8. A registration or an update
+/// leaves none.
 pub fn channel_reviewed(differences: usize) {
     histogram!("ChannelDifferences").record(differences as f64);
 }
 
-/// Writes the metrics so far. The end of an invocation does it too.
+/// Writes the metrics collected so far, as the end of an invocation does.
 pub fn flush() {
     if let Some(collector) = COLLECTOR.get()
         && let Err(error) = collector.flush(io::stdout())

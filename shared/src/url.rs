@@ -1,27 +1,28 @@
-//! URLs that are configured: https, or http on a loopback host, and without credentials in them.
+//! URLs in the configuration: https, or http on a loopback host, without credentials.
 
 use ::url::{Host, Url};
 
-/// What an error says of a URL that is refused.
+/// The text of an error about a URL that is refused.
 pub(crate) const SECURE_URL: &str = "an absolute https URL (http only for a loopback host)";
 
-/// A base URL to call: https, or http on a loopback host; without query, fragment or credentials in it.
+/// A base URL to call: https, or http on a loopback host; without query, fragment or credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// `None` if `text` is not such a URL. A trailing slash may be there or not.
+    /// `None` if `text` is not such a URL. A trailing slash is optional.
     pub fn parse(text: &str) -> Option<Self> {
         let url = secure_url(text)?;
         (url.query().is_none() && url.fragment().is_none()).then_some(Self(url))
     }
 
-    /// The URL itself, as it was given.
+    /// The URL as it was given.
     pub fn url(&self) -> Url {
         self.0.clone()
     }
 
-    /// The URL of a path below this base. Each segment is percent-encoded, so that it cannot leave its place in the path.
+    /// The URL of a path below this base. Each segment is percent-encoded, so that a segment cannot change the structure of the
+    /// path.
     pub fn join<'s>(&self, segments: impl IntoIterator<Item = &'s str>) -> Url {
         let mut url = self.0.clone();
         // An https or http URL always can be a base, so that this branch is always taken.
@@ -31,14 +32,14 @@ impl BaseUrl {
         url
     }
 
-    /// The segments of its path; a trailing slash adds no segment.
+    /// The segments of the base's path; a trailing slash adds no segment.
     pub fn segments(&self) -> Vec<&str> {
         let mut segments: Vec<&str> = self.0.path_segments().into_iter().flatten().collect();
         segments.pop_if(|last| last.is_empty());
         segments
     }
 
-    /// The base without the last segments of its path, which must be `tail`; `None` if they are not.
+    /// The base without the last segments of its path, which must be `tail`; `None` if they are different.
     pub fn above(&self, tail: &[&str]) -> Option<Self> {
         let above = self.segments().strip_suffix(tail)?.join("/");
         let mut url = self.0.clone();
@@ -47,7 +48,7 @@ impl BaseUrl {
     }
 }
 
-/// A URL whose text stays as it was given: SQS compares queue URLs, and 8x8 saves the callback URL, character by character.
+/// A URL whose text is kept unchanged: SQS compares queue URLs, and 8x8 saves the callback URL, character by character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerbatimUrl {
     text: String,
@@ -55,7 +56,7 @@ pub struct VerbatimUrl {
 }
 
 impl VerbatimUrl {
-    /// `None` if `text` is no absolute https URL (http for a loopback host).
+    /// `None` if `text` is not an absolute https URL (http for a loopback host).
     pub fn parse(text: &str) -> Option<Self> {
         secure_url(text).map(|url| Self { text: text.to_owned(), url })
     }
@@ -65,7 +66,7 @@ impl VerbatimUrl {
         &self.text
     }
 
-    /// To call it.
+    /// The URL for a call.
     pub fn url(&self) -> Url {
         self.url.clone()
     }

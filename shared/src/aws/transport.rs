@@ -1,5 +1,6 @@
-//! The HTTP client of the AWS SDK: hyper's own, on the TLS of [`crate::http`]. Beside the functions' other one, since what
-//! that adds for an operator's URLs (redirects, proxies, parsing) costs 40,000 instructions a call, and AWS's need none.
+//! The HTTP client of the AWS SDK: hyper's own, on the TLS of [`crate::http`]. The functions' other client is not used for AWS:
+//! what it adds for an operator's URLs (redirects, proxies, parsing) costs 40,000 instructions a call, and AWS's URLs do not
+//! need it.
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -21,10 +22,10 @@ use crate::http::{ClientError, IDLE_TIMEOUT, WARM_UP_TIMEOUT, connector};
 pub struct Transport(Client<HttpsConnector<connect::HttpConnector>, SdkBody>);
 
 impl Transport {
-    /// HTTP/1.1, and plain where an endpoint on this machine is.
+    /// HTTP/1.1; without TLS for an endpoint on this machine.
     ///
     /// # Errors
-    /// TLS that cannot be set up.
+    /// TLS cannot be set up.
     #[tracing::instrument(level = "debug", name = "AWS TLS")]
     pub fn new() -> Result<Self, ClientError> {
         let client = Client::builder(TokioExecutor::new())
@@ -66,7 +67,7 @@ impl HttpConnector for Transport {
     }
 }
 
-/// Lost before or after AWS had it: every operation that we use may be sent again.
+/// The request may or may not have reached AWS. Every operation that we use may be sent again.
 fn connector_error(error: Error) -> ConnectorError {
     ConnectorError::io(error.into())
 }

@@ -1,8 +1,9 @@
-//! The HTTP client that events are posted with: hyper's own, with the status of each response kept beside it.
+//! The HTTP client that events are posted with: hyper's own, which also records the status of each response.
 //!
-//! hyper gives no status for a response whose head it cannot read to the end: it has more headers than hyper allows (100) or
-//! more bytes (400 KiB), is cut off, or does not come in time. If its status line has come, and says that the bot platform
-//! has the event, the event must not be sent again. A success needs no header to be understood (RFC 9112 §8).
+//! hyper returns no status for a response whose head it cannot read to the end: the head has more headers than hyper allows
+//! (100) or more bytes (400 KiB), is cut off, or does not arrive in time. If the status line has arrived and says that the bot
+//! platform has the event, the event must not be sent again. A client need not understand any header of a success
+//! (RFC 9112 §8).
 
 use std::io::IoSlice;
 use std::pin::Pin;
@@ -27,7 +28,7 @@ use tower_service::Service;
 
 use crate::http::{ClientError, IDLE_TIMEOUT, PRODUCT, WARM_UP_TIMEOUT, connector, read_body};
 
-/// The rest of a response is read only so that the connection can be used again; more than this is not worth it.
+/// The rest of a response is read only so that the connection can be used again. Reading more than this is not worth it.
 const RESPONSE_LIMIT: usize = 64 * 1024;
 
 /// Connections to the bot platform, kept open between events.
@@ -47,30 +48,31 @@ impl Client {
     /// Opens a connection while a function starts, as [`crate::http::warm_up`] does.
     pub(super) async fn warm_up(&self, url: &str) {
         let Ok(request) = Request::head(url).body(Body::default()) else { return };
-        // As any request is sent, so that its status is not left on the connection: it would be taken for that of the first event.
+        // Sent like any other request. Otherwise its status would stay on the connection and be taken for the status of the
+        // first event.
         if let Err(reason) = self.send(request, WARM_UP_TIMEOUT).await {
             tracing::debug!(reason, "no connection to the bot platform at the start");
         }
     }
 
-    /// Sends a request once and gives the status of the response, and its headers as far as they can be read.
+    /// Sends a request once and returns the status of the response, and its headers as far as they can be read.
     ///
     /// # Errors
-    /// There is no status within `limit`: why, in words that hold no address, header or body.
+    /// There is no status within `limit`. The text says why, and holds no address, header or body.
     pub(super) async fn send(
         &self,
         mut request: Request<Body>,
         limit: Duration,
     ) -> Result<(StatusCode, HeaderMap), &'static str> {
         let headers = request.headers_mut();
-        // Unpacking costs more than a small body saves.
+        // Decompression costs more than a small body saves.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static(PRODUCT));
         let connection = capture_connection(&mut request);
         let deadline = Instant::now() + limit;
         let reason = match timeout_at(deadline, self.0.request(request)).await {
             Ok(Ok(response)) => {
-                // What comes on this connection from now on belongs to no request until one is written.
+                // Until the next request is written, bytes that arrive on this connection belong to no request.
                 take_status(&connection);
                 let (head, body) = response.into_parts();
                 let body = read_body(Response::new(Body::wrap(body)).into(), RESPONSE_LIMIT);
@@ -85,7 +87,7 @@ impl Client {
     }
 }
 
-/// The status of the response that a connection has begun to read.
+/// The status of the response that is being read on a connection.
 fn take_status(connection: &CaptureConnection) -> Option<StatusCode> {
     let mut extras = Extensions::new();
     connection.connection_metadata().as_ref()?.get_extras(&mut extras);
@@ -93,7 +95,7 @@ fn take_status(connection: &CaptureConnection) -> Option<StatusCode> {
     StatusCode::from_u16(status).ok()
 }
 
-/// Opens connections that keep the status of a response.
+/// Opens connections that record the status of a response.
 #[derive(Debug, Clone)]
 pub(super) struct Connector(HttpsConnector<HttpConnector>);
 
@@ -116,18 +118,18 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The length of `HTTP/1.1 200 `: the version, the status and what ends it (RFC 9112 §4).
+/// The length of `HTTP/1.1 200 `: the version, the status and the space after it (RFC 9112 §4).
 const STATUS_LENGTH: usize = 13;
 
-/// A connection that keeps the status of the response to the request that was written last.
+/// A connection that records the status of the response to the last request that was written.
 #[derive(Debug)]
 pub(super) struct StatusStream {
     stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
-    /// Whether a request has been written, and the status of its response has not come yet.
+    /// Whether a request has been written and the status of its response has not arrived yet.
     is_awaited: bool,
     /// The first bytes of the response.
     start: Vec<u8>,
-    /// 0: there is none.
+    /// 0 if there is no status.
     status: Arc<AtomicU16>,
 }
 
@@ -147,7 +149,7 @@ impl StatusStream {
     }
 }
 
-/// The status in the first bytes of a response. After an interim one (1xx) another one follows.
+/// The status in the first bytes of a response. An interim response (1xx) is followed by another one.
 fn status(start: &[u8]) -> Option<StatusCode> {
     let (status, end) = start.strip_prefix(b"HTTP/1.1 ").or(start.strip_prefix(b"HTTP/1.0 "))?.split_at_checked(3)?;
     let status = StatusCode::from_bytes(status).ok()?;

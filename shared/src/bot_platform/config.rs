@@ -3,10 +3,10 @@
 use crate::environment::{ConfigError, Environment};
 use crate::url::BaseUrl;
 
-/// Where the bot platform is, and the secrets for it.
+/// The address of the bot platform, and the secrets for it.
 #[derive(Debug, Clone)]
 pub struct BotPlatformConfig {
-    /// Base URL; the API paths hang on it.
+    /// Base URL; the paths of the API are appended to it.
     pub endpoint: BaseUrl,
     /// The secret `{"app_token","username","password"}`.
     pub secret_id: String,

@@ -1,18 +1,18 @@
-//! Whose fault a 403 is: the token's, or the event's. A firewall in front of the bot platform may forbid one text with the
-//! same status that the bot platform has for a token without permission.
+//! Decides what caused a 403: the token or the event. A firewall in front of the bot platform may forbid one text with the same
+//! status that the bot platform uses for a token without permission.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::oauth::Token;
 
-/// So often has an event to be forbidden, each time with a token that other events were accepted with since the time before.
-/// deliver-message waits 2, 4, 8, 16 and 32 s between them: the event is forbidden for a minute at least.
+/// An event is rejected after it was forbidden this many times, each time with a token that was accepted for other events since
+/// the time before. deliver-message waits 2, 4, 8, 16 and 32 s in between: the event is forbidden for at least a minute.
 const CONFIRMATIONS: u32 = 5;
 
-/// So many events are remembered: far more than conversations wait at the same time, and a few kilobytes.
+/// The number of events that are remembered: far more than conversations wait at the same time, and only a few kilobytes.
 const LIMIT: usize = 100;
 
-/// So many tokens are remembered of an event: that of the first try and that of the second.
+/// The number of tokens that are remembered for an event: the token of the first try and the token of the second.
 const TOKENS: usize = 2;
 
 /// What a 403 means.
@@ -22,7 +22,7 @@ pub(super) enum Cause {
     Token,
     /// The token is good: another event has been accepted with it meanwhile.
     Event,
-    /// The same, for so long that the event is rejected.
+    /// The token is good, and the event has been forbidden for so long that it is rejected.
     Rejection,
 }
 
@@ -33,9 +33,9 @@ pub(super) struct ForbiddenEvents(Mutex<Vec<ForbiddenEvent>>);
 #[derive(Debug)]
 struct ForbiddenEvent {
     id: String,
-    /// What it was forbidden with, the latest last.
+    /// The tokens with which the event was forbidden, the latest last.
     tokens: Vec<Arc<Token>>,
-    /// One of them that another event was accepted with afterwards.
+    /// The token of these with which another event was accepted afterwards.
     accepted: Option<Arc<Token>>,
     confirmations: u32,
 }
@@ -80,7 +80,7 @@ impl ForbiddenEvents {
     }
 
     fn events(&self) -> MutexGuard<'_, Vec<ForbiddenEvent>> {
-        // Every change of the list is complete in itself.
+        // Every change of the list is complete on its own.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! All of the bot's side: an Aisera tenant, or any bot behind an endpoint that has the same two calls.
+//! The bot's side: an Aisera tenant, or any bot behind an endpoint that has the same two calls.
 
 mod client;
 mod config;
@@ -26,30 +26,31 @@ pub use config::BotPlatformConfig;
 pub use probe::{Probe, probe};
 pub use token_endpoint::{BotCredentials, BotTokenEndpoint};
 
-/// How long one try of a delivery may take. A bot acknowledges an event and thinks afterwards; one that thinks first
-/// gets a few seconds, and a hung one must leave time for a second try within deliver-message's 30 s.
+/// How long one try of a delivery may take. A bot is expected to acknowledge an event before it processes it. A bot that
+/// processes the event first has a few seconds. A bot that hangs must leave time for a second try within deliver-message's
+/// 30 s.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What the bot platform made of an event.
+/// The result of delivering an event to the bot platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryOutcome {
-    /// It has the event.
+    /// The bot platform has the event.
     Delivered,
-    /// It does not accept our token (401, 403).
+    /// The bot platform does not accept our token (401, 403).
     Unauthorized {
         /// HTTP status.
         status: u16,
     },
-    /// It does not accept the event for now (403), although it accepts our token: it has accepted other events with it.
+    /// The bot platform does not accept the event for now (403), although it accepts our token for other events.
     Forbidden,
-    /// It may accept the event later.
+    /// The bot platform may accept the event later.
     RetryLater {
         /// `status 503`, `no response in time`.
         reason: String,
-        /// How long it asks us to wait.
+        /// How long the bot platform asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// It will never accept the event.
+    /// The bot platform will never accept the event.
     Rejected {
         /// HTTP status.
         status: u16,
@@ -68,7 +69,7 @@ pub struct BotPlatform {
 }
 
 impl BotPlatform {
-    /// The bot platform of `config`, with the credentials and the token in its secrets. Tokens are asked for with
+    /// The bot platform of `config`, with the credentials and the token in its secrets. Tokens are requested with
     /// `token_client`.
     ///
     /// # Errors
@@ -91,7 +92,7 @@ impl BotPlatform {
     }
 
     /// Opens the connections that the first event will need, and reads the secrets, while a function starts. The connection is
-    /// opened at the base URL, so that no handler of events sees a request without an event.
+    /// opened at the base URL, so that the bot platform's handler of events does not get a request without an event.
     pub async fn warm_up(&self, now: UnixTime) {
         tokio::join!(
             self.client.warm_up(self.base_url.as_str()),
@@ -100,9 +101,9 @@ impl BotPlatform {
         );
     }
 
-    /// Posts an event with a token that is alive, a second time if the token is refused; `timeout` is for one try. A try that
-    /// would not end before `deadline` is not begun: where a bot platform needs its time to refuse a token, and again to
-    /// issue one, the event waits for the next invocation.
+    /// Posts an event with a valid token, and a second time if the token is refused; `timeout` is for one try. A try that would
+    /// not end before `deadline` is not begun: if a bot platform is slow to refuse a token and to issue a new one, the event
+    /// waits for the next invocation.
     pub async fn deliver(
         &self,
         event: &QueuedEvent,
@@ -152,7 +153,7 @@ impl BotPlatform {
             Err(error) => return DeliveryOutcome::retry_later(error.to_string()),
         };
         let Some(bearer) = token.bearer() else {
-            // No header can carry it, so no server accepts it: it is replaced like any token that is refused.
+            // No header can carry the token, so no server accepts it: it is replaced like any refused token.
             return DeliveryOutcome::Unauthorized { status: StatusCode::UNAUTHORIZED.as_u16() };
         };
         let mut request = Request::post(self.receive_message_url.as_str())
@@ -180,7 +181,7 @@ impl BotPlatform {
 }
 
 impl DeliveryOutcome {
-    /// Why the bot platform does not have the event, for a log line; `None` if it has it.
+    /// Why the bot platform does not have the event, for a log line; `None` if the event was delivered.
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Delivered => None,
@@ -195,7 +196,7 @@ impl DeliveryOutcome {
         Self::RetryLater { reason, retry_after: None }
     }
 
-    /// By who must act: no one, the owner of the token, time, or a person.
+    /// Classifies a status by what has to follow: nothing, a new token, a later try, or an action by a person.
     fn from_status(status: StatusCode, retry_after: Option<Duration>) -> Self {
         match status.as_u16() {
             200..=299 => Self::Delivered,
@@ -203,7 +204,7 @@ impl DeliveryOutcome {
             status @ (408 | 425 | 429 | 500..=599) => {
                 Self::RetryLater { reason: format!("status {status}"), retry_after }
             }
-            // Redirects among them: an event must not go where it was not configured to go.
+            // Includes redirects: an event must not go to a host that was not configured.
             status => Self::Rejected { status },
         }
     }

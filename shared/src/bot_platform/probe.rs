@@ -1,5 +1,5 @@
-//! A call to the bot platform that changes nothing there: 8x8's own verification of a webhook, which carries no
-//! conversation, with our two headers. The response shows whether events would be accepted.
+//! A call to the bot platform that changes nothing there: 8x8's own verification of a webhook, which names no conversation,
+//! with our two headers. The response shows whether events would be accepted.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::url::BaseUrl;
 pub struct Probe {
     /// HTTP status.
     pub status: u16,
-    /// The time by the bot platform's clock, if it says one.
+    /// The time by the bot platform's clock, if the response has one.
     pub date: Option<UnixTime>,
 }
 
 /// Posts a probe to the `receiveMessage` of the bot platform at `endpoint`.
 ///
 /// # Errors
-/// Why there is no response within `timeout`; or that app token or token have characters that no header can carry.
+/// There is no response within `timeout`, or the app token or the token has characters that no header can carry.
 pub async fn probe(
     client: &reqwest::Client,
     endpoint: &BaseUrl,

@@ -1,4 +1,4 @@
-//! What the caller secret holds, and how it is rotated.
+//! The content of the caller secret, and how it is rotated.
 //!
 //! ```json
 //! {"app_token":"…","username":"…","password":"…","signing_key":"…","not_before":1790000000,
@@ -6,9 +6,9 @@
 //!  "rotated_from":"…"}
 //! ```
 //!
-//! A person may replace app token, user name and password, and set `not_before`. Rotation replaces the signing key, keeps
-//! under `superseded` what is still valid, and notes under `rotated_from` which version it was made of. A blank text counts as
-//! missing.
+//! A person may replace app token, user name and password, and set `not_before`. A rotation replaces the signing key, keeps
+//! under `superseded` what is still valid, and records under `rotated_from` the version that it was made from. A blank text
+//! counts as missing.
 
 use std::fmt;
 use std::time::Duration;
@@ -41,19 +41,19 @@ pub struct CallerContent {
     others: OtherMembers,
 }
 
-/// Members that a person has added; a rotation keeps them.
+/// Members that a person has added. A rotation keeps them.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct OtherMembers(Map<String, Value>);
 
 impl fmt::Debug for OtherMembers {
-    /// They may be secret as well.
+    /// Their values may be secret as well.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[REDACTED]")
     }
 }
 
-/// A login or a key that others have replaced.
+/// A login or a key that was replaced.
 #[derive(Debug, Deserialize)]
 struct Superseded {
     app_token: Option<SecretString>,
@@ -64,7 +64,7 @@ struct Superseded {
     until: u64,
 }
 
-/// What a caller logs in with.
+/// The login of a caller.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Login<'s> {
     pub(super) app_token: &'s SecretString,
@@ -112,7 +112,7 @@ impl<'s> Login<'s> {
 }
 
 impl CallerContent {
-    /// The names of the members that are missing or blank, or in the case of the signing key too short.
+    /// The names of the members that are missing or blank, and of the signing key if it is too short.
     pub fn missing(&self) -> Vec<&'static str> {
         let members = [
             ("app_token", given(&self.app_token)),
@@ -127,13 +127,13 @@ impl CallerContent {
         Login::of(&self.app_token, &self.username, &self.password)
     }
 
-    /// The key that signs, if it is one.
+    /// The signing key, if it is a usable one.
     pub fn signing_key(&self) -> Option<&SecretString> {
         self.signing_key.as_ref().filter(|key| SigningKey::new(key).is_some())
     }
 
-    /// When everything that is older was revoked: tokens that were issued before are refused, and logins and keys that were
-    /// replaced before have no day of grace.
+    /// The time before which everything is revoked: tokens that were issued before it are refused, and logins and keys that
+    /// were replaced before it have no grace period of a day.
     pub(super) fn not_before(&self) -> UnixTime {
         UnixTime::from_secs(self.not_before.unwrap_or(0))
     }
@@ -155,12 +155,12 @@ impl CallerContent {
         Login::of(&old.app_token, &old.username, &old.password).filter(|_| replaced_at >= self.not_before())
     }
 
-    /// Whether both have the same signing key.
+    /// Whether both contents have the same signing key.
     pub fn has_signing_key_of(&self, other: &Self) -> bool {
         matches!((self.signing_key(), other.signing_key()), (Some(one), Some(other)) if same(one, other))
     }
 
-    /// Whether a rotation has made this content of the version `id`.
+    /// Whether a rotation has made this content from the version `id`.
     pub fn is_rotated_from(&self, id: &str) -> bool {
         self.rotated_from.as_deref() == Some(id)
     }
@@ -168,11 +168,11 @@ impl CallerContent {
 
 impl Version<CallerContent> {
     /// The secret with another signing key, as JSON: `signing_key`, or else a random one. The old key stays valid for
-    /// `refresh_life`, as long as a token lives that it has signed. What a person has replaced less than a day ago stays
-    /// valid for the rest of that day. Where a login has no app token or no password yet, it gets one.
+    /// `refresh_life`, as long as the tokens that it has signed. A login that a person replaced less than a day ago stays valid
+    /// for the rest of that day. If a login has no app token or no password yet, it gets one.
     ///
     /// # Errors
-    /// No random number.
+    /// There is no random number.
     pub fn rotated(
         &self,
         past: &[PastVersion<CallerContent>],
@@ -195,7 +195,8 @@ impl Version<CallerContent> {
         Ok(Value::Object(members).to_string().into())
     }
 
-    /// `superseded` of the version that replaces this one: its key, and what it and the versions before it replaced.
+    /// `superseded` of the version that replaces this one: the key of this version, and what this and the earlier versions
+    /// replaced.
     fn superseded_from_now_on(
         &self,
         past: &[PastVersion<CallerContent>],
@@ -238,10 +239,10 @@ impl Version<CallerContent> {
         past.iter().filter(move |old| old.version.written_at >= not_before)
     }
 
-    /// Whether everyone whom `current` knows is known here as well: its login logs in, tokens of its key verify, and so do
-    /// those of the new one.
+    /// Whether this content accepts everything that `current` accepts: the login of `current` logs in, and tokens of its key
+    /// verify, as do tokens of the new key.
     pub fn succeeds(&self, current: &Self, now: UnixTime) -> bool {
-        // A clock that is slightly behind the one that set `not_before` must not make a difference.
+        // A clock that is slightly behind the clock that set `not_before` must not make a difference.
         let now = now.max(self.content.not_before());
         let Ok(known) = Known::new(self, &[], now) else { return false };
         let verifies = |key: &SigningKey| {
@@ -330,7 +331,7 @@ mod tests {
         assert!(app_tokens(&new, NOW + 23 * HOUR).is_empty());
         assert_eq!(keys(&new, NOW), ["c", "b", "a"]);
         assert_eq!(keys(&new, NOW + 23 * HOUR), ["c"]);
-        // A second rotation carries them on.
+        // A second rotation keeps them.
         let again = version("x", NOW + HOUR, rotated(&new, &[], NOW + HOUR));
         assert_eq!(app_tokens(&again, NOW + 21 * HOUR), ["second", "first"]);
         assert_eq!(keys(&again, NOW + 21 * HOUR)[1..], ["c", "b", "a"]);

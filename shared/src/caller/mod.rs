@@ -1,7 +1,7 @@
-//! Who calls us with an app token and a bearer token: 8x8's load balancer, or a bot.
+//! The callers: 8x8's load balancer, or a bot. They send an app token and a bearer token.
 //!
-//! Checking a caller needs no request: the callers' credentials are in a secret that is cached in memory, and a bearer
-//! token is signed by us. The secret changes, by rotation or by hand, and no caller is rejected for it:
+//! Checking a caller needs no request: the callers' credentials are in a secret that is cached in memory, and we sign the
+//! bearer tokens ourselves. A change of the secret, by rotation or by hand, does not make us reject a caller:
 //!
 //! - a token is good until it expires, whichever of our keys has signed it since;
 //! - app token, user name and password are good for a day after others have replaced them ([`GRACE`]), however often the
@@ -34,21 +34,21 @@ use content::Login;
 pub use token::{ACCESS_LIFE, IssuedTokens};
 use token::{Kind, SigningKey};
 
-/// How long app token, user name and password are good after others have replaced them: a day for the person who changes
-/// the load balancer.
+/// How long app token, user name and password stay valid after they were replaced: a day for the person who changes the load
+/// balancer.
 pub const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// How old a key must be before it signs: twice as long as a function uses the secret without reading it again.
+/// How old a key must be before it signs: twice as long as a function uses the secret without a refresh.
 const KEY_PROPAGATION: Duration = Duration::from_secs(2 * secrets::TTL.as_secs());
 
-/// How far `not_before` may be ahead of this clock. Above the error of any clock that is set, and below every time that
-/// was given in milliseconds by mistake, which would refuse all tokens for ever.
+/// How far `not_before` may be ahead of this clock: more than the error of a clock that is set, and less than any time that was
+/// given in milliseconds by mistake, which would refuse all tokens for ever.
 const MAX_CLOCK_ERROR: Duration = Duration::from_secs(300);
 
 /// How long callers are cached.
 static POLICY: Policy<SecretError> = Policy::of_secret("callers");
 
-/// What the secret lacks, and what to do about it.
+/// What the secret lacks, and how to add it.
 const LOGIN: &str =
     "`app_token`, `username` and `password`, none of them blank: rotate it, and what is missing is generated";
 const SIGNING_KEY: &str = "a `signing_key` of at least 32 bytes: rotate it, and a key is generated";
@@ -60,12 +60,12 @@ pub enum CallerError {
     /// App token, bearer token, user name or password are missing or wrong.
     #[error("the caller's credentials are missing or wrong")]
     Refused,
-    /// We cannot know.
+    /// The credentials cannot be checked.
     #[error(transparent)]
     Secret(#[from] SecretError),
 }
 
-/// Everyone who may call this integration.
+/// All callers of this integration.
 #[derive(Debug)]
 pub struct Callers {
     integration: String,
@@ -73,17 +73,18 @@ pub struct Callers {
     known: Cached<Known, SecretError>,
 }
 
-/// What the secret says.
+/// The content of the secret.
 #[derive(Debug)]
 struct Known {
     logins: Vec<LoginDigests>,
     signs: SigningKey,
     verify: Vec<SigningKey>,
-    /// Tokens that were issued before are refused.
+    /// Tokens that were issued before this time are refused.
     not_before: UnixTime,
 }
 
-/// App token, user name and password as digests: of one length, and so compared in the same time whatever they are.
+/// App token, user name and password as digests. All digests have the same length, so that a comparison always takes the same
+/// time.
 #[derive(Debug)]
 struct LoginDigests {
     app_token: Digest,
@@ -101,7 +102,7 @@ impl Callers {
         }
     }
 
-    /// Reads the secret while a function starts. A failure is left to the first request, and so is what is not read in time.
+    /// Reads the secret while a function starts. A failure, or a read that does not end in time, is left to the first request.
     pub async fn warm_up(&self, now: UnixTime) {
         match tokio::time::timeout(WARM_UP_TIMEOUT, self.known.get(now, || self.read(now))).await {
             Ok(Ok(_)) => {}
@@ -110,12 +111,12 @@ impl Callers {
         }
     }
 
-    /// Whether a request has one of the two headers by which callers are known.
+    /// Whether a request has one of the two headers that identify a caller.
     pub fn are_presented(headers: &HeaderMap) -> bool {
         headers.contains_key(APP_TOKEN) || headers.contains_key(AUTHORIZATION)
     }
 
-    /// Checks a request's two headers: `x-app-token`, and `Authorization: Bearer` with a live access token of ours.
+    /// Checks a request's two headers: `x-app-token`, and `Authorization: Bearer` with a valid access token of ours.
     pub async fn check(&self, headers: &HeaderMap, now: UnixTime) -> Result<(), CallerError> {
         let (app_token, bearer) = headers_of_caller(headers).ok_or(CallerError::Refused)?;
         self.find(now, |known| {
@@ -130,7 +131,7 @@ impl Callers {
         self.find(now, |known| known.has_app_token(client_id).then_some(())).await
     }
 
-    /// Issues tokens for user name and password. Which of the three is wrong shows neither in the response nor in its time.
+    /// Issues tokens for user name and password. Neither the response nor its time shows which of the three is wrong.
     pub async fn issue_for_password(
         &self,
         client_id: &str,
@@ -163,7 +164,7 @@ impl Callers {
         .await
     }
 
-    /// What `find` finds in what is known, or else in the secret as it is now.
+    /// What `find` finds in the cached callers, or else in the secret as it is now.
     async fn find<T>(&self, now: UnixTime, find: impl Fn(&Known) -> Option<T>) -> Result<T, CallerError> {
         self.known.find(now, || self.read(now), find).await?.ok_or(CallerError::Refused)
     }
@@ -178,7 +179,7 @@ impl Callers {
 }
 
 impl Known {
-    /// What those versions say, or what the secret lacks.
+    /// The callers of those versions, or what the secret lacks.
     fn new(
         current: &Version<CallerContent>,
         past: &[PastVersion<CallerContent>],
@@ -244,7 +245,7 @@ impl LoginDigests {
 
 const APP_TOKEN: &str = "x-app-token";
 
-/// App token and bearer token (RFC 6750 §2.1; the scheme's case does not matter, RFC 9110 §11.1).
+/// App token and bearer token (RFC 6750 §2.1; the scheme is case-insensitive, RFC 9110 §11.1).
 fn headers_of_caller(headers: &HeaderMap) -> Option<(&str, &str)> {
     let app_token = headers.get(APP_TOKEN)?.to_str().ok()?;
     let (scheme, bearer) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;

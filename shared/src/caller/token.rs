@@ -1,5 +1,5 @@
-//! The tokens that we issue: JSON Web Tokens (RFC 7519) signed with HMAC-SHA256. They carry integration, kind, issue and
-//! expiry time and an id, and are checked without any request.
+//! The tokens that we issue: JSON Web Tokens (RFC 7519) signed with HMAC-SHA256. They hold integration, kind, issue time,
+//! expiry time and an id, and are checked without a request.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::clock::UnixTime;
 /// How long an access token lives.
 pub const ACCESS_LIFE: Duration = Duration::from_secs(3600);
 
-/// What a token is good for. One kind is never taken for the other.
+/// What a token may be used for. A token of one kind is not accepted as another kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
@@ -36,9 +36,9 @@ struct Claims {
 /// Tokens for a caller.
 #[derive(Debug)]
 pub struct IssuedTokens {
-    /// Good for [`ACCESS_LIFE`].
+    /// Valid for [`ACCESS_LIFE`].
     pub access_token: SecretString,
-    /// Good for new tokens.
+    /// Valid only to get new tokens.
     pub refresh_token: SecretString,
 }
 
@@ -50,18 +50,18 @@ pub(super) struct SigningKey {
     validation: Validation,
 }
 
-/// A key of HMAC-SHA256 must be at least as long as its hash (RFC 7518 §3.2): a shorter one, or a blank, can be guessed.
+/// A key of HMAC-SHA256 must be at least as long as its hash (RFC 7518 §3.2): a shorter or blank key can be guessed.
 const MIN_KEY_BYTES: usize = 32;
 
 impl SigningKey {
-    /// `None` if the key is too short to be one.
+    /// `None` if the key is too short.
     pub(super) fn new(key: &SecretString) -> Option<Self> {
         if key.expose_secret().trim().len() < MIN_KEY_BYTES {
             return None;
         }
         let key = key.expose_secret().as_bytes();
         let mut validation = Validation::new(Algorithm::HS256);
-        // Time is checked against the time that is given, and not against the system's.
+        // Expiry is checked against the time that the caller passes, not against the system's clock.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims = HashSet::new();
@@ -78,7 +78,7 @@ impl SigningKey {
 
     fn sign(&self, integration: &str, kind: Kind, life: Duration, now: UnixTime) -> SecretString {
         let mut id = [0; 16];
-        // Without a random number the id is not unique; what a token is good for does not depend on it.
+        // Without a random number the id is not unique; nothing about a token's validity depends on the id.
         let _ = aws_lc_rs::rand::fill(&mut id);
         let claims = Claims {
             iss: integration.to_owned(),
@@ -87,7 +87,7 @@ impl SigningKey {
             exp: (now + life).secs(),
             jti: URL_SAFE_NO_PAD.encode(id),
         };
-        // Fails for claims that are no JSON, or a key that does not fit the algorithm; neither can be.
+        // Fails for claims that are not JSON, or for a key that does not fit the algorithm; neither is possible here.
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).unwrap_or_default().into()
     }
 

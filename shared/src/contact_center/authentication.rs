@@ -1,4 +1,4 @@
-//! How we log in at 8x8: with an API key on each call, or with a token of its OAuth endpoint.
+//! How the bridge logs in at 8x8: with an API key on each call, or with a token of 8x8's OAuth endpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::http::sensitive_header;
 use crate::oauth::{Authorizer, GrantError, Token, TokenEndpoint, TokenError, TokenStore, request_token};
 use crate::secrets::{Secret, SecretContent, SecretError, SecretsManager, Version};
 
-/// Our credentials at 8x8: those fields that the configured authentication needs.
+/// Our credentials at 8x8: the fields that the configured authentication needs.
 #[derive(Debug, Deserialize)]
 pub struct ContactCenterCredentials {
     api_key: Option<SecretString>,
@@ -92,13 +92,13 @@ impl TokenEndpoint for ContactCenterTokenEndpoint {
         request_token(request, now).await
     }
 
-    /// 8x8 documents no refresh grant: logging in again is how its tokens are renewed.
+    /// 8x8 documents no refresh grant: its tokens are renewed by logging in again.
     async fn refresh_grant(&self, _: &SecretString, now: UnixTime) -> Result<Token, GrantError> {
         self.credentials_grant(now).await
     }
 }
 
-/// What authenticates our calls to 8x8.
+/// Adds the credentials to our calls to 8x8.
 #[derive(Debug)]
 pub struct Authenticator {
     credentials: Arc<Secret<ContactCenterCredentials>>,
@@ -108,7 +108,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// The way that `authentication` describes, with the credentials in the secret `secret_id`.
+    /// Authenticates as `authentication` describes, with the credentials in the secret `secret_id`.
     pub fn new(
         client: reqwest::Client,
         secrets: &SecretsManager,
@@ -129,7 +129,7 @@ impl Authenticator {
         }
     }
 
-    /// The same without writing: the token of a log-in is used from memory only. For a function that may only read.
+    /// The same, but does not store the token of a log-in: it is kept in memory only. For a function that has only read access.
     pub fn read_only(self) -> Self {
         Self { stores_tokens: false, ..self }
     }
@@ -142,7 +142,8 @@ impl Authenticator {
         }
     }
 
-    /// Replaces former credentials: reads them past the cache, and where they are good for a token, logs in with them.
+    /// Replaces former credentials: reads the secret past the cache, and if its credentials are used to get a token, logs in
+    /// with them.
     pub async fn renew(&self, now: UnixTime) -> Result<(), TokenError> {
         self.credentials.read(now).await?;
         match &self.authorizer {
@@ -151,10 +152,10 @@ impl Authenticator {
         }
     }
 
-    /// Sends a request with our credentials. If 8x8 does not accept them (401), they are read again or renewed, and the
-    /// request is sent once more: what was refused has had no effect.
+    /// Sends a request with our credentials. If 8x8 does not accept them (401), the credentials are read again or the token is
+    /// renewed, and the request is sent once more: the refused request has had no effect.
     ///
-    /// The outer error means that there are no credentials to send, the inner one that there is no response.
+    /// The outer error means that there are no credentials to send; the inner error means that there is no response.
     pub async fn send(
         &self,
         request: impl Fn() -> RequestBuilder,
@@ -175,18 +176,18 @@ impl Authenticator {
         let is_retry = AtomicBool::new(false);
         let send = async |token: Arc<Token>| {
             let mut request = request();
-            // What was refused may be the API key: the second try reads it past the cache.
+            // 8x8 may have refused the API key: the second try reads the key past the cache.
             let is_retry = is_retry.swap(true, Ordering::Relaxed);
             if self.sends_api_key {
                 let credentials =
                     if is_retry { self.credentials.read(now).await? } else { self.credentials.get(now).await? };
                 request = self.with_api_key(request, &credentials)?;
             }
-            // A token that no header can carry is sent as an empty one, and refused.
+            // If no header can carry the token, an empty one is sent, and 8x8 refuses it.
             let bearer = token.bearer().unwrap_or_else(|| HeaderValue::from_static("Bearer"));
             Ok(request.header(AUTHORIZATION, bearer).send().await)
         };
-        // All calls are one subject: what 8x8 refuses with 401 is us.
+        // All calls are one subject: a 401 of 8x8 is about our credentials, not about one call.
         let response = authorizer.authorize("8x8", now, send, |response| response.as_ref().is_ok_and(is_refusal)).await;
         if self.stores_tokens {
             authorizer.store(now).await;

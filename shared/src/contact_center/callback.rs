@@ -1,5 +1,5 @@
-//! A request of 8x8's to our webhook, before and after it is proven to be genuine. [`CallbackVerifier::verify`] is the only
-//! way to a [`Verified`] callback, and only that can be read as an event.
+//! A request of 8x8 to our webhook, before and after it is verified. [`CallbackVerifier::verify`] is the only way to get a
+//! [`Verified`] callback, and only a verified callback can be read as an event.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -12,7 +12,7 @@ use crate::caller::{CallerError, Callers, CallersConfig};
 use crate::clock::UnixTime;
 use crate::environment::{ConfigError, Environment};
 
-/// A request as it came. Anyone may have sent it, so that nothing of it can be read but [`Self::is_handshake`].
+/// A request as it was received. Anyone may have sent it, so only [`Self::is_handshake`] can be read from it.
 pub struct Callback {
     headers: HeaderMap,
     body: Bytes,
@@ -25,7 +25,7 @@ impl From<Request> for Callback {
         let body = match body {
             Body::Text(text) => text.into(),
             Body::Binary(bytes) => bytes.into(),
-            // No other kind exists but the empty one; the enumeration is open.
+            // The only other kind is the empty body; the enumeration is non-exhaustive.
             Body::Empty | _ => Bytes::new(),
         };
         Self { headers: parts.headers, body }
@@ -33,14 +33,14 @@ impl From<Request> for Callback {
 }
 
 impl Callback {
-    /// Whether this only asks if the webhook can be reached (`WEB_HOOK_VERIFY`). 8x8 does not document that it signs that
-    /// event, and nothing follows from it: the only question that is answered about a callback without proof.
+    /// Whether the request only checks that the webhook can be reached (`WEB_HOOK_VERIFY`). 8x8 does not document that it signs
+    /// this event, and the event has no effect. This is the only thing that is read from an unverified callback.
     pub fn is_handshake(&self) -> bool {
         Event::parse(&self.body).is_ok_and(|event| event.is_web_hook_verify())
     }
 }
 
-/// A callback that has proven all that is asked for.
+/// A callback that has passed all configured checks.
 pub struct Verified(Callback);
 
 impl Verified {
@@ -52,63 +52,64 @@ impl Verified {
         Event::parse(&self.0.body)
     }
 
-    /// All headers. Genuine are those that [`signature::verify`] names, where 8x8's signature is asked for.
+    /// All headers. Where 8x8's signature is checked, the headers that [`signature::verify`] names are genuine.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// The body as it came.
+    /// The body as it was received.
     pub fn body(&self) -> &[u8] {
         &self.0.body
     }
 
-    /// The headers and the body as they came.
+    /// The headers and the body as they were received.
     pub fn into_parts(self) -> (HeaderMap, Bytes) {
         (self.0.headers, self.0.body)
     }
 }
 
-/// What a callback has proven. A credential that is wrong is an error instead.
+/// The result of a verification. A wrong credential is an error instead.
 pub enum Verification {
-    /// All that is asked for.
+    /// The callback has passed all configured checks.
     Complete(Verified),
-    /// Not enough: a credential is missing.
+    /// A credential is missing.
     Missing(Callback),
 }
 
 /// Why a callback is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerificationError {
-    /// Its signature is wrong, or cannot be checked.
+    /// The signature is wrong, or cannot be checked.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// Its two headers are wrong, or cannot be checked.
+    /// The two headers are wrong, or cannot be checked.
     #[error(transparent)]
     Caller(#[from] CallerError),
 }
 
 impl VerificationError {
-    /// Whether it proves nothing against the sender: a key or a secret is not available.
+    /// Whether the error says nothing about the sender: a key or a secret is not available.
     fn is_unavailable(&self) -> bool {
         matches!(self, Self::Signature(SignatureError::KeyUnavailable(_)) | Self::Caller(CallerError::Secret(_)))
     }
 }
 
-/// What a callback has to prove.
+/// The credentials that a callback must have.
 #[derive(Debug)]
 pub enum CallbackAuthentication {
     /// 8x8's signature.
     Signature,
     /// The two headers that a load balancer adds.
     Headers(CallersConfig),
-    /// One of them.
+    /// The signature or the two headers.
     Either(CallersConfig),
-    /// Both.
+    /// The signature and the two headers.
     Both(CallersConfig),
 }
 
 impl CallbackAuthentication {
-    /// Reads `CALLBACK_AUTHENTICATION` (`signature` unless it is set), and who may call us, where headers count.
+    /// Reads `CALLBACK_AUTHENTICATION` (`signature` unless it is set), and the configuration of callers where headers are
+    /// checked.
     ///
     /// # Errors
     /// A variable is missing or malformed.
@@ -125,16 +126,17 @@ impl CallbackAuthentication {
     }
 }
 
-/// Checks what `CALLBACK_AUTHENTICATION` asks for: 8x8's signature, the two headers of a caller of ours, or both.
+/// Checks what `CALLBACK_AUTHENTICATION` requires: 8x8's signature, the two headers of one of our callers, one of these, or
+/// both.
 #[derive(Debug)]
 pub enum CallbackVerifier {
     /// The signature.
     Signature(PublicKeys),
     /// The two headers that a load balancer adds.
     Headers(Callers),
-    /// One of them.
+    /// One of them is enough.
     Either(PublicKeys, Callers),
-    /// Both.
+    /// Both are required.
     Both(PublicKeys, Callers),
 }
 
@@ -161,7 +163,8 @@ impl CallbackVerifier {
             Self::Either(keys, callers) => match verify_headers(callers, &callback, now).await {
                 Ok(true) => true,
                 Ok(false) => verify_signature(keys, &callback, now).await?,
-                // Wrong headers prove nothing; the signature may. What cannot be checked is not held against the sender.
+                // Wrong headers are no proof, but the signature may be one. If one of the two cannot be checked, the sender is
+                // not rejected.
                 Err(of_headers) => match verify_signature(keys, &callback, now).await {
                     Ok(true) => true,
                     Ok(false) => return Err(of_headers),
@@ -170,7 +173,7 @@ impl CallbackVerifier {
                     }
                 },
             },
-            // The headers first: checking them needs no call. A wrong signature is an error also if the headers are missing.
+            // The headers are checked first: this needs no call. A wrong signature is an error even if the headers are missing.
             Self::Both(keys, callers) => {
                 let has_headers = verify_headers(callers, &callback, now).await?;
                 verify_signature(keys, &callback, now).await? && has_headers

@@ -1,4 +1,4 @@
-//! A call to 8x8's chat API: its credentials, its tenant, its time-out, and what becomes of the response.
+//! A call to 8x8's chat API: its credentials, its tenant, its time-out, and how its response is handled.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::clock::UnixTime;
 use crate::http::{BodyError, failure, never_sent, read_body};
 use crate::oauth::{GrantError, TokenError};
 
-/// Creating a webhook makes 8x8 call us and wait for our response before it sends its own.
+/// When a webhook is created, 8x8 calls us and waits for our response before it responds itself.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The largest response that is read, in bytes: an attachment of 4 MiB is what fits, in base64, into the 6 MB that Lambda
-/// lets a function respond with. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+/// The largest response that is read, in bytes: an attachment of 4 MiB in base64 fits into the 6 MB to which Lambda limits a
+/// function's response. <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const RESPONSE_LIMIT: usize = 4 * 1024 * 1024;
 
 /// A request to 8x8, without credentials and tenant.
@@ -27,19 +27,19 @@ const RESPONSE_LIMIT: usize = 4 * 1024 * 1024;
 pub struct ApiRequest {
     /// The method.
     pub method: Method,
-    /// The whole URL.
+    /// The complete URL.
     pub url: Url,
-    /// The body's type, where there is a body.
+    /// The content type of the body, if there is a body.
     pub content_type: Option<HeaderValue>,
     /// The body.
     pub body: Bytes,
-    /// `Idempotency-Key`, for an API that defines it.
+    /// The value of `Idempotency-Key`, for an API that defines this header.
     pub idempotency_key: Option<HeaderValue>,
-    /// For the whole call.
+    /// The time-out of the whole call.
     pub timeout: Duration,
 }
 
-/// A response of 8x8, whatever its status is.
+/// A response of 8x8, with any status.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// Its status.
@@ -51,13 +51,13 @@ pub struct Response {
 }
 
 impl Response {
-    /// What it says, if it is an error.
+    /// 8x8's description of the error, if the response is an error.
     pub fn problem(&self) -> Problem {
         Problem::parse(self.status.as_u16(), &self.body)
     }
 }
 
-/// 8x8's chat API, whichever of the two it is.
+/// 8x8's chat API, in either of its two versions.
 #[derive(Debug)]
 pub struct ContactCenter {
     client: reqwest::Client,
@@ -71,41 +71,41 @@ pub enum ContactCenterError {
     /// 8x8 responded with an error.
     #[error("8x8 refused to {call}: {problem}")]
     Refused {
-        /// What was to be done.
+        /// What the call was to do.
         call: &'static str,
-        /// What 8x8 says.
+        /// 8x8's description of the error.
         problem: Problem,
     },
-    /// There is no response. The call may have been carried out all the same if it was `sent`.
+    /// There is no response. If the call was `sent`, 8x8 may have carried it out all the same.
     #[error("8x8 gave no response when asked to {call} ({reason})")]
     NoResponse {
-        /// What was to be done.
+        /// What the call was to do.
         call: &'static str,
-        /// Why there is none.
+        /// Why there is no response.
         reason: &'static str,
-        /// Whether 8x8 may have got it.
+        /// Whether 8x8 may have received the call.
         sent: bool,
     },
     /// The response is not what 8x8 documents.
     #[error("8x8's response cannot be used when asked to {call} ({reason})")]
     Unusable {
-        /// What was to be done.
+        /// What the call was to do.
         call: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the response.
         reason: &'static str,
     },
-    /// We have nothing to log in with.
+    /// There are no credentials to log in with.
     #[error("no credentials to {call}: {error}")]
     NoCredentials {
-        /// What was to be done.
+        /// What the call was to do.
         call: &'static str,
-        /// Why.
+        /// Why there are no credentials.
         error: TokenError,
     },
 }
 
 impl ContactCenterError {
-    /// Whether 8x8 may have carried out the call although we have no response that says so.
+    /// Whether 8x8 may have carried out the call although no response confirms it.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Refused { problem, .. } => problem.status >= 500,
@@ -115,9 +115,9 @@ impl ContactCenterError {
         }
     }
 
-    /// Whether the same call may succeed in a moment and can do no harm: 8x8 is overloaded, failed or unreachable, or it
-    /// could not reach our callback URL (8x8 does not document the status of that; it is a 4xx to a call about the webhook).
-    /// A creation whose outcome is unknown is not repeated: 8x8 may still carry it out, and there would be two.
+    /// Whether the same call may succeed in a moment and can do no harm: 8x8 is overloaded, failed or unreachable, or 8x8 could
+    /// not reach our callback URL (8x8 does not document the status of that case; it is a 4xx to a call about the webhook). A
+    /// creation whose outcome is unknown is not repeated: 8x8 may still carry it out, and then there would be two.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Refused { call, problem } => match problem.status {
@@ -133,8 +133,8 @@ impl ContactCenterError {
         }
     }
 
-    /// Whether 8x8 or its token endpoint does not accept our credentials. A token endpoint may say so with 400 (RFC 6749
-    /// §5.2).
+    /// Whether 8x8 or its token endpoint does not accept our credentials. A token endpoint may use status 400 for that
+    /// (RFC 6749 §5.2).
     pub fn is_unauthorized(&self) -> bool {
         match self {
             Self::Refused { problem, .. } => matches!(problem.status, 401 | 403),
@@ -150,7 +150,7 @@ impl ContactCenterError {
     }
 }
 
-/// `None` instead of the error that says that there is no such thing.
+/// Replaces the error of an object that does not exist with `None`.
 pub(super) fn found<T>(result: Result<T, ContactCenterError>) -> Result<Option<T>, ContactCenterError> {
     match result {
         Ok(thing) => Ok(Some(thing)),
@@ -160,36 +160,35 @@ pub(super) fn found<T>(result: Result<T, ContactCenterError>) -> Result<Option<T
 }
 
 impl ContactCenter {
-    /// The contact center at `config`, called with what `authenticator` adds.
+    /// The contact center at `config`, with the credentials that `authenticator` adds to each call.
     pub fn new(client: reqwest::Client, config: ContactCenterConfig, authenticator: Authenticator) -> Self {
         Self { client, config, authenticator }
     }
 
-    /// Replaces cached credentials: reads them from the source, and where they are good for a token, logs in with them.
-    /// `call` is what needs them.
+    /// Replaces cached credentials: reads them from the secret, and if they are used to get a token, logs in with them. `call`
+    /// names the call that needs them.
     ///
     /// # Errors
-    /// Credentials that cannot be read, and a token endpoint that refuses them or does not respond.
+    /// The credentials cannot be read, or a token endpoint refuses them or does not respond.
     pub async fn renew_credentials(&self, call: &'static str) -> Result<(), ContactCenterError> {
         let renewed = self.authenticator.renew(UnixTime::now()).await;
         renewed.map_err(|error| ContactCenterError::NoCredentials { call, error })
     }
 
-    /// Which of the two APIs it speaks.
+    /// Which of the two APIs the contact center speaks.
     pub fn api(&self) -> ContactCenterApi {
         self.config.api
     }
 
-    /// Where it is.
+    /// Its configuration.
     pub fn config(&self) -> &ContactCenterConfig {
         &self.config
     }
 
-    /// Sends a request with our credentials and the tenant, and returns the response whatever its status is.
+    /// Sends a request with our credentials and the tenant, and returns the response, with any status.
     ///
     /// # Errors
-    /// There are no credentials, or there is no response that can be read: everything but
-    /// [`ContactCenterError::Refused`].
+    /// There are no credentials, or there is no response that can be read: every error but [`ContactCenterError::Refused`].
     pub async fn send(&self, call: &'static str, request: &ApiRequest) -> Result<Response, ContactCenterError> {
         let prepared = || {
             let mut prepared = self.client.request(request.method.clone(), request.url.clone());
@@ -216,7 +215,7 @@ impl ContactCenter {
         let (status, headers) = (response.status(), response.headers().clone());
         match read_body(response, RESPONSE_LIMIT).await {
             Ok(body) => Ok(Response { status, headers, body }),
-            // What the error says is of less use than that it is one.
+            // The status says enough; the text of the error is not needed.
             Err(_) if !status.is_success() => Ok(Response { status, headers, body: Bytes::new() }),
             Err(BodyError::TooLong) => Err(ContactCenterError::Unusable {
                 call,

@@ -1,4 +1,4 @@
-//! The configuration of 8x8: where it is, which of its APIs it speaks there, and how one logs in.
+//! The configuration of 8x8: its address, the API that is used there, and how the bridge logs in.
 
 use crate::environment::{ConfigError, Environment};
 use crate::url::BaseUrl;
@@ -6,22 +6,22 @@ use crate::url::BaseUrl;
 /// Which of 8x8's two chat APIs an endpoint speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContactCenterApi {
-    /// Chat Gateway v1, the current one.
+    /// Chat Gateway v1, the current API.
     ChatGatewayV1,
-    /// Chat API v2, the older one, which some installations still speak.
+    /// Chat API v2, the older API, which some installations still use.
     ChatApiV2,
 }
 
-/// Where the contact center is and which API it speaks there.
+/// The address of the contact center and its API.
 #[derive(Debug, Clone)]
 pub struct ContactCenterConfig {
     /// Base URL of the chat API.
     pub endpoint: BaseUrl,
-    /// What `jwk/{kid}/public` hangs on.
+    /// The URL to which `jwk/{kid}/public` is appended.
     pub key_endpoint: BaseUrl,
-    /// The dialect of `endpoint`.
+    /// The API at `endpoint`.
     pub api: ContactCenterApi,
-    /// 8x8's tenant: sent as `X-8x8-Tenant`, and every event must be of it.
+    /// 8x8's tenant: sent as `X-8x8-Tenant`; an event must belong to this tenant.
     pub tenant_id: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl ContactCenterConfig {
         };
         let key_endpoint = match api {
             ContactCenterApi::ChatGatewayV1 => endpoint.clone(),
-            // The older API's keys lie above the tenant: https://…/chat/v2/tenant/acme/ → https://…/chat/v2/
+            // The keys of the older API are above the tenant: https://…/chat/v2/tenant/acme/ → https://…/chat/v2/
             ContactCenterApi::ChatApiV2 => above_tenant(&endpoint).ok_or(ConfigError::Malformed {
                 name,
                 expected: "a chat-api-v2 URL that ends in /tenant/<tenant id>/",
@@ -62,7 +62,7 @@ fn above_tenant(endpoint: &BaseUrl) -> Option<BaseUrl> {
     endpoint.above(&["tenant", segments.last()?])
 }
 
-/// How we log in at the contact center.
+/// How the bridge logs in at the contact center.
 #[derive(Debug, Clone)]
 pub enum ContactCenterAuthentication {
     /// `x-api-key` on each call.
@@ -98,11 +98,11 @@ impl ContactCenterAuthentication {
 /// How the contact center's access token is requested and stored.
 #[derive(Debug, Clone)]
 pub struct ContactCenterTokenConfig {
-    /// How it is requested.
+    /// The grant with which it is requested.
     pub grant: ContactCenterGrant,
-    /// Where it is requested, e.g. `https://api.8x8.com/oauth/v2/token`.
+    /// The endpoint at which it is requested, e.g. `https://api.8x8.com/oauth/v2/token`.
     pub access_token_url: BaseUrl,
-    /// The secret that stores it.
+    /// The secret in which it is stored.
     pub secret_id: String,
 }
 
@@ -111,15 +111,15 @@ pub struct ContactCenterTokenConfig {
 pub enum ContactCenterGrant {
     /// HTTP Basic with API key and API secret.
     ClientCredentials,
-    /// User name and password, with `x-api-key`; later calls carry the key beside the bearer.
+    /// User name and password, with `x-api-key`; later calls send the API key and the bearer token.
     Password,
 }
 
-/// `CONTACT_CENTER_SECRET_ID`: the secret `{"api_key","api_secret","username","password"}`, those that the authentication
-/// needs.
+/// `CONTACT_CENTER_SECRET_ID`: the secret `{"api_key","api_secret","username","password"}`, with the members that the
+/// authentication needs.
 ///
 /// # Errors
-/// It is missing.
+/// The variable is missing.
 pub fn credentials_secret_id(environment: &Environment<'_>) -> Result<String, ConfigError> {
     environment.required("CONTACT_CENTER_SECRET_ID")
 }
@@ -127,7 +127,7 @@ pub fn credentials_secret_id(environment: &Environment<'_>) -> Result<String, Co
 /// `CHANNEL_SECRET_ID`: the secret that stores which webhook and channel are registered.
 ///
 /// # Errors
-/// It is missing.
+/// The variable is missing.
 pub fn channel_secret_id(environment: &Environment<'_>) -> Result<String, ConfigError> {
     environment.required("CHANNEL_SECRET_ID")
 }

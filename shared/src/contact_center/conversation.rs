@@ -1,4 +1,5 @@
-//! What the bridge itself asks 8x8 about a conversation: whether it has ended, what was said last, and its end. Both dialects.
+//! What the bridge itself asks 8x8 about a conversation, in both dialects: whether it has ended, which message was the last,
+//! and its end.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -10,35 +11,36 @@ use crate::clock::UnixTime;
 
 const CONVERSATIONS: &str = "conversations";
 
-/// The largest page of 8x8's lists.
+/// The largest page that 8x8's lists have.
 const PAGE_SIZE: &str = "100";
 
-/// The last thing that customer or agent said.
+/// The last message of the customer or an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastMessage {
-    /// When.
+    /// When it was sent.
     pub at: UnixTime,
-    /// Whether it was the customer.
+    /// Whether the customer sent it.
     pub is_customers: bool,
 }
 
 impl ContactCenter {
-    /// Whether a conversation has ended: it is idle, or 8x8 does not have it any more. The older API may not report that.
+    /// Whether a conversation has ended: it is idle, or does not exist at 8x8 any more. The older API may not report an end.
     ///
     /// # Errors
     /// 8x8 rejects the call or does not respond.
     pub async fn has_ended(&self, id: &str) -> Result<bool, ContactCenterError> {
         let shown = self.call("show the conversation", Method::GET, &[CONVERSATIONS, id], &[], None).await;
         let Some(conversation) = found(shown)? else { return Ok(true) };
-        // The older API calls it a status.
+        // The older API names this field `status`.
         let state = conversation.get("state").or_else(|| conversation.get("status")).and_then(Value::as_str);
         Ok(matches!(state, Some("idle" | "deleted")))
     }
 
-    /// Ends a conversation by removing the customer, as 8x8 documents it. One that is gone already is a success.
+    /// Ends a conversation by removing the customer, as 8x8 documents it. If the conversation is already gone, that is a
+    /// success.
     ///
     /// # Errors
-    /// 8x8 rejects the call or does not respond; it may have been carried out if the error is ambiguous.
+    /// 8x8 rejects the call or does not respond. If the error is ambiguous, the call may have been carried out.
     pub async fn remove_customer(&self, id: &str) -> Result<(), ContactCenterError> {
         let participants = |participant| [CONVERSATIONS, id, "participants", participant];
         let call = "end the conversation";
@@ -51,11 +53,11 @@ impl ContactCenter {
         found(removed).map(drop)
     }
 
-    /// What customer or agent said last in a conversation of the Chat Gateway; `None` if they have said nothing. The older API
-    /// has no times of messages.
+    /// The last message of customer or agent in a conversation of the Chat Gateway; `None` if there is none. The older API has
+    /// no times of messages.
     ///
     /// # Errors
-    /// 8x8 rejects the call, does not respond, or lists the messages in a way in which the last one is not found.
+    /// 8x8 rejects the call, does not respond, or lists the messages in a way that does not show which is the last.
     pub async fn last_message(&self, id: &str) -> Result<Option<LastMessage>, ContactCenterError> {
         let call = "list the messages";
         let query = [("sort", "createdAt:desc"), ("size", PAGE_SIZE)];
@@ -76,7 +78,7 @@ impl ContactCenter {
             let is_customers = author == "user";
             (is_customers || author == "agent").then_some(LastMessage { at: time_of(message)?, is_customers })
         });
-        // Of the same second, the customer's counts as the last.
+        // Of two messages in the same second, the customer's counts as the last.
         Ok(said.max_by_key(|message| (message.at, message.is_customers)))
     }
 }

@@ -1,24 +1,24 @@
-//! What is at 8x8 and what was registered: the fields in which they differ.
+//! Drift: the fields in which the registration at 8x8 differs from what was registered.
 
 use serde::Serialize;
 
 use super::registration::{Channel, Webhook};
 use super::saved::Registration;
 
-/// A field that is not as it was registered.
+/// A field that differs from what was registered.
 #[derive(Debug, Serialize)]
 pub struct Difference<'a> {
     /// Its name: `callback_url`.
     pub field: &'static str,
-    /// What was registered.
+    /// The value that was registered.
     pub expected: &'a str,
-    /// What is at 8x8; `None` if it does not exist there.
+    /// The value at 8x8; `None` if the object does not exist there.
     pub actual: Option<&'a str>,
 }
 
 impl Registration {
-    /// In what the webhook at 8x8 differs. `name` and `version` are those that we register with; the name of an adopted
-    /// webhook belongs to the one who registered it and is not compared.
+    /// The fields in which the webhook at 8x8 differs. `name` and `version` are the values that we register. The name of an
+    /// adopted webhook belongs to the system that registered it and is not compared.
     pub fn webhook_differences<'a>(
         &'a self,
         name: &'a str,
@@ -36,7 +36,7 @@ impl Registration {
         differing(fields)
     }
 
-    /// In what the channel at 8x8 differs. Name and queue of an adopted channel are not compared.
+    /// The fields in which the channel at 8x8 differs. Name and queue of an adopted channel are not compared.
     pub fn channel_differences<'a>(&'a self, name: &'a str, channel: Option<&'a Channel>) -> Vec<Difference<'a>> {
         let mut fields = vec![("channel_id", &*self.channel_id, channel.map(|channel| &*channel.id))];
         if let Some(channel) = channel {

@@ -1,17 +1,18 @@
-//! 8x8's webhook events, as far as the bridge looks into them: what kind one is and which conversation it belongs to.
-//! Everything else in them is the bot platform's business and passes through untouched.
+//! 8x8's webhook events, as far as the bridge reads them: the type of an event and its conversation. Everything else is for the
+//! bot platform, and is delivered unchanged.
 //!
-//! Two dialects may arrive whatever version a webhook was registered with. Chat Gateway v1.0 wraps its payload in `data`,
-//! Chat API v2.0 is flat; both name `eventType` and `conversationId` at the top.
+//! Events of both dialects may arrive, whatever version a webhook was registered with. Chat Gateway v1.0 wraps its payload in
+//! `data`, Chat API v2.0 is flat; both have `eventType` and `conversationId` at the top level.
 
 use std::borrow::Cow;
 
 use super::members::Members;
 
-/// The event 8x8 sends when a webhook is created or verified: no conversation, no time, and perhaps no signature.
+/// The event that 8x8 sends when a webhook is created or verified. It has no conversation and no time, and perhaps no
+/// signature.
 pub const WEB_HOOK_VERIFY: &str = "WEB_HOOK_VERIFY";
 
-/// The event types that 8x8 documents: Chat Gateway v1.0 first, then those of Chat API v2.0 alone.
+/// The event types that 8x8 documents: those of Chat Gateway v1.0 first, then those that only Chat API v2.0 has.
 const DOCUMENTED: [&str; 9] = [
     "CONVERSATION_UPDATE",
     "QUEUED",
@@ -27,26 +28,26 @@ const DOCUMENTED: [&str; 9] = [
 /// What the bridge reads of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// `eventType`, as it came.
+    /// `eventType`, as it was received.
     pub event_type: String,
     /// `conversationId`, if the event has one that is not empty.
     pub conversation_id: Option<String>,
-    /// Whether it only says who is typing: Chat Gateway's `ACTIVITY` with the name `typing`. Chat API v2.0 has no such
+    /// Whether the event only says who is typing: Chat Gateway's `ACTIVITY` with the name `typing`. Chat API v2.0 has no such
     /// event.
     pub is_typing: bool,
 }
 
-/// A body that is no event: not JSON, not an object, or without an `eventType`.
+/// A body that is not an event: not JSON, not an object, or without an `eventType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not a JSON object with an eventType")]
 pub struct NotAnEvent;
 
 impl Event {
-    /// Reads an event's type and conversation: any JSON object, however deep, with an `eventType` that is neither null nor
-    /// empty. Of repeated names the last counts, as in JavaScript. For a body that is proven genuine
+    /// Reads an event's type and conversation from any JSON object, however deep, with an `eventType` that is neither null nor
+    /// empty. If a name is repeated, the last one counts, as in JavaScript. For a body that is verified
     /// ([`super::callback::Verified::event`]).
     pub(crate) fn parse(body: &[u8]) -> Result<Self, NotAnEvent> {
-        // A text may be cut within a character: that is the bot platform's business, unless it is the event's type.
+        // A text may be cut within a character. That matters only to the bot platform, unless it is the event's type.
         let json = String::from_utf8_lossy(body);
         let members = Members::parse(&json).ok_or(NotAnEvent)?;
         let event_type = members.text("eventType").ok_or(NotAnEvent)?;
@@ -60,12 +61,12 @@ impl Event {
         })
     }
 
-    /// Whether this only asks if the webhook can be reached.
+    /// Whether the event only checks that the webhook can be reached.
     pub fn is_web_hook_verify(&self) -> bool {
         self.event_type == WEB_HOOK_VERIFY
     }
 
-    /// The type for a log line: a documented name, or the fact that it is none. Any other text stays out of logs.
+    /// The type for a log line: a documented name, or the statement that it is not documented. No other text gets into logs.
     pub fn name(&self) -> &str {
         if self.is_documented() { &self.event_type } else { "undocumented" }
     }
@@ -224,7 +225,7 @@ mod tests {
             let _ = Event::parse(&body);
         }
 
-        /// RFC 8259 allows all of these, and the last of repeated names counts.
+        /// RFC 8259 allows all of these. If a name is repeated, the last one counts.
         #[test]
         fn any_json_object_with_an_event_type_is_an_event(
             before in proptest::collection::vec((string(), space(), value()), 0..4), space in space(),

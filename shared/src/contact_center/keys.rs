@@ -1,14 +1,14 @@
 //! 8x8's public keys: fetched by id, cached, and not lost by a failed fetch.
 //!
-//! | 8x8 | what becomes of an event that the key would prove |
+//! | 8x8 | an event that needs the key |
 //! |---|---|
-//! | fails, hangs or is slow | it is proven with the cached key; without one it is refused as "unavailable", and sent again |
-//! | publishes a new key, a moment after it was used | it is refused for `UNKNOWN_TTL` at most |
-//! | has another key under the same id | the key is fetched again, and proves it |
-//! | says that a key which it had is not there | it is proven for `WITHDRAWAL_GRACE`, and refused after that |
+//! | fails, hangs or is slow | is verified with the cached key; without a cached key it is refused as "unavailable", and sent again |
+//! | publishes a new key, a moment after it was used | is refused for at most `UNKNOWN_TTL` |
+//! | has another key under the same id | is verified with the new key, which is fetched |
+//! | responds that a key which it had does not exist | is verified for `WITHDRAWAL_GRACE`, and refused after that |
 //!
-//! Anyone can send an event with an invented id or signature. Such events make a process call 8x8 at most once in
-//! `UNKNOWN_TTL` for each key that 8x8 has, and as `Allowance` says for all ids together that it does not have.
+//! Anyone can send an event with an invented id or signature. Because of such events a process calls 8x8 at most once in
+//! `UNKNOWN_TTL` for each key that 8x8 has, and within `Allowance` for all ids together that 8x8 does not have.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,15 +26,16 @@ use crate::clock::UnixTime;
 use crate::http::{failure, read_body, warm_up};
 use crate::url::BaseUrl;
 
-/// How long a key is used without a refresh. With `WITHDRAWAL_GRACE` it is an hour until a key that 8x8 withdraws is refused.
+/// How long a key is used without a refresh. Together with `WITHDRAWAL_GRACE`, a key that 8x8 withdraws is refused after an
+/// hour.
 const TTL: Duration = Duration::from_secs(55 * 60);
 
-/// How long 8x8 has to repeat that a key is not there, which it had before: a 404 or 410 may come from a gateway, or from
-/// one instance of 8x8's during a deployment, which is over in minutes.
+/// How long 8x8 must repeat that a key does not exist, after 8x8 had it: a 404 or 410 may come from a gateway, or from one of
+/// 8x8's instances during a deployment, which takes minutes.
 const WITHDRAWAL_GRACE: Duration = Duration::from_secs(5 * 60);
 
-/// How long an id that 8x8 does not know is refused without another fetch. Short, since a new key may be used a moment before
-/// it can be fetched everywhere; with it an id that stays unknown costs as many calls as `Allowance` grants.
+/// How long an id that 8x8 does not know is refused without another fetch. Short, because a new key may be used a moment before
+/// it can be fetched everywhere. An id that stays unknown causes as many calls as `Allowance` grants.
 const UNKNOWN_TTL: Duration = Duration::from_secs(5);
 
 /// How long keys are cached.
@@ -45,21 +46,21 @@ static POLICY: Policy<KeyError> = Policy {
     absence: Absence { is: |error| matches!(error, KeyError::Unknown), ttl: UNKNOWN_TTL, grace: WITHDRAWAL_GRACE },
 };
 
-/// 8x8 signs with a handful of keys. More ids than this are invented, and need not be remembered.
+/// 8x8 signs with a handful of keys. More ids than this are invented, and are not cached.
 const MAX_IDS: usize = 1000;
 
 /// A JWK with a 4096-bit modulus has 800 bytes.
 const JWK_LIMIT: usize = 16 * 1024;
 
-/// 8x8 waits for our response meanwhile; a key that takes longer is reported as unavailable, and 8x8 tries again.
+/// 8x8 waits for our response meanwhile. A key that takes longer is reported as unavailable, and 8x8 tries again.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A key's id that is safe to put into a URL: 1 to 64 letters, digits, `-` or `_`. It comes from the sender.
+/// A key id that is safe to put into a URL: 1 to 64 letters, digits, `-` or `_`. The id comes from the sender.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyId(String);
 
 impl KeyId {
-    /// `None` if the id is none that 8x8 gives.
+    /// `None` if 8x8 gives no ids of this form.
     pub fn new(id: String) -> Option<Self> {
         let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         ((1..=64).contains(&id.len()) && id.bytes().all(safe)).then_some(Self(id))
@@ -69,10 +70,10 @@ impl KeyId {
 /// Why there is no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// 8x8 says that there is none of that id.
+    /// 8x8 responded that no key has this id.
     #[error("8x8 has no key of that id")]
     Unknown,
-    /// 8x8 does not say, or was not asked.
+    /// 8x8 did not respond, or was not asked.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -86,12 +87,12 @@ pub struct PublicKeys {
     unknown: Mutex<Allowance>,
 }
 
-/// How often 8x8 is asked for keys that it has not given before, whatever their ids: ten times at once, and once in
-/// `UNKNOWN_TTL` after that. 8x8 publishes a handful of keys, and does not document how many calls it allows.
+/// How often 8x8 is asked for keys that it has not given before, whatever their ids: ten times at once, and after that once in
+/// `UNKNOWN_TTL`. 8x8 publishes a handful of keys, and does not document how many calls it allows.
 #[derive(Debug)]
 struct Allowance {
     left: u32,
-    /// Until when one more was granted for each `UNKNOWN_TTL`.
+    /// The time up to which one call was granted for each `UNKNOWN_TTL`.
     granted_until: UnixTime,
 }
 
@@ -115,21 +116,21 @@ impl Allowance {
 }
 
 impl PublicKeys {
-    /// Keys that lie at `{endpoint}/jwk/{kid}/public`.
+    /// The keys at `{endpoint}/jwk/{kid}/public`.
     pub fn new(client: reqwest::Client, endpoint: BaseUrl) -> Self {
         Self { client, endpoint, known: Mutex::default(), unknown: Mutex::new(Allowance::new()) }
     }
 
-    /// Opens a connection while a function starts. Which key will be needed is not known then.
+    /// Opens a connection while a function starts. It is not known yet which key will be needed.
     pub async fn warm_up(&self) {
         warm_up(&self.client, self.endpoint.url()).await;
     }
 
-    /// Whether the key of that id `proves` something. If the cached key does not, 8x8 may have replaced it under the same
-    /// id: then it is fetched again, and tried once more.
+    /// Whether the key of that id `proves` something. If the cached key does not, 8x8 may have replaced it under the same id:
+    /// the key is fetched again, and tried once more.
     ///
     /// # Errors
-    /// 8x8 has no such key, or cannot be asked for it.
+    /// 8x8 has no such key, or cannot be asked.
     pub async fn prove(
         &self,
         id: &KeyId,
@@ -143,7 +144,7 @@ impl PublicKeys {
     }
 
     fn cached(&self, id: &KeyId) -> Arc<Cached<ParsedPublicKey, KeyError>> {
-        // Every change of the map is complete in itself.
+        // Every change of the map is complete on its own.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_IDS && !known.contains_key(id) {
             known.retain(|_, cached| cached.has_value());
@@ -191,7 +192,7 @@ struct Jwk {
     e: String,
 }
 
-/// 8x8's schema calls the response a string and its example is an object: take an object, or a string that holds one.
+/// In 8x8's schema the response is a string, in its example an object: both are read, an object or a string that holds one.
 fn parse_jwk(body: &[u8], id: &KeyId) -> Option<ParsedPublicKey> {
     let jwk: Jwk = match serde_json::from_slice::<String>(body) {
         Ok(text) => serde_json::from_str(&text).ok()?,
@@ -201,7 +202,7 @@ fn parse_jwk(body: &[u8], id: &KeyId) -> Option<ParsedPublicKey> {
         return None;
     }
     let (n, e) = (URL_SAFE_NO_PAD.decode(jwk.n).ok()?, URL_SAFE_NO_PAD.decode(jwk.e).ok()?);
-    // The algorithm refuses other sizes when it verifies; here a bad response can still be distinguished from a forged event.
+    // Verification would refuse other sizes too. The check here distinguishes a bad response from a forged event.
     if !(256..=1024).contains(&n.len()) {
         return None;
     }

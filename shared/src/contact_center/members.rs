@@ -1,5 +1,5 @@
-//! The members of a JSON object, read as leniently as RFC 8259 allows: each stays raw until it is needed, so that a member of no
-//! interest cannot spoil the others.
+//! The members of a JSON object, read as leniently as RFC 8259 allows: each stays raw until it is needed, so that a malformed
+//! member that is not needed does no harm.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The members of an object by name. Of repeated names the last counts, as in JavaScript.
+/// The members of an object by name. If a name is repeated, the last one counts, as in JavaScript.
 #[derive(Default)]
 pub(crate) struct Members<'e>(BTreeMap<Text<'e>, &'e RawValue>);
 
@@ -17,14 +17,14 @@ impl<'e> Members<'e> {
         serde_json::from_str(json).ok().map(Self)
     }
 
-    /// A string, or the JSON of any other value; `None` of what is missing, `null` or an empty string.
+    /// A string, or the JSON of any other value; `None` for a value that is missing, `null` or an empty string.
     pub(crate) fn text(&self, name: &str) -> Option<Cow<'e, str>> {
         let value = self.value(name)?;
         let Text(text) = Text::from(value);
         (value.get() != "null" && !text.is_empty()).then_some(text)
     }
 
-    /// The members of an object in this one; without any if it is missing or of another kind.
+    /// The members of a nested object; empty if it is missing or not an object.
     pub(crate) fn object(&self, name: &str) -> Self {
         self.value(name).and_then(|value| Self::parse(value.get())).unwrap_or_default()
     }
@@ -34,9 +34,10 @@ impl<'e> Members<'e> {
     }
 }
 
-/// A member, or its name, as text: the string itself, or for anything else its JSON.
+/// A member, or its name, as text: a string as it is, anything else as JSON.
 ///
-/// A string may hold half of a surrogate pair (`\ud83d`: RFC 8259 §8.2), and is no Unicode text then; its JSON is used too.
+/// A string may hold half of a surrogate pair (`\ud83d`: RFC 8259 §8.2). Such a string is not Unicode text, and is returned as
+/// JSON too.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Text<'e>(Cow<'e, str>);
 

@@ -1,4 +1,4 @@
-//! All of 8x8 Contact Center: its events and how they prove where they come from, its API, and how one logs in there.
+//! 8x8 Contact Center: its events and their verification, its API, and how the bridge logs in there.
 
 pub mod authentication;
 pub mod callback;

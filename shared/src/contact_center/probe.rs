@@ -1,4 +1,5 @@
-//! Calls to 8x8 that change nothing there and queue nothing here: is it there, does it know us, does it reach us?
+//! Calls that change nothing at 8x8 and queue nothing here. They show whether 8x8 responds, accepts our credentials and
+//! reaches us.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 use super::client::{ApiRequest, ContactCenter, ContactCenterError, Response};
 
 impl ContactCenter {
-    /// Lists one webhook, and returns the response whatever its status is.
+    /// Lists one webhook, and returns the response with any status.
     ///
     /// # Errors
     /// There are no credentials, or no response within `timeout`.
@@ -27,10 +28,10 @@ impl ContactCenter {
         self.send("list the webhooks", &request).await
     }
 
-    /// Lets 8x8 call `uri` with a `WEB_HOOK_VERIFY`, as it does before it creates a webhook.
+    /// Makes 8x8 call `uri` with a `WEB_HOOK_VERIFY`, as it does before it creates a webhook.
     ///
     /// # Errors
-    /// 8x8 gets no 2xx there, and everything that keeps 8x8 from trying.
+    /// 8x8 gets no 2xx from `uri`, or the call to 8x8 fails.
     pub async fn verify_webhook(&self, uri: &str) -> Result<(), ContactCenterError> {
         let body = json!({ "version": self.webhook_version(), "uri": uri });
         let path = [self.webhooks(), "verify"];

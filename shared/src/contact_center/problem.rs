@@ -1,21 +1,21 @@
-//! 8x8's error responses. Their bodies come in five shapes: `errors` as objects, as strings, or as one object;
+//! 8x8's error responses. Their bodies have five forms: `errors` as objects, as strings, or as one object;
 //! `{"ErrorCode","Error"}` from the token endpoint; `{"fault":{"faultstring","detail":{"errorcode"}}}` from the gateway in
-//! front of it all. One lenient reader takes them all.
+//! front of them. One lenient parser reads all five.
 
 use std::fmt;
 
 use serde_json::Value;
 
-/// What 8x8 says when it refuses.
+/// 8x8's description of an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// HTTP status.
     pub status: u16,
-    /// The most telling message in the body, if it has one.
+    /// The most specific message in the body, if the body has one.
     pub message: Option<String>,
-    /// 8x8's name of the error, e.g. `invalid_queue`, if it has one that is nothing but a name.
+    /// 8x8's name of the error, e.g. `invalid_queue`, if the body has one that consists of a name only.
     pub code: Option<String>,
-    /// What 8x8's support asks for.
+    /// The id that 8x8's support asks for.
     pub reference_id: Option<String>,
 }
 
@@ -24,7 +24,7 @@ impl Problem {
     pub fn parse(status: u16, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        // The single error says more than the headline above it.
+        // The single error says more than the heading above it.
         let message = [
             "/errors/0/message",
             "/errors/0",

@@ -1,4 +1,4 @@
-//! Webhooks and channels: what has to exist at 8x8 so that its events reach us. Both dialects.
+//! Webhooks and channels: what must exist at 8x8 so that its events reach us. In both dialects.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -6,26 +6,26 @@ use serde_json::{Value, json};
 use super::client::{ContactCenter, ContactCenterError, found};
 use super::config::ContactCenterApi;
 
-/// As many as fit on a page of a few dozen kilobytes.
+/// The number of items that fit on a page of a few dozen kilobytes.
 const PAGE_SIZE: usize = 100;
 
-/// No contact center has ten thousand webhooks; a server that never ends its list must not hold us for ever.
+/// No contact center has ten thousand webhooks. A server whose list never ends must not keep us busy for ever.
 const PAGES: usize = 100;
 
-/// Where 8x8 posts events to.
+/// The address that 8x8 posts events to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// 8x8's id.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The URL that is called.
+    /// The URL that 8x8 calls.
     pub uri: String,
     /// The dialect of the events; 8x8 may leave it out.
     pub version: Option<String>,
 }
 
-/// What a bot opens conversations on, and where they are routed to.
+/// A channel: a bot opens conversations on it, and it routes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channel {
     /// 8x8's id.
@@ -34,7 +34,7 @@ pub struct Channel {
     pub name: String,
     /// The webhook that gets its events.
     pub webhook_id: String,
-    /// The queue whose agents take its conversations, if it is routed to a queue.
+    /// The queue whose agents get its conversations, if it is routed to a queue.
     pub queue_id: Option<String>,
 }
 
@@ -73,7 +73,7 @@ impl ContactCenter {
         self.call("update the webhook", Method::PUT, &[self.webhooks(), id], &[], Some(&body)).await.map(drop)
     }
 
-    /// Deletes a webhook; `false` if it was gone already.
+    /// Deletes a webhook; `false` if the webhook did not exist any more.
     pub async fn delete_webhook(&self, id: &str) -> Result<bool, ContactCenterError> {
         let deleted = self.call("delete the webhook", Method::DELETE, &[self.webhooks(), id], &[], None).await;
         Ok(found(deleted)?.is_some())
@@ -86,7 +86,7 @@ impl ContactCenter {
         channel.map(|channel| usable(call, parse_channel(&channel))).transpose()
     }
 
-    /// The names of the channels, other than `channel_id`, whose events go to that webhook too; the id of one without a
+    /// The names of the other channels than `channel_id` whose events go to that webhook too; the id of a channel without a
     /// name.
     pub async fn other_channels_of(
         &self,
@@ -94,7 +94,7 @@ impl ContactCenter {
         channel_id: &str,
     ) -> Result<Vec<String>, ContactCenterError> {
         let channels = self.list(LIST_CHANNELS, CHANNELS).await?;
-        // Channels of other types need no webhook; those are not of interest here.
+        // Channels of other types need no webhook, and are not relevant here.
         let others = channels.iter().filter(|channel| {
             text(channel, &WEBHOOK_ID).as_deref() == Some(webhook_id)
                 && text(channel, &["id"]).as_deref() != Some(channel_id)
@@ -134,13 +134,13 @@ impl ContactCenter {
         self.call("update the channel", Method::PUT, &[CHANNELS, id], &[], Some(&body)).await.map(drop)
     }
 
-    /// Deletes a channel; `false` if it was gone already.
+    /// Deletes a channel; `false` if the channel did not exist any more.
     pub async fn delete_channel(&self, id: &str) -> Result<bool, ContactCenterError> {
         let deleted = self.call("delete the channel", Method::DELETE, &[CHANNELS, id], &[], None).await;
         Ok(found(deleted)?.is_some())
     }
 
-    /// The version of events that our webhooks ask for.
+    /// The version of events with which our webhooks are registered.
     pub fn webhook_version(&self) -> &'static str {
         match self.api() {
             ContactCenterApi::ChatGatewayV1 => "Chat Gateway v1.0",
@@ -165,18 +165,18 @@ impl ContactCenter {
         }
     }
 
-    /// All items of a collection, page by page. 8x8's filter language is not used: the older API lacks it for webhooks, and
-    /// a name that it would read as an operator must not lead to a second webhook.
+    /// All items of a collection, page by page. 8x8's filter language is not used: the older API lacks it for webhooks, and a
+    /// name that it would parse as an operator must not lead to a second webhook.
     ///
     /// # Errors
-    /// [`ContactCenterError::Unusable`] if a page is not in one of the known forms, or if 8x8 counts more items than it
-    /// listed: what is not understood does not count as empty.
+    /// [`ContactCenterError::Unusable`] if a page has none of the known forms, or if 8x8 counts more items than it listed: a
+    /// page that is not understood does not count as empty.
     async fn list(&self, call: &'static str, collection: &str) -> Result<Vec<Value>, ContactCenterError> {
         let unusable = |reason| ContactCenterError::Unusable { call, reason };
         let mut all = Vec::new();
         for page in 0..PAGES {
             let query = [("size", &*PAGE_SIZE.to_string()), ("page", &*page.to_string())];
-            // 8x8 documents 404 for a list too. On the first page: there is nothing yet.
+            // 8x8 documents 404 for a list too. On the first page it means that there is nothing yet.
             let Some(list) = found(self.call(call, Method::GET, &[collection], &query, None).await)? else {
                 return if page == 0 { Ok(all) } else { Err(unusable("one of its pages is missing")) };
             };
@@ -221,9 +221,9 @@ fn usable<T>(call: &'static str, parsed: Option<T>) -> Result<T, ContactCenterEr
     parsed.ok_or(ContactCenterError::Unusable { call, reason: "it lacks an id or another field that 8x8 documents" })
 }
 
-/// The items of a page: the Gateway's `_embedded.<collection>`, the older API's `data`, or a bare array. HAL allows one
-/// object in place of an array. `None` if it is none of these; an empty list may lack both if the page's other fields are
-/// there (`page` or `_links`).
+/// The items of a page: the Gateway's `_embedded.<collection>`, the older API's `data`, or a bare array. HAL allows one object
+/// in place of an array. `None` if the page has none of these forms. An empty list may lack both fields if the page's other
+/// fields are there (`page` or `_links`).
 pub(super) fn items(list: &Value, collection: &str) -> Option<Vec<Value>> {
     let items = match list {
         Value::Array(_) => list,
@@ -252,11 +252,11 @@ pub(super) fn items(list: &Value, collection: &str) -> Option<Vec<Value>> {
 fn count(list: &Value, pointers: &[&str]) -> Option<usize> {
     let field = pointers.iter().find_map(|pointer| list.pointer(pointer))?;
     let number = field.as_f64().or_else(|| field.as_str()?.trim().parse().ok())?;
-    // Far above any count here, and exact in an f64.
+    // Far above any count here, and exactly representable as an f64.
     ((0.0..=1e9).contains(&number) && number.fract() == 0.0).then_some(number as usize)
 }
 
-/// The first of `names` that is there, as text; ids may come as numbers.
+/// The first of `names` that exists, as text; ids may be numbers.
 fn text(item: &Value, names: &[&str]) -> Option<String> {
     match names.iter().find_map(|name| item.get(name))? {
         Value::String(text) => Some(text.clone()),

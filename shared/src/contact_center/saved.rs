@@ -1,4 +1,4 @@
-//! The channel secret: what is registered at 8x8, so that other functions and the next run know it.
+//! The channel secret: it records what is registered at 8x8, for other functions and for the next run.
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -19,42 +19,42 @@ pub struct Registration {
     pub queue_id: Option<String>,
     /// The URL that the webhook calls.
     pub callback_url: String,
-    /// While an update is under way: the other URL of ours that the webhook may call, already or still. It is stored before
-    /// 8x8 is asked for the change, so that the webhook is recognised after an interruption.
+    /// During an update: the other URL of ours that the webhook may call, already or still. It is stored before 8x8 is asked
+    /// for the change, so that the webhook is recognised after an interruption.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_callback_url: Option<String>,
-    /// Set if another system created webhook and channel: what `release` restores.
+    /// Set if another system created webhook and channel: the values that `release` restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<FormerWebhook>,
     /// Unix seconds: when these fields last changed.
     pub registered_at: u64,
 }
 
-/// What an adopted webhook was before the adoption.
+/// The former values of an adopted webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormerWebhook {
-    /// The URL that it called. `None` if it called ours already: then there is nothing to restore.
+    /// The URL that it called. `None` if it already called ours: then there is nothing to restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// The version of its events, if 8x8 named one.
+    /// The version of its events, if 8x8 returned one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
 impl Registration {
-    /// Whether both say the same, regardless of the time.
+    /// Whether both have the same values, apart from the time.
     pub fn same(&self, other: &Self) -> bool {
         Self { registered_at: 0, ..self.clone() } == Self { registered_at: 0, ..other.clone() }
     }
 
-    /// The same, registered at `now`.
+    /// The same values, registered at `now`.
     pub fn registered_at(mut self, now: UnixTime) -> Self {
         self.registered_at = now.secs();
         self
     }
 }
 
-/// One of the two things that a registration creates at 8x8.
+/// One of the two parts that a registration creates at 8x8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
@@ -64,23 +64,23 @@ pub enum Part {
     Channel,
 }
 
-/// A first registration that has begun to create something. Its rollback may remove these parts and nothing else.
+/// A first registration that has begun to create parts. Its rollback may remove these parts and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Creation {
-    /// What it creates.
+    /// The parts that it creates.
     pub creating: Vec<Part>,
     /// The URL of the webhook.
     pub callback_url: String,
 }
 
-/// What the secret holds.
+/// The content of the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SavedChannel {
     /// `{}`: nothing is registered.
     Empty,
     /// `{"creating":["webhook","channel"],"callback_url"}`: a first registration has begun and was not completed.
     Creating(Creation),
-    /// A registration.
+    /// A complete registration.
     Registered(Registration),
 }
 
@@ -98,7 +98,7 @@ impl SavedChannel {
         }
     }
 
-    /// Whether a webhook that calls `uri` is ours as far as the secret knows.
+    /// Whether a webhook that calls `uri` is ours, according to the secret.
     pub fn owns(&self, uri: &str) -> bool {
         match self {
             Self::Empty => false,
@@ -109,7 +109,7 @@ impl SavedChannel {
         }
     }
 
-    /// As it is stored.
+    /// The form in which it is stored.
     pub fn to_json(&self) -> SecretString {
         let json = match self {
             Self::Empty => Value::Object(serde_json::Map::new()),

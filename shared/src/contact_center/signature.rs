@@ -1,14 +1,14 @@
 //! The signature of an 8x8 event: a JSON Web Signature (RFC 7515) with detached, unencoded payload (RFC 7797).
 //!
-//! `x-8x8-signature` is `b64url(header)..b64url(signature)`. What was signed is the header's text, a dot and this JSON,
+//! `x-8x8-signature` is `b64url(header)..b64url(signature)`. The signed text is the header's text, a dot and this JSON, with
 //! its keys in this order and without white space, made from the other headers and the CRC32 of the body:
 //!
 //! ```json
 //! {"checksum":1564621066,"cid":"<customer>","eid":"<event>","retry":0,"tid":"<tenant>","tt":1629804577002}
 //! ```
 //!
-//! Only that CRC32 binds the body: the holder of a signed request can make another body with the same checksum. That is
-//! why the age of an event is limited and its id is used once; `SECURITY.md` says what remains.
+//! Only that CRC32 binds the body: the holder of a signed request can make another body with the same checksum. Therefore the
+//! age of an event is limited and its id is used once; `SECURITY.md` describes the remaining risk.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ use crate::clock::UnixTime;
 
 /// How old an event may be, by 8x8's clock and ours.
 ///
-/// SQS drops a repeated event id for 300 s. An event can be accepted from [`AHEAD`] before its transmission time to
-/// [`AGE`] after it; both together are those 300 s, so that a replay is refused here or dropped there.
+/// SQS drops a repeated event id for 300 s. An event can be accepted from [`AHEAD`] before its transmission time to [`AGE`]
+/// after it. Both together are 300 s, so that a replayed event is refused here or dropped by SQS.
 pub const AGE: Duration = Duration::from_secs(240);
 
 /// How far 8x8's clock may be ahead of ours. See [`AGE`].
@@ -32,25 +32,25 @@ pub const AHEAD: Duration = Duration::from_secs(60);
 /// Why an event is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// A header that belongs to the signature is missing.
+    /// A header that the signature needs is missing.
     #[error("the header {0} is missing")]
     Missing(&'static str),
-    /// A header cannot be what 8x8 sends.
+    /// A header has a value that 8x8 never sends.
     #[error("the header {0} is malformed")]
     Malformed(&'static str),
     /// Transmitted too long ago.
     #[error("the event is too old")]
     Stale,
-    /// Transmitted in what is the future here.
+    /// The transmission time is in the future by our clock.
     #[error("the event comes from the future")]
     Early,
     /// 8x8 has no such key.
     #[error("8x8 knows no key of that id")]
     UnknownKey,
-    /// The signature is not that of this event.
+    /// The signature does not belong to this event.
     #[error("the signature does not match")]
     Forged,
-    /// The key cannot be fetched: neither the sender's fault nor a proof of anything.
+    /// The key cannot be fetched. This says nothing about the sender.
     #[error("8x8's key is unavailable ({0})")]
     KeyUnavailable(String),
 }
@@ -62,16 +62,16 @@ const EVENT_ID: &str = "x-8x8-event-id";
 const RETRY: &str = "x-8x8-retry";
 const TRANSMISSION_TIME: &str = "x-8x8-transmission-time";
 
-/// Whether a request claims to be signed.
+/// Whether a request has a signature.
 pub fn is_present(headers: &HeaderMap) -> bool {
     headers.contains_key(SIGNATURE)
 }
 
-/// Proves that 8x8 sent `body` with `headers`, not long before `now`. What costs nothing is checked first: no key is
-/// fetched for a request that cannot be genuine.
+/// Verifies that 8x8 sent `body` with `headers`, not long before `now`. Checks that need no call come first: no key is fetched
+/// for a request that cannot be genuine.
 ///
-/// From then on the headers that the signature covers are genuine: `x-8x8-tenant-id`, `x-8x8-customer-id`,
-/// `x-8x8-event-id` (the same at every retry), `x-8x8-retry` and `x-8x8-transmission-time` (new at every retry).
+/// After this the headers that the signature covers are genuine: `x-8x8-tenant-id`, `x-8x8-customer-id`, `x-8x8-event-id` (the
+/// same at every retry), `x-8x8-retry` and `x-8x8-transmission-time` (new at every retry).
 pub async fn verify(keys: &PublicKeys, headers: &HeaderMap, body: &[u8], now: UnixTime) -> Result<(), SignatureError> {
     let claims = Claims::read(headers)?;
     let transmitted_at = UnixTime::from_millis(number(claims.transmission_time, TRANSMISSION_TIME)?);
@@ -141,8 +141,8 @@ impl<'h> Claims<'h> {
     }
 }
 
-/// A number exactly as JSON writes it. `+1`, `01` or ` 1` would be the same number in another header, and so a change of
-/// something signed that no one notices.
+/// A number exactly as JSON writes it. `+1`, `01` or ` 1` are the same number in another header: a change of a signed value
+/// that would not be noticed.
 fn number(text: &str, header: &'static str) -> Result<u64, SignatureError> {
     let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| canonical).ok_or(SignatureError::Malformed(header))
@@ -155,7 +155,7 @@ struct DetachedJws<'h> {
     signature: Vec<u8>,
 }
 
-/// The JOSE header. What is not named here and could bring a key along is refused in [`DetachedJws::parse`].
+/// The JOSE header. [`DetachedJws::parse`] refuses a header with a member that could supply a key.
 #[derive(Deserialize)]
 struct JoseHeader {
     alg: String,
@@ -169,12 +169,12 @@ struct JoseHeader {
 }
 
 impl<'h> DetachedJws<'h> {
-    /// `None` for anything but RS256 over a detached, unencoded payload with a key that is named and not brought along.
-    /// `alg` comes from the sender: it is compared with the one that 8x8 uses before a key is touched.
+    /// `None` unless it is RS256 over a detached, unencoded payload, with a key id and without a key. `alg` comes
+    /// from the sender: it is compared with the algorithm that 8x8 uses before a key is used.
     fn parse(text: &'h str) -> Option<Self> {
         let (header, signature) = text.split_once("..")?;
         let json = URL_SAFE_NO_PAD.decode(header).ok()?;
-        // Serde reads a struct from an array as well; a JOSE header is an object (RFC 7515, section 4).
+        // Serde also reads a struct from an array; a JOSE header is an object (RFC 7515, section 4).
         if !json.trim_ascii_start().starts_with(b"{") {
             return None;
         }

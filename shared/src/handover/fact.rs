@@ -1,39 +1,39 @@
-//! What 8x8's life-cycle events say of a conversation: facts, each with 8x8's own time.
+//! The content of 8x8's life-cycle events about a conversation, as facts. Each has the time that 8x8 gave it.
 //!
-//! A fact is stored as text, `<milliseconds> <name> <id>`, so that a set of them in DynamoDB takes each one once.
+//! A fact is stored as text, `<milliseconds> <name> <id>`, so that a set in DynamoDB holds each fact once.
 
 use std::borrow::Cow;
 
 use crate::clock::UnixTime;
 use crate::contact_center::members::Members;
 
-/// An id of 8x8's has at most 90 characters. A longer one is cut, so that an item stays far below DynamoDB's 400 KB.
+/// 8x8's ids have at most 90 characters. A longer id is cut, so that an item stays far below DynamoDB's 400 KB.
 const ID_LIMIT: usize = 128;
 
-/// What has happened.
+/// The kind of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// The conversation was created.
     Created,
-    /// It is assigned to a queue, which is the fact's id.
+    /// The conversation is assigned to a queue, which is the fact's id.
     QueueAssigned,
-    /// It waits in a queue, which is the fact's id.
+    /// The conversation waits in a queue, which is the fact's id.
     Queued,
-    /// It is assigned to an agent, who is the fact's id.
+    /// The conversation is assigned to an agent, who is the fact's id.
     AgentAssigned,
     /// An agent, who is the fact's id, has joined.
     AgentJoined,
     /// An agent, who is the fact's id, has left. In the Chat Gateway's dialect the end is an event of its own.
     AgentLeft,
-    /// The same in the older dialect, where it is the end unless the conversation is transferred or queued.
+    /// The same in the older dialect. There it means the end, unless the conversation is transferred or queued.
     AgentLeftForGood,
-    /// It is to be transferred.
+    /// The conversation is to be transferred.
     Transferred,
     /// The customer has joined.
     CustomerJoined,
     /// The customer has left.
     CustomerLeft,
-    /// It has ended.
+    /// The conversation has ended.
     Ended,
 }
 
@@ -52,35 +52,35 @@ const NAMES: [(Kind, &str); 11] = [
     (Kind::Ended, "ended"),
 ];
 
-/// The event types that are of the life cycle: those of the Chat Gateway, then those of the older dialect alone. Of the others,
-/// messages above all, nothing is recorded.
+/// The event types of the life cycle: those of the Chat Gateway, then those that only the older dialect has. Nothing is
+/// recorded of other events, such as messages.
 const LIFE_CYCLE: [&str; 6] =
     ["CONVERSATION_UPDATE", "QUEUED", "MEMBERS_CHANGED", "TRANSFER", "AGENT_JOINED", "AGENT_LEFT"];
 
 /// Something that happened in a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fact {
-    /// When, by 8x8's clock.
+    /// When it happened, by 8x8's clock.
     pub at: UnixTime,
-    /// What.
+    /// What happened.
     pub kind: Kind,
-    /// Of which queue or agent; empty where it is about neither.
+    /// The queue or agent concerned; empty if there is none.
     pub id: String,
 }
 
 impl Fact {
-    /// A fact of that time.
+    /// A fact of the time `at`.
     pub fn new(at: UnixTime, kind: Kind, id: &str) -> Self {
         Self { at, kind, id: id.chars().take(ID_LIMIT).collect() }
     }
 
-    /// As it is stored.
+    /// The form in which it is stored.
     pub(super) fn to_text(&self) -> String {
         let name = NAMES.iter().find(|(kind, _)| *kind == self.kind).map_or("", |(_, name)| name);
         format!("{} {name} {}", self.at.millis(), self.id)
     }
 
-    /// `None` if it is no fact that this version knows.
+    /// `None` if this version does not know the fact.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, ' ');
         let at = parts.next()?.parse().ok().map(UnixTime::from_millis)?;
@@ -90,12 +90,12 @@ impl Fact {
     }
 }
 
-/// The conversation and the facts of a life-cycle event, the most important one first; `None` of any other event. The time is
-/// the event's own, or `transmitted_at` where it has none.
+/// The conversation and the facts of a life-cycle event, the most important one first; `None` for any other event. The time is
+/// the event's own, or `transmitted_at` if the event has none.
 pub fn facts_of(body: &[u8], transmitted_at: UnixTime) -> Option<(String, Vec<Fact>)> {
     let json = String::from_utf8_lossy(body);
-    // The Chat Gateway's payload is in `data`, the older dialect's beside the rest. Every member is optional, and may be of any
-    // kind: an event that says less is less of a fact, and no error.
+    // The Chat Gateway's payload is in `data`; the older dialect has it at the top level. Every member is optional and may have
+    // any type: a member that is missing or malformed makes the fact less complete, and is not an error.
     let event = Members::parse(&json)?;
     let event_type = event.text("eventType").filter(|event_type| LIFE_CYCLE.contains(&&**event_type))?;
     let data = event.object("data");
@@ -114,7 +114,7 @@ pub fn facts_of(body: &[u8], transmitted_at: UnixTime) -> Option<(String, Vec<Fa
                 _ => return None,
             };
             let is_agent = matches!(kind, Kind::AgentJoined | Kind::AgentLeft);
-            // The customer's id may be a name or an address: it is of no use here.
+            // The customer's id may be a name or an address, and is not needed here.
             vec![fact(kind, data.text("id").filter(|_| is_agent))]
         }
         "TRANSFER" => vec![fact(Kind::Transferred, None)],
@@ -124,7 +124,8 @@ pub fn facts_of(body: &[u8], transmitted_at: UnixTime) -> Option<(String, Vec<Fa
     if facts.is_empty() { None } else { Some((event.text("conversationId")?.into_owned(), facts)) }
 }
 
-/// A conversation's state and whom it is assigned to. An assignment names a queue or an agent also where their own event was lost.
+/// A conversation's state, and the queue or agent that it is assigned to. An assignment names the queue or agent even if the
+/// event of that queue or agent was lost.
 fn updated<'e>(data: &Members<'e>, fact: impl Fn(Kind, Option<Cow<'e, str>>) -> Fact) -> Vec<Fact> {
     let assignment = data.object("assignment");
     let (assigned_to, id) = (assignment.text("type"), assignment.text("id"));
@@ -137,7 +138,7 @@ fn updated<'e>(data: &Members<'e>, fact: impl Fn(Kind, Option<Cow<'e, str>>) -> 
     }
     match assigned_to.as_deref() {
         Some("queue") => facts.push(fact(Kind::QueueAssigned, id)),
-        // A conversation that ends may still name its last agent, who has not joined then.
+        // A conversation that ends may still name its last agent. That agent has not joined then.
         Some("agent") if state.as_deref() == Some("active") => facts.push(fact(Kind::AgentAssigned, id)),
         _ => {}
     }

@@ -1,10 +1,10 @@
-//! Hand-overs: where each conversation is on its way to an agent and back.
+//! Hand-overs: the state of each conversation on its way to an agent and back.
 //!
 //! | module | owns |
 //! |---|---|
 //! | [`fact`] | what 8x8's life-cycle events say |
-//! | [`state`] | what the facts of a conversation add up to |
-//! | [`table`] | the DynamoDB table that keeps them |
+//! | [`state`] | the state that follows from the facts of a conversation |
+//! | [`table`] | the DynamoDB table that stores them |
 
 pub mod fact;
 pub mod state;

@@ -1,23 +1,23 @@
 //! The state of a hand-over, derived from the facts of its conversation.
 //!
-//! A set of facts has no order but their times, so that the state is the same whatever order the events arrive in, and
-//! however often. Nothing is derived from the order of arrival.
+//! Facts have no order other than their times. The state is therefore the same in whatever order, and however often, the events
+//! arrive.
 
 use crate::clock::UnixTime;
 use crate::handover::fact::{Fact, Kind};
 
-/// Where a hand-over is.
+/// The state of a hand-over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The conversation was created.
     Created,
-    /// It waits in a queue for an agent.
+    /// The conversation waits in a queue for an agent.
     Queued,
-    /// An agent has it.
+    /// An agent has the conversation.
     Active,
-    /// An agent has transferred it, and no queue and no other agent has it yet.
+    /// An agent has transferred the conversation, and no queue and no other agent has it yet.
     Transferring,
-    /// It has ended.
+    /// The conversation has ended.
     Ended,
 }
 
@@ -25,60 +25,60 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
-    /// It ended before an agent joined, and not because the customer left.
+    /// The conversation ended before an agent joined, and not because the customer left.
     BeforeAgent,
-    /// It ended after the agents had left, or they ended it.
+    /// The conversation ended after the agents had left, or the agents ended it.
     AfterAgent,
-    /// The customer left, while waiting or while an agent was there.
+    /// The customer left while waiting or while an agent was in the conversation.
     UserEnded,
-    /// The bridge ended it: no agent joined in time.
+    /// The bridge ended the conversation: no agent joined in time.
     NoAgent,
-    /// The bridge ended it: the customer did not reply to the agent in time.
+    /// The bridge ended the conversation: the customer did not reply to the agent in time.
     Idle,
 }
 
-/// When things happened, by 8x8's clock.
+/// The times of a hand-over, by 8x8's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
     /// When the conversation was created.
     pub created: Option<UnixTime>,
-    /// When it first waited in a queue.
+    /// When the conversation first waited in a queue.
     pub queued: Option<UnixTime>,
     /// When an agent first joined.
     pub joined: Option<UnixTime>,
-    /// When it was last transferred.
+    /// When the conversation was last transferred.
     pub transferred: Option<UnixTime>,
     /// When an agent last left.
     pub left: Option<UnixTime>,
     /// When the customer left, unless the customer has come back.
     pub customer_left: Option<UnixTime>,
-    /// When it ended.
+    /// When the conversation ended.
     pub ended: Option<UnixTime>,
 }
 
 /// A hand-over, as far as 8x8's events describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handover {
-    /// Where it is.
+    /// Its state.
     pub state: State,
-    /// The queue that it is or was in last.
+    /// The present or last queue.
     pub queue_id: Option<String>,
-    /// The agent who has it, or, once it has ended, who had it last.
+    /// The agent who has the conversation, or who had it last if it has ended.
     pub agent_id: Option<String>,
-    /// When things happened.
+    /// Its times.
     pub times: Times,
-    /// Why it ended, if it has.
+    /// Why it ended, if it has ended.
     pub end_reason: Option<EndReason>,
-    /// Since when no agent has it, while it waits for one.
+    /// Since when the conversation has waited for an agent, if it is waiting.
     pub waiting_since: Option<UnixTime>,
-    /// Since when the agent who has it is in the conversation.
+    /// Since when the present agent has been in the conversation.
     pub agent_since: Option<UnixTime>,
-    /// Whether the customer left while it waited for an agent.
+    /// Whether the customer left while the conversation waited for an agent.
     pub left_waiting: bool,
 }
 
 impl State {
-    /// As the API shows it.
+    /// The name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -89,14 +89,14 @@ impl State {
         }
     }
 
-    /// Whether an agent is still to come.
+    /// Whether the conversation waits for an agent.
     pub fn is_waiting(self) -> bool {
         matches!(self, Self::Created | Self::Queued | Self::Transferring)
     }
 }
 
 impl EndReason {
-    /// As the API and the metric `HandoversEnded` show it.
+    /// The name in the API and in the metric `HandoversEnded`.
     pub fn name(self) -> &'static str {
         match self {
             Self::BeforeAgent => "before_agent",
@@ -112,7 +112,7 @@ impl EndReason {
 #[derive(Debug)]
 struct Agent<'f> {
     id: &'f str,
-    /// When the agent last joined; of one whose joining is not known, the first time at which the agent had the conversation.
+    /// When the agent last joined. If no joining is known, when the conversation was first assigned to the agent.
     joined: Option<UnixTime>,
     left: Option<UnixTime>,
 }
@@ -122,13 +122,13 @@ impl Agent<'_> {
         self.joined.is_some_and(|joined| self.left.is_none_or(|left| left < joined))
     }
 
-    /// The last time at which the agent is known to have come.
+    /// The last time at which the agent is known to have been in the conversation.
     fn seen(&self) -> Option<UnixTime> {
         self.joined.or(self.left)
     }
 }
 
-/// The facts of a conversation, to ask for the first and the last of a kind.
+/// The facts of a conversation, with queries for the first and the last fact of a kind.
 struct Facts<'f>(&'f [Fact]);
 
 impl<'f> Facts<'f> {
@@ -162,7 +162,7 @@ impl<'f> Facts<'f> {
 }
 
 impl Handover {
-    /// What the facts add up to. `closed` says why the bridge has ended the conversation, if it has.
+    /// Derives the hand-over from the facts. `closed` is the reason why the bridge has ended the conversation, if it has.
     pub fn of(facts: &[Fact], closed: Option<EndReason>) -> Self {
         let known = Facts(facts);
         let agents = known.agents();
@@ -170,16 +170,16 @@ impl Handover {
         let left = agents.iter().filter_map(|agent| agent.left).max();
         let queued = known.last(Kind::Queued);
         let transferred = known.last(Kind::Transferred);
-        // At the same millisecond as a joining, a transfer came after it unless an agent has left since.
+        // If a transfer and a joining have the same millisecond, the transfer came last, unless an agent has left since.
         let is_transferred = transferred.is_some_and(|transferred| {
             joined < Some(transferred) || (joined == Some(transferred) && left < Some(transferred))
         });
         let present = || agents.iter().filter(|agent| agent.is_present());
 
-        // What comes after an end shows that the conversation goes on.
+        // A later fact shows that the conversation goes on after this end.
         let activity = joined.max(queued).max(transferred);
         let ended = known.of(Kind::Ended).map(|fact| fact.at).filter(|at| Some(*at) >= activity).min();
-        // The older dialect has no end but this one.
+        // The older dialect has only this end.
         let left_for_good = known.last(Kind::AgentLeftForGood).filter(|left| {
             !is_transferred && present().next().is_none() && Some(*left) >= joined && Some(*left) > queued
         });
@@ -240,13 +240,13 @@ impl Handover {
     }
 }
 
-/// The queue of the last fact that names one; a queue's own event counts more than an assignment of the same time.
+/// The queue of the last fact that names one. If two have the same time, a queue's own event has precedence over an assignment.
 fn queue_of(known: &Facts<'_>) -> Option<String> {
     let named = known.of(Kind::QueueAssigned).chain(known.of(Kind::Queued)).filter(|fact| !fact.id.is_empty());
     named.max_by_key(|fact| fact.at).map(|fact| fact.id.clone())
 }
 
-/// Since when a conversation waits: since it first came into a queue, or, after an agent `seen` had it, since it was transferred
+/// Since when a conversation waits: since it first came into a queue, or, if an agent `seen` had it, since it was transferred
 /// or queued again.
 fn waiting_since(known: &Facts<'_>, seen: Option<UnixTime>, times: &Times) -> Option<UnixTime> {
     match seen {
@@ -258,7 +258,7 @@ fn waiting_since(known: &Facts<'_>, seen: Option<UnixTime>, times: &Times) -> Op
     }
 }
 
-/// Whether a conversation waited for an agent at that time.
+/// Whether a conversation waited for an agent at the time `at`.
 fn was_waiting(facts: &[Fact], at: UnixTime) -> bool {
     let before: Vec<Fact> = facts
         .iter()
@@ -275,7 +275,7 @@ mod tests {
 
     use super::*;
 
-    /// A conversation as 8x8 plays it: what has happened, and where the hand-over is, by the order of what happens.
+    /// A conversation as 8x8 would run it: its facts, and the expected hand-over, derived from the order of what happens.
     #[derive(Debug, Clone)]
     struct Play {
         is_older: bool,
@@ -318,7 +318,7 @@ mod tests {
         fn queued(&mut self, queue: &str) {
             self.happens(Kind::Queued, queue);
             let is_first = self.facts.iter().filter(|fact| fact.kind == Kind::Queued).count() == 1;
-            // The wait of a customer begins with the first queue, and goes on in the next one.
+            // The customer's wait begins with the first queue, and goes on in the next one.
             if self.waiting_since.is_none() || is_first {
                 self.waiting_since = self.facts.last().map(|fact| fact.at);
             }
@@ -369,7 +369,7 @@ mod tests {
             (self.state, self.reason, self.waiting_since) = (State::Ended, Some(reason), None);
         }
 
-        /// Whatever 8x8's documents allow to come next.
+        /// Does something that 8x8's documents allow to come next.
         fn goes_on(&mut self, choice: u8) {
             let has_end = !self.is_older;
             match (self.state, choice % 6) {
@@ -379,7 +379,7 @@ mod tests {
                 (State::Created, _) => {}
                 (State::Queued, _) => self.joined(),
                 (State::Active, 0) => self.joined(),
-                // Its last agent leaves, and nothing says yet what comes.
+                // The last agent leaves, and no fact says yet what comes next.
                 (State::Active, 1 | 2) if !self.agents.is_empty() => self.agent_left(),
                 (State::Active, 3) if !self.agents.is_empty() => self.transferred(),
                 (State::Active, 4) if has_end && !self.agents.is_empty() => self.customer_left(),
@@ -390,7 +390,7 @@ mod tests {
                 (State::Transferring, 2) => self.queued("303"),
                 (State::Transferring, 3) if has_end => self.customer_left(),
                 (State::Transferring, _) => self.joined(),
-                // The older dialect's only end is one unless something follows.
+                // In the older dialect, an agent's leaving is the end only if nothing follows.
                 (State::Ended, 0) if self.is_older => {
                     self.reason = None;
                     self.queued("202");
@@ -418,7 +418,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// At every moment of every conversation, whatever order its events arrived in, and however often each did.
+        /// Checks every moment of a conversation, in any order of arrival of its events, with any number of repeats.
         #[test]
         fn every_order_that_8x8_allows_arriving_in_any_order_ends_in_the_right_state(
             is_older: bool,
@@ -460,11 +460,11 @@ mod tests {
 
     #[test]
     fn the_next_event_repairs_what_a_lost_one_would_have_said() {
-        // That an agent joined is lost; the assignment of the conversation says it.
+        // The joining of the agent is lost; the assignment of the conversation replaces it.
         let handover = Handover::of(&facts(&[(1, Kind::Queued, "101"), (9, Kind::AgentAssigned, "anna")]), None);
         assert_eq!((handover.state, handover.agent_id.as_deref()), (State::Active, Some("anna")));
         assert_eq!(handover.time_to_agent().map(|wait| wait.as_secs()), Some(8));
-        // That an agent joined and that it was transferred are lost.
+        // The joining of the agent and the transfer are lost.
         let handover = Handover::of(&facts(&[(1, Kind::Queued, "101"), (9, Kind::AgentLeft, "anna")]), None);
         assert_eq!(handover.state, State::Active);
         let handover = Handover::of(
@@ -472,7 +472,7 @@ mod tests {
             None,
         );
         assert_eq!((handover.state, handover.queue_id.as_deref()), (State::Queued, Some("102")));
-        // That it was queued is lost.
+        // The queueing is lost.
         let handover = Handover::of(&facts(&[(1, Kind::QueueAssigned, "101"), (9, Kind::AgentJoined, "anna")]), None);
         assert_eq!((handover.state, handover.queue_id.as_deref()), (State::Active, Some("101")));
     }

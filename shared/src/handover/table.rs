@@ -1,9 +1,10 @@
 //! The DynamoDB table of hand-overs: one item per conversation, with the facts of its life-cycle events as a set.
 //!
-//! deliver-message adds facts; a set takes each one once, so that repeats and reordering change nothing. watch-handovers keeps
-//! its own notes in the item ([`Notes`]), and writes them only to the item that it has read (`revision`).
+//! deliver-message adds facts. A set holds each fact once, so that repeats and reordering change nothing. watch-handovers keeps
+//! its own notes in the item ([`Notes`]), and writes them only if the item is unchanged since it was read (`revision`).
 //!
-//! An item is in the index `open` as long as it has the attribute `watched`: until it has ended and has been counted.
+//! An item is in the index `open` as long as it has the attribute `watched`: until the conversation has ended and has been
+//! counted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,27 +22,28 @@ use crate::environment::{ConfigError, Environment};
 use crate::handover::fact::Fact;
 use crate::handover::state::{EndReason, Handover};
 
-/// How long a conversation is known after its last life-cycle event. A conversation of the Chat Gateway lasts ten hours at most
-/// with a bot (`maxTotalMinutes` of a post-agent assignment); a week lets a person look at one of last week.
+/// How long the item of a conversation is kept after its last life-cycle event. A conversation of the Chat Gateway with a bot
+/// lasts ten hours at most (`maxTotalMinutes` of a post-agent assignment). A week lets a person look at a conversation of last
+/// week.
 const TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The sparse index of those that are watched.
+/// The sparse index of the conversations that are watched.
 const INDEX: &str = "open";
 
-/// The value of `watched`: the one partition of the index. A partition takes 1,000 writes a second
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>), which is a hundred
-/// hand-overs beginning and ending in each second.
+/// The value of `watched`, and so the only partition of the index. A partition allows 1,000 writes a second
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>): enough for a hundred
+/// hand-overs that begin and end in each second.
 const WATCHED: &str = "yes";
 
 /// Reads `HANDOVER_TABLE`, the name of the table.
 ///
 /// # Errors
-/// It is missing.
+/// The variable is missing.
 pub fn handover_table(environment: &Environment<'_>) -> Result<String, ConfigError> {
     environment.required("HANDOVER_TABLE")
 }
 
-/// The table is not available, in words without any content.
+/// The table is not available. The text holds nothing of its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("table `{table}` is unavailable ({reason})")]
 pub struct HandoverTableError {
@@ -49,7 +51,7 @@ pub struct HandoverTableError {
     reason: String,
 }
 
-/// The table.
+/// The DynamoDB table of hand-overs.
 #[derive(Debug, Clone)]
 pub struct HandoverTable {
     client: Client,
@@ -64,7 +66,7 @@ pub struct Notes {
     pub is_joining_counted: bool,
     /// The end is counted.
     pub is_end_counted: bool,
-    /// That the customer left while waiting is counted.
+    /// The leaving of a customer who was waiting is counted.
     pub is_leaving_counted: bool,
     /// The bridge has asked 8x8 to end the conversation, or is about to.
     pub closing: Option<Closing>,
@@ -72,34 +74,34 @@ pub struct Notes {
     pub look_at: Option<UnixTime>,
 }
 
-/// A conversation that the bridge ends.
+/// The end of a conversation by the bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
-    /// Why.
+    /// Why the bridge ends it.
     pub reason: EndReason,
-    /// When it was last begun.
+    /// When the bridge last began to end it.
     pub at: UnixTime,
 }
 
 /// An item of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The conversation.
+    /// The id of the conversation.
     pub conversation_id: String,
-    /// What is known of it.
+    /// The facts that are known about the conversation.
     pub facts: Vec<Fact>,
-    /// What was done about it.
+    /// What watch-handovers has done about it.
     pub notes: Notes,
     revision: u64,
 }
 
 impl Record {
-    /// Where the hand-over is.
+    /// The hand-over that follows from the facts.
     pub fn handover(&self) -> Handover {
         Handover::of(&self.facts, self.notes.closing.map(|closing| closing.reason))
     }
 
-    /// `None` if an attribute is not as this version writes it.
+    /// `None` if an attribute does not have the form that this version writes.
     fn of(item: &HashMap<String, AttributeValue>) -> Option<Self> {
         let conversation_id = item.get("id")?.as_s().ok()?.clone();
         let facts = item.get("facts").and_then(|facts| facts.as_ss().ok()).map(Vec::as_slice).unwrap_or_default();
@@ -119,7 +121,7 @@ impl HandoverTable {
         Self { client: Client::new(config), name }
     }
 
-    /// Adds the facts of one event to its conversation. An event whose facts are there already changes nothing.
+    /// Adds the facts of one event to its conversation. If these facts are already there, nothing changes.
     ///
     /// # Errors
     /// The table is not available.
@@ -136,7 +138,7 @@ impl HandoverTable {
         self.send(update).await.map(drop)
     }
 
-    /// What is known of a conversation, as it is now; `None` if nothing is.
+    /// The record of a conversation, by a consistent read; `None` if there is none.
     ///
     /// # Errors
     /// The table is not available.
@@ -147,7 +149,7 @@ impl HandoverTable {
         Ok(found.item.as_ref().and_then(Record::of))
     }
 
-    /// The conversations that have not ended or not been counted, as the index has them: it may be a moment behind.
+    /// The conversations that have not ended or have not been counted, as the index has them. The index may be a moment behind.
     ///
     /// # Errors
     /// The table is not available.
@@ -172,13 +174,13 @@ impl HandoverTable {
         }
     }
 
-    /// Writes the notes of a record, and a fact that was found out, if the item is still as it was read; `false` if it is not.
-    /// `is_done`: nothing is left to watch.
+    /// Writes the notes of a record, and a fact that was found out, if the item is unchanged since it was read; `false` if it
+    /// has changed. `is_done` means that nothing is left to watch.
     ///
     /// # Errors
     /// The table is not available.
     pub async fn note(&self, record: &Record, fact: Option<Fact>, is_done: bool) -> Result<bool, HandoverTableError> {
-        // A struct of numbers and names becomes JSON without fail.
+        // A struct of numbers and names can always be written as JSON.
         let notes = serde_json::to_string(&record.notes).unwrap_or_default();
         let add = if fact.is_some() { ", facts :facts" } else { "" };
         let remove = if is_done { " REMOVE watched" } else { "" };

@@ -1,13 +1,13 @@
-//! What senders use: requests with a token that is alive, and a log-in when it is not.
+//! Used by senders: sends requests with a valid token, and logs in if there is none.
 //!
-//! | the server says | what becomes of the token |
+//! | the response of the server is | the token |
 //! |---|---|
-//! | anything but a refusal | it stays; a new one is kept in memory, and stored |
-//! | a refusal | the store is read again; if it holds the same token, we log in and send once more |
-//! | a refusal of a new token | it is dropped, and the same sender does not log in again for ten minutes |
+//! | anything but a refusal | stays; a new token is kept in memory, and stored |
+//! | a refusal | is read from the store again; if the store holds the same token, we log in and send once more |
+//! | a refusal of a new token | is dropped, and the same sender does not log in again for ten minutes |
 //!
-//! A new token that is refused says something about one request or about the server: after two different senders no sender logs
-//! in, until the server accepts a token again or the ten minutes are over.
+//! If a new token is refused, the reason is the request or the server. After this happened to two different senders, no sender
+//! logs in until the server accepts a token again or the ten minutes are over.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,19 +19,19 @@ use super::token::Token;
 use crate::clock::UnixTime;
 use crate::secrets::Version;
 
-/// After a new token is refused, a log-in is not the cure. Ten minutes keep a server that refuses everything from being
-/// flooded with log-ins, and end well before a person has read the alarm.
+/// After a new token is refused, another log-in does not help. Ten minutes keep us from flooding a server that refuses
+/// everything with log-ins, and end well before a person has read the alarm.
 const LOGIN_BACKOFF: Duration = Duration::from_secs(600);
 
-/// The shortest time between two log-ins of a process, whatever lifetime the tokens have: checking a password is slow on
-/// purpose in places, and six a minute are no load.
+/// The shortest time between two log-ins of a process, whatever lifetime the tokens have. Some servers check a password slowly
+/// on purpose; six checks a minute are no load.
 const MIN_LOGIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The shortest time between two writes of the secret. Secrets Manager sustains one PutSecretValue in ten minutes.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
 const MIN_STORE_INTERVAL: Duration = Duration::from_secs(600);
 
-/// How long storing a token may hold up what comes after the request that it was for.
+/// How long storing a token may delay what follows the request that the token was for.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends requests with the token in a store, and logs in at an endpoint.
@@ -40,7 +40,7 @@ pub struct Authorizer<E> {
     store: TokenStore,
     endpoint: E,
     state: Mutex<State>,
-    /// Held during a log-in, so that requests that are refused at the same time share one.
+    /// Held during a log-in, so that requests that are refused at the same time share one log-in.
     login: tokio::sync::Mutex<()>,
 }
 
@@ -49,7 +49,7 @@ struct State {
     /// The token of the last log-in, as long as it is better than the stored one.
     issued: Option<Issued>,
     logged_in_at: Option<UnixTime>,
-    /// The last try to store a token, whatever came of it.
+    /// The last try to store a token, successful or not.
     stored_at: Option<UnixTime>,
     futile: Option<FutileLogin>,
 }
@@ -57,7 +57,7 @@ struct State {
 #[derive(Debug, Clone)]
 struct Issued {
     token: Arc<Token>,
-    /// What was stored when we logged in.
+    /// The stored version at the time of the log-in.
     replaces: Arc<Version<TokenContent>>,
     at: UnixTime,
     is_accepted: bool,
@@ -68,17 +68,17 @@ struct Issued {
 struct FutileLogin {
     subject: String,
     at: UnixTime,
-    /// Whether it was the second one, for a different subject, and no token has been accepted since.
+    /// Whether this was the second such log-in, for a different subject, and no token has been accepted since.
     is_general: bool,
 }
 
 impl Issued {
-    /// A token is used for [`MIN_LOGIN_INTERVAL`] even if its lifetime is shorter: the server decides.
+    /// A token is used for [`MIN_LOGIN_INTERVAL`] even if its lifetime is shorter: the server decides whether it is valid.
     fn is_usable(&self, now: UnixTime) -> bool {
         self.token.is_alive(now) || now.since(self.at) < MIN_LOGIN_INTERVAL
     }
 
-    /// Whether that is still what was stored when we logged in.
+    /// Whether `stored` still holds what it held at the time of the log-in.
     fn replaces(&self, stored: &Version<TokenContent>) -> bool {
         match (self.replaces.content.token(), stored.content.token()) {
             (Some(before), Some(stored)) => before.is_same(stored),
@@ -99,14 +99,15 @@ impl<E: TokenEndpoint> Authorizer<E> {
         self.store.warm_up(now).await;
     }
 
-    /// Sends what `send` makes with a token that is alive. If the response `is_refusal`, the stored token or that of a log-in
-    /// is taken, and `send` gets one more try. `subject` is what is sent: a log-in that does not help it is not repeated for
-    /// it.
+    /// Sends the request that `send` makes, with a valid token. If the response `is_refusal`, `send` gets one more try with the
+    /// stored token or the token of a new log-in. `subject` names what is sent: if a log-in does not help it, no log-in is
+    /// repeated for it.
     ///
-    /// The response is that of the last try, a refusal or not. A new token that was accepted waits for [`Self::store`].
+    /// Returns the response of the last try, whether it is a refusal or not. A new token that was accepted is stored by
+    /// [`Self::store`].
     ///
     /// # Errors
-    /// There is no token. Nothing was sent, or not again.
+    /// There is no token. The request was not sent, or not sent again.
     pub async fn authorize<R, F: Future<Output = R>>(
         &self,
         subject: &str,
@@ -129,8 +130,8 @@ impl<E: TokenEndpoint> Authorizer<E> {
         Ok(response)
     }
 
-    /// Stores the token of the last log-in once it has been accepted, so that tokens that are no good cost no versions of
-    /// the secret. A token that does not live as long as `MIN_STORE_INTERVAL` is of no use to others.
+    /// Stores the token of the last log-in after the token has been accepted, so that unusable tokens create no versions of the
+    /// secret. A token with a lifetime shorter than `MIN_STORE_INTERVAL` is not stored: it is of no use to others.
     pub async fn store(&self, now: UnixTime) {
         let issued = {
             let mut state = self.state();
@@ -150,7 +151,7 @@ impl<E: TokenEndpoint> Authorizer<E> {
         tracing::error!(error, "a new access token cannot be stored; this process uses it from memory");
     }
 
-    /// Logs in and stores the token, even if the stored one is alive: it may have been issued for former credentials.
+    /// Logs in and stores the token, even if the stored token is valid: it may have been issued for former credentials.
     ///
     /// # Errors
     /// The secret cannot be read or written, or the token endpoint gives no token.
@@ -168,7 +169,7 @@ impl<E: TokenEndpoint> Authorizer<E> {
         }
         stored?;
         let _login = self.login.lock().await;
-        // What is cached has expired; what is stored, or was issued while we waited, may not have.
+        // The cached token has expired. The stored token, or one that was issued while we waited, may still be valid.
         let stored = self.store.read(now).await?;
         if let Some(token) = self.state().current(Some(&stored), now) {
             return Ok(token);
@@ -188,7 +189,7 @@ impl<E: TokenEndpoint> Authorizer<E> {
     ) -> Result<Option<Arc<Token>>, TokenError> {
         self.state().refused(refused, subject, now);
         let _login = self.login.lock().await;
-        // Issued to another request while we waited.
+        // The token was issued for another request while we waited.
         if let Some(token) = self.state().issued(now).filter(|token| !token.is_same(refused)) {
             return Ok(Some(token));
         }
@@ -211,7 +212,7 @@ impl<E: TokenEndpoint> Authorizer<E> {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is complete in itself.
+        // Every change of the state is complete on its own.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -258,7 +259,7 @@ impl State {
         }
     }
 
-    /// A new token that is refused is dropped. One that was accepted before is left to [`Self::current`].
+    /// Drops a new token that is refused. A token that was accepted before is left to [`Self::current`].
     fn refused(&mut self, token: &Token, subject: &str, now: UnixTime) {
         let Some(issued) = self.issued.as_ref().filter(|issued| issued.token.is_same(token)) else { return };
         if issued.is_accepted {

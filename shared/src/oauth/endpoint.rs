@@ -1,4 +1,4 @@
-//! A token endpoint: what a grant is on the wire, and what its failure means.
+//! A token endpoint: the HTTP requests of its grants, and the meaning of a failure.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::clock::UnixTime;
 use crate::http::{failure, never_sent, read_body};
 use crate::secrets::SecretError;
 
-/// A token endpoint checks a password, which is slow on purpose in places. Two grants must fit into one call.
+/// Some token endpoints check a password slowly on purpose. Two grants must fit into one call.
 const GRANT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A token response has one or two kilobytes; JWTs make it several.
+/// A token response has one or two kilobytes, or several if its tokens are JWTs.
 const RESPONSE_LIMIT: usize = 64 * 1024;
 
 /// Why a token endpoint gave no token.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum GrantError {
-    /// It was not asked, or asks for patience: the same request may be sent again later.
+    /// The endpoint was not asked, or is temporarily unavailable: the same request may be sent again later.
     #[error("the token endpoint is unavailable ({0})")]
     Unavailable(String),
-    /// It may have issued a token that we did not get: a one-time refresh token may be used up.
+    /// The endpoint may have issued a token that we did not receive: a one-time refresh token may be used up.
     #[error("the token endpoint's response is lost ({0})")]
     Lost(&'static str),
-    /// It rejected the grant.
+    /// The endpoint rejected the grant.
     #[error("the token endpoint refused (status {status}{})", error.as_ref().map(|error| format!(", {error}")).unwrap_or_default())]
     Refused {
         /// HTTP status.
@@ -35,18 +35,18 @@ pub enum GrantError {
         /// OAuth's error code, e.g. `invalid_grant` (RFC 6749 §5.2).
         error: Option<String>,
     },
-    /// Our credentials for it cannot be read.
+    /// Our credentials for the endpoint cannot be read.
     #[error(transparent)]
     Credentials(#[from] SecretError),
 }
 
 /// A token endpoint, and our credentials for it.
 pub trait TokenEndpoint {
-    /// Asks for a token with our credentials as they are now, not as they are cached: the resource owner password
-    /// credentials grant or the client credentials grant (RFC 6749 §4.3, §4.4).
+    /// Requests a token with our credentials, which are read past the cache: the resource owner password credentials grant or
+    /// the client credentials grant (RFC 6749 §4.3, §4.4).
     fn credentials_grant(&self, now: UnixTime) -> impl Future<Output = Result<Token, GrantError>> + Send;
 
-    /// Asks for a token with a refresh token (RFC 6749 §6).
+    /// Requests a token with a refresh token (RFC 6749 §6).
     fn refresh_grant(
         &self,
         refresh_token: &SecretString,
@@ -78,7 +78,8 @@ pub async fn request_token(grant: RequestBuilder, now: UnixTime) -> Result<Token
     Token::parse(&body, now).ok_or(GrantError::Lost("it holds no access token"))
 }
 
-/// The error code, if the response has one that looks like OAuth's. Its description is left out: it may repeat the request.
+/// The error code, if the response has one in the form of OAuth's codes. Its description is left out: it may repeat the
+/// request.
 fn oauth_error(body: &[u8]) -> Option<String> {
     let response: Value = serde_json::from_slice(body).ok()?;
     let code = response.get("error").or_else(|| response.get("ErrorCode"))?.as_str()?;

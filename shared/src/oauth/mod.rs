@@ -8,8 +8,8 @@
 //! | `authorizer` | what senders use: requests with a token that is alive |
 //! | `refresher` | what refresh-tokens alone uses: the refresh grant |
 //!
-//! Where refresh tokens can be used once, using one again revokes the token that is in use (RFC 9700 §4.14.2). Therefore only
-//! refresh-tokens uses them, one run at a time. Senders log in with their credentials, which conflicts with nothing.
+//! If a refresh token is valid for one use, a second use revokes the token that is in use (RFC 9700 §4.14.2). Therefore only
+//! refresh-tokens uses refresh tokens, one run at a time. Senders log in with their credentials, which causes no conflict.
 
 mod authorizer;
 mod endpoint;
@@ -28,10 +28,10 @@ pub use token::{Lifetime, Token};
 /// Why there is no token to send.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum TokenError {
-    /// The secret that holds it failed.
+    /// The secret that holds the token cannot be read or written.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The token endpoint gave none.
+    /// The token endpoint issued no token.
     #[error(transparent)]
     Grant(#[from] GrantError),
 }

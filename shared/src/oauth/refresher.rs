@@ -1,4 +1,4 @@
-//! What refresh-tokens alone uses: it keeps the stored token fresh, with the refresh grant where it can.
+//! Used by refresh-tokens only: keeps the stored token fresh, with the refresh grant where possible.
 
 use super::TokenError;
 use super::endpoint::{GrantError, TokenEndpoint};
@@ -10,9 +10,9 @@ use crate::secrets::Version;
 /// How a scheduled refresh ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
-    /// Nothing had to be done.
+    /// The stored token is still fresh.
     Fresh(Lifetime),
-    /// There is a new token.
+    /// A new token was stored.
     Refreshed(Lifetime),
 }
 
@@ -42,11 +42,12 @@ impl<E: TokenEndpoint> Refresher<E> {
         let token = match refresh_token {
             None => self.endpoint.credentials_grant(now).await?,
             Some(refresh_token) => match self.endpoint.refresh_grant(refresh_token, now).await {
-                // A server that issues no new refresh token leaves the old one valid (RFC 6749 §6).
+                // If a server issues no new refresh token, the old one stays valid (RFC 6749 §6).
                 Ok(token) => token.or_refresh_token(refresh_token),
                 Err(error @ (GrantError::Unavailable(_) | GrantError::Credentials(_))) => return Err(error.into()),
                 Err(error @ (GrantError::Lost(_) | GrantError::Refused { .. })) => {
-                    // Used up, by us or by another. Do not send it again: see what is stored now, or log in.
+                    // We or another process have used it up. It is not sent again: a newer token may be stored by now, or else
+                    // we log in.
                     tracing::warn!(%error, "the refresh token was not accepted");
                     if let Some(lifetime) = fresh_for(&*self.store.read(now).await?, now) {
                         return Ok(Refresh::Fresh(lifetime));

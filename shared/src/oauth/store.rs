@@ -1,4 +1,4 @@
-//! The secret that a token is shared in: refresh-tokens and every sender read it and may replace it.
+//! The secret that holds a token. refresh-tokens and every sender read this secret and may replace its value.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::token::Token;
 use crate::clock::UnixTime;
 use crate::secrets::{Replaced, Secret, SecretContent, SecretError, Version};
 
-/// What a token secret holds: a token, or `{}` before the first one.
+/// The content of a token secret: a token, or `{}` before the first one.
 #[derive(Debug)]
 pub struct TokenContent(Option<Arc<Token>>);
 
@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for TokenContent {
 pub struct TokenStore(Secret<TokenContent>);
 
 impl TokenStore {
-    /// The token in `secret`.
+    /// Keeps the token in `secret`.
     pub fn new(secret: Secret<TokenContent>) -> Self {
         Self(secret)
     }
@@ -58,18 +58,18 @@ impl TokenStore {
         self.0.warm_up(now).await;
     }
 
-    /// The token as it was at most five minutes ago.
+    /// The cached token, read at most five minutes ago.
     pub(super) async fn get(&self, now: UnixTime) -> Result<Arc<Version<TokenContent>>, SecretError> {
         self.0.get(now).await
     }
 
-    /// The token as it is now.
+    /// The token as it is now, read past the cache.
     pub(super) async fn read(&self, now: UnixTime) -> Result<Arc<Version<TokenContent>>, SecretError> {
         self.0.read(now).await
     }
 
-    /// Stores a token in the place of the version that was read. If another token was stored first, that one stays: it is
-    /// as good.
+    /// Stores a token in place of the version that was read. If another token was stored first, that token stays: it is as
+    /// good.
     pub(super) async fn replace(&self, read: &Version<TokenContent>, token: &Token) -> Result<(), SecretError> {
         match self.0.replace(read, token.to_json()).await? {
             Replaced::Stored | Replaced::Superseded => Ok(()),
@@ -78,7 +78,8 @@ impl TokenStore {
 
     /// As [`Self::replace`], with retries for up to 40 s: a rotated refresh token that is not stored is lost.
     pub(super) async fn persist(&self, read: &Version<TokenContent>, token: &Token) -> Result<(), SecretError> {
-        /// Milliseconds between tries. With the SDK's own tries that is up to 40 s, within the function's minute.
+        /// Milliseconds between tries. Together with the SDK's own retries this takes up to 40 s, within the function's
+        /// time-out of a minute.
         const PAUSES: [u64; 4] = [500, 1000, 2000, 4000];
 
         for pause in PAUSES {

@@ -20,26 +20,26 @@ const SHORT_LIFETIME: Duration = Duration::from_secs(45 * 60);
 /// A token with less time than this left may expire on its way to the server.
 const EXPIRY_LEEWAY: Duration = Duration::from_secs(30);
 
-/// OAuth lets a server leave `expires_in` out (RFC 6749 §5.1); both of ours document an hour.
+/// OAuth allows a server to omit `expires_in` (RFC 6749 §5.1). Both of our servers document an hour.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The longest lifetime that is believed, a year: no server documents a longer one, and it can be added to any time.
+/// The longest lifetime that is accepted, a year. No server documents a longer lifetime, and a year can be added to any time.
 const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// An access token, and what renews it.
+/// An access token, and its refresh token if it has one.
 #[derive(Debug)]
 pub struct Token {
     access_token: SecretString,
     refresh_token: Option<SecretString>,
     token_type: String,
-    /// Unknown for a token that was stored by hand.
+    /// `None` for a token that was stored by hand.
     issued_at: Option<UnixTime>,
     expires_at: UnixTime,
 }
 
 impl Token {
-    /// A token of these parts. An empty one is absent (RFC 6749 A.12 and A.17 ask for at least one character); `None` if the
-    /// access token is.
+    /// A token of these parts. An empty part counts as absent (RFC 6749 A.12 and A.17 require at least one character); `None`
+    /// if the access token is absent.
     pub(super) fn new(
         access_token: Option<SecretString>,
         refresh_token: Option<SecretString>,
@@ -58,7 +58,7 @@ impl Token {
     }
 
     /// Reads a token endpoint's response: members at the top level or under `values` (Aisera writes both), `expires_in` as a
-    /// number or a string (8x8 writes a string). Only the members that are needed are read, whatever the others are.
+    /// number or a string (8x8 writes a string). Members that are not needed are ignored, whatever they hold.
     pub(crate) fn parse(body: &[u8], now: UnixTime) -> Option<Self> {
         let body = String::from_utf8_lossy(body);
         // A byte order mark may be ignored (RFC 8259 §8.1).
@@ -82,38 +82,38 @@ impl Token {
         self.remaining(now) > margin
     }
 
-    /// Whether the token will still be valid when it arrives at a server. A short-lived token may be used for two thirds of
-    /// its lifetime, or else it could never be used.
+    /// Whether the token will still be valid when it arrives at a server. A short-lived token is used for two thirds of its
+    /// lifetime; otherwise it could never be used.
     pub fn is_alive(&self, now: UnixTime) -> bool {
         self.remaining(now) > EXPIRY_LEEWAY.min(self.total() / 3)
     }
 
-    /// Whether the token has the same access token.
+    /// Whether both have the same access token.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.access_token.expose_secret() == other.access_token.expose_secret()
     }
 
-    /// When it was issued; unknown for a token that was stored by hand.
+    /// When the token was issued; `None` for a token that was stored by hand.
     pub fn issued_at(&self) -> Option<UnixTime> {
         self.issued_at
     }
 
-    /// What renews it, if there is something.
+    /// The refresh token, if there is one.
     pub(super) fn refresh_token(&self) -> Option<&SecretString> {
         self.refresh_token.as_ref()
     }
 
-    /// This token, with that refresh token if it came without one.
+    /// This token; if it has no refresh token, with `refresh_token`.
     pub(super) fn or_refresh_token(self, refresh_token: &SecretString) -> Self {
         Self { refresh_token: self.refresh_token.or_else(|| Some(refresh_token.clone())), ..self }
     }
 
-    /// How long it lives, and how much of that remains.
+    /// Its lifetime, and how much of it remains.
     pub fn lifetime(&self, now: UnixTime) -> Lifetime {
         Lifetime { remaining: self.remaining(now), total: self.total() }
     }
 
-    /// The lifetime as a whole; an hour if that is not known.
+    /// The whole lifetime; an hour if it is not known.
     pub(super) fn total(&self) -> Duration {
         self.issued_at.map_or(DEFAULT_LIFETIME, |issued_at| self.expires_at.since(issued_at))
     }
@@ -127,7 +127,7 @@ impl Token {
         sensitive_header(&format!("Bearer {}", self.access_token.expose_secret()))
     }
 
-    /// The form in which a secret holds it; times in seconds.
+    /// The form in which a secret holds the token; times are in seconds.
     pub(super) fn to_json(&self) -> SecretString {
         serde_json::json!({
             "access_token": self.access_token.expose_secret(),
@@ -141,7 +141,8 @@ impl Token {
     }
 }
 
-/// The members of a JSON object, unread; of a repeated one, the last (RFC 8259 §4 leaves it open). `None` if it is no object.
+/// The members of a JSON object, unparsed. If a name is repeated, the last one counts (RFC 8259 §4 leaves this open). `None` if
+/// it is not an object.
 fn members(json: &str) -> Option<HashMap<String, &RawValue>> {
     serde_json::from_str(json).ok()
 }
@@ -151,7 +152,7 @@ fn text(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get()).ok().filter(|text: &String| !text.trim().is_empty())
 }
 
-/// Seconds, as a number or as a number in a string, in whole ones. `None` if it is neither, or below zero.
+/// Whole seconds from a number, or from a number in a string. `None` if it is neither, or below zero.
 fn lifetime(value: &RawValue) -> Option<Duration> {
     let seconds = text(value).unwrap_or_else(|| value.get().to_owned());
     let seconds: f64 = seconds.trim().parse().ok().filter(|seconds| *seconds >= 0.0)?;
@@ -163,12 +164,12 @@ fn lifetime(value: &RawValue) -> Option<Duration> {
 pub struct Lifetime {
     /// How much of it remains.
     pub remaining: Duration,
-    /// All of it; an hour if that is not known.
+    /// The whole lifetime; an hour if it is not known.
     pub total: Duration,
 }
 
 impl Lifetime {
-    /// What remains of the total, from 0 to 1.
+    /// The remaining part of the total, from 0 to 1.
     pub fn fraction(&self) -> f64 {
         if self.remaining.is_zero() {
             return 0.0;

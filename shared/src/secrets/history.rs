@@ -1,4 +1,4 @@
-//! The versions of a secret that were in force until recently.
+//! The versions of a secret that were current until recently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::clock::UnixTime;
 /// A secret now and in the recent past.
 #[derive(Debug)]
 pub struct History<T> {
-    /// The version in force.
+    /// The current version.
     pub current: Arc<Version<T>>,
-    /// The versions that others replaced recently, newest first.
+    /// The versions that were replaced recently, newest first.
     pub past: Vec<PastVersion<T>>,
 }
 
-/// A version that is no longer in force.
+/// A version that is no longer current.
 #[derive(Debug)]
 pub struct PastVersion<T> {
-    /// What was in force.
+    /// The version.
     pub version: Version<T>,
     /// When the next version was written.
     pub replaced_at: UnixTime,
@@ -32,11 +32,11 @@ pub struct PastVersion<T> {
 impl<T: SecretContent> Secret<T> {
     /// The secret as it is now, and the versions that were replaced less than `grace` ago.
     ///
-    /// The label `AWSPREVIOUS` names one version only. The versions before it have no label; Secrets Manager keeps the
-    /// newest hundred, and all that are younger than a day
-    /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>). They are listed only if
-    /// the current version is younger than `grace`: all others are replaced for longer than that. All calls together end
-    /// within the time-out of one operation, since 8x8 waits for them.
+    /// The label `AWSPREVIOUS` names one version only. The versions before it have no label. Secrets Manager keeps the newest
+    /// hundred, and all that are younger than a day
+    /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>). They are listed only if the
+    /// current version is younger than `grace`; otherwise all others were replaced longer ago than `grace`. All calls together
+    /// end within the time-out of one operation, because 8x8 waits for them.
     pub async fn read_history(&self, grace: Duration, now: UnixTime) -> Result<History<T>, SecretError> {
         let read = async {
             let current = self.read(now).await?;
@@ -59,7 +59,7 @@ impl<T: SecretContent> Secret<T> {
         let mut past = Vec::new();
         let (mut replaced_at, mut newer) = (current.written_at, current.written_at);
         for (id, written_at) in listed.into_iter().filter(|(id, _)| *id != current.id) {
-            // Versions of the same millisecond have no order, and are replaced together.
+            // Versions of the same millisecond have no order, and count as replaced at the same time.
             if written_at < newer {
                 (replaced_at, newer) = (newer, written_at);
             }
@@ -73,11 +73,11 @@ impl<T: SecretContent> Secret<T> {
         Ok(past)
     }
 
-    /// Id and age of every version, except one that a rotation has not put in force yet.
+    /// Id and age of every version, except a version that a rotation has not made current yet.
     async fn list_versions(&self) -> Result<Vec<(String, UnixTime)>, SecretError> {
         let is_pending = |version: &SecretVersionsListEntry| {
             let has = |label: &str| version.version_stages().iter().any(|stage| stage == label);
-            // A rotation that crashed at its end leaves the label on a version that was in force.
+            // A rotation that crashed at its end leaves the label on a version that was current.
             has(PENDING) && !has(CURRENT) && !has(PREVIOUS)
         };
         let (mut versions, mut next_token) = (Vec::new(), None);
@@ -90,7 +90,7 @@ impl<T: SecretContent> Secret<T> {
                 .extend(listed.filter_map(|version| {
                     Some((version.version_id()?.to_owned(), written_at(version.created_date())))
                 }));
-            // The end is an absent token or an empty one, as AWS's own paginators have it.
+            // On the last page the token is absent or empty; AWS's own paginators check both.
             next_token = page.next_token.filter(|token| !token.is_empty());
             if next_token.is_none() {
                 return Ok(versions);
@@ -98,8 +98,8 @@ impl<T: SecretContent> Secret<T> {
         }
     }
 
-    /// `None` if there is no such version any more, or if it is malformed: a mistake that a person has corrected since
-    /// must not disable the secret.
+    /// `None` if the version does not exist any more or is malformed: a mistake that a person has already corrected must not
+    /// disable the secret.
     async fn read_version(&self, id: &str) -> Result<Option<Version<T>>, SecretError> {
         let read = self.client.get_secret_value().secret_id(&*self.id).version_id(id);
         match Box::pin(read.send()).await {

@@ -1,4 +1,4 @@
-//! AWS Secrets Manager: read a secret, cache it, replace it without overwriting what another process wrote.
+//! AWS Secrets Manager: reads a secret, caches it, and replaces it without overwriting the value of another process.
 
 mod history;
 pub mod rotation;
@@ -21,33 +21,34 @@ use crate::digest::sha256_hex;
 use crate::http::WARM_UP_TIMEOUT;
 pub use history::{History, PastVersion};
 
-/// How long a secret is used without a refresh. Long enough that reading costs next to nothing ($0.05 for 10,000 reads), short
-/// enough that what an administrator changes is in use after some minutes; what is refused is looked up again at once.
+/// How long a secret is used without a refresh. Long enough that reading costs next to nothing ($0.05 for 10,000 reads), and
+/// short enough that an administrator's change is in use after some minutes. If a credential is refused, the secret is read
+/// again at once.
 pub const TTL: Duration = Duration::from_secs(300);
 
 /// How long secrets are cached.
 static POLICY: Policy<SecretError> = Policy::of_secret("secret");
 
 impl Policy<SecretError> {
-    /// For a secret, or what is made from one. Every error is a failure: a secret that was deleted by mistake must not stop
-    /// what works without it.
+    /// The policy for a secret, or for something that is made from one. Every error is a failure: deleting a secret by mistake
+    /// must not stop what works without reading it.
     pub const fn of_secret(what: &'static str) -> Self {
         let absence = Absence { is: |_| false, ttl: Duration::ZERO, grace: Duration::ZERO };
-        // A sender without credentials causes one read in a second at most.
+        // A sender without credentials causes at most one read in a second.
         Self { what, ttl: TTL, min_refresh_interval: Duration::from_secs(1), absence }
     }
 }
 
-/// The staging label of the version in force.
+/// The staging label of the current version.
 const CURRENT: &str = "AWSCURRENT";
 
-/// The staging label of the version before that.
+/// The staging label of the version before the current one.
 const PREVIOUS: &str = "AWSPREVIOUS";
 
-/// A secret that cannot be used. Nothing of its value is ever in the text.
+/// A secret that cannot be used. The text never holds any part of the value.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum SecretError {
-    /// Secrets Manager did not give it, or did not take the new value.
+    /// Secrets Manager did not return the secret, or did not accept the new value.
     #[error("secret `{id}` is unavailable ({reason})")]
     Unavailable {
         /// Name or ARN.
@@ -55,17 +56,17 @@ pub enum SecretError {
         /// AWS's error code, or why there was no response.
         reason: String,
     },
-    /// It does not hold what it should.
+    /// The secret does not have the expected content.
     #[error("secret `{id}` does not hold {expected}")]
     Malformed {
         /// Name or ARN.
         id: String,
-        /// What belongs there, and where it is not obvious, how to get it there.
+        /// The expected content, and if it is not obvious, how to create it.
         expected: &'static str,
     },
 }
 
-/// What a secret holds, as JSON.
+/// The content of a secret, as JSON.
 pub trait SecretContent: DeserializeOwned + Send + Sync + 'static {
     /// Its fields, for the person who has to correct it: `{"api_key","api_secret"}`.
     const SHAPE: &'static str;
@@ -74,11 +75,11 @@ pub trait SecretContent: DeserializeOwned + Send + Sync + 'static {
 /// One version of a secret.
 #[derive(Debug)]
 pub struct Version<T> {
-    /// What it holds.
+    /// The content of the version.
     pub content: T,
-    /// When it was written.
+    /// When the version was written.
     pub written_at: UnixTime,
-    /// What Secrets Manager calls it.
+    /// The version's id in Secrets Manager.
     pub id: String,
 }
 
@@ -87,7 +88,7 @@ pub struct Version<T> {
 pub enum Replaced {
     /// The new value is the current one.
     Stored,
-    /// Another process replaced the version that was read first; its value is the current one.
+    /// Another process replaced the version that was read, and was first; its value is the current one.
     Superseded,
 }
 
@@ -106,32 +107,32 @@ pub struct SecretsManager {
 }
 
 impl SecretsManager {
-    /// The Secrets Manager of that configuration's region.
+    /// Secrets Manager in the region of `config`.
     #[tracing::instrument(level = "debug", name = "secrets client", skip_all)]
     pub fn new(config: &SdkConfig) -> Self {
         Self { client: Client::new(config) }
     }
 
-    /// The secret of that name or ARN. Nothing is read yet.
+    /// The secret with that name or ARN. Nothing is read yet.
     pub fn secret<T: SecretContent>(&self, id: String) -> Secret<T> {
         Secret { client: self.client.clone(), id: id.into(), cached: Cached::new(&POLICY) }
     }
 }
 
 impl<T: SecretContent> Secret<T> {
-    /// The secret as it was at most [`TTL`] ago. While it cannot be read again, it stays in use as it was read last: an
-    /// outage of Secrets Manager must not stop what works without it.
+    /// The cached secret, read at most [`TTL`] ago. If the secret cannot be read again, the cached one stays in use: an outage
+    /// of Secrets Manager must not stop what works without it.
     pub async fn get(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
         self.cached.get(now, || self.fetch()).await
     }
 
-    /// The secret as it is now, past the cache.
+    /// The secret as it is now, read past the cache.
     pub async fn read(&self, now: UnixTime) -> Result<Arc<Version<T>>, SecretError> {
         self.cached.refresh(now, || self.fetch()).await
     }
 
-    /// Reads the secret while a function starts, when Lambda gives it a whole vCPU: the TLS handshake is paid by then, and
-    /// the first event finds the secret, or waits for the rest of this read. A failure is left to the first event.
+    /// Reads the secret while a function starts, when Lambda gives it a whole vCPU: the TLS handshake is then already done, and
+    /// the first event uses the cached secret, or waits for the rest of this read. A failure is left to the first event.
     #[tracing::instrument(level = "debug", name = "secret", skip_all)]
     pub async fn warm_up(&self, now: UnixTime) {
         match tokio::time::timeout(WARM_UP_TIMEOUT, self.get(now)).await {
@@ -164,12 +165,12 @@ impl<T: SecretContent> Secret<T> {
 
     /// Makes `value` the current version, unless another process has replaced `read` meanwhile.
     ///
-    /// PutSecretValue takes the id of the new version from the caller (`ClientRequestToken`) and refuses a second value
-    /// under the same id. Every process that replaces the version R asks for the id that follows from R, so that the first
-    /// one wins and the others are refused: a compare-and-swap on R. Sending the same value again is a no-op.
+    /// The caller of PutSecretValue chooses the id of the new version (`ClientRequestToken`), and PutSecretValue refuses a
+    /// second value under the same id. Every process that replaces the version R chooses the id that follows from R, so that
+    /// the first process wins and the others are refused: a compare-and-swap on R. Sending the same value again is a no-op.
     pub async fn replace(&self, read: &Version<T>, value: SecretString) -> Result<Replaced, SecretError> {
         /// If R is current although its successor exists, an operator has moved AWSCURRENT back to R: then the next id is
-        /// asked for. More than a few such rollbacks within the lifetime of R are not expected.
+        /// tried. More than a few such rollbacks within the lifetime of R are not expected.
         const ROLL_BACKS: u32 = 8;
 
         for roll_back in 0..ROLL_BACKS {
@@ -197,12 +198,12 @@ impl<T: SecretContent> Secret<T> {
         Err(self.unavailable("every successor of its version exists".to_owned()))
     }
 
-    /// The error for content that reads well and still cannot be used.
+    /// The error for content that was parsed and still cannot be used.
     pub fn malformed(&self) -> SecretError {
         self.lacks(T::SHAPE)
     }
 
-    /// The error for a secret that lacks something that it needs.
+    /// The error for a secret without something that it needs.
     pub fn lacks(&self, expected: &'static str) -> SecretError {
         malformed(&self.id, expected)
     }
@@ -220,7 +221,7 @@ impl<T: SecretContent> Version<T> {
         let written_at = written_at(response.created_date());
         let malformed = || malformed(secret_id, T::SHAPE);
         let value = SecretString::from(response.secret_string.take().ok_or_else(malformed)?);
-        // serde's own error may quote the value.
+        // serde's own error may contain the value.
         let content = serde_json::from_str(value.expose_secret()).map_err(|_| malformed())?;
         Ok(Self { content, written_at, id })
     }

@@ -1,4 +1,4 @@
-//! A rotation by Secrets Manager: a new version is made under `AWSPENDING`, tested, and made the current one.
+//! A rotation by Secrets Manager: a new version is made under `AWSPENDING`, tested, and becomes the current one.
 //!
 //! <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html>
 
@@ -17,24 +17,24 @@ pub struct Rotation<'s, T> {
     token: String,
 }
 
-/// How far a rotation is.
+/// The stage of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Secrets Manager knows nothing of it.
+    /// Secrets Manager does not know the rotation.
     Unknown,
-    /// It has begun, and has not ended.
+    /// The rotation has begun and has not ended.
     Pending,
-    /// It has ended: the new version is the current one.
+    /// The rotation has ended: the new version is the current one.
     Finished,
 }
 
 impl<'s, T: SecretContent> Rotation<'s, T> {
-    /// The rotation that makes the version `token`, as the event's `ClientRequestToken` names it.
+    /// The rotation that makes the version `token`, which is the event's `ClientRequestToken`.
     pub fn new(secret: &'s Secret<T>, token: String) -> Self {
         Self { secret, token }
     }
 
-    /// How far it is.
+    /// The stage of this rotation.
     pub async fn stage(&self) -> Result<Stage, SecretError> {
         let described = self.secret.client.describe_secret().secret_id(&*self.secret.id).send().await;
         let described = described.map_err(|error| self.secret.unavailable(aws::failure(&error)))?;
@@ -60,7 +60,7 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
         Ok(())
     }
 
-    /// Makes the new version the current one, in the place of `current`.
+    /// Makes the new version the current one, in place of `current`.
     pub async fn finish(&self, current: &Version<T>) -> Result<(), SecretError> {
         let update =
             self.secret.client.update_secret_version_stage().secret_id(&*self.secret.id).version_stage(CURRENT);
@@ -69,8 +69,8 @@ impl<'s, T: SecretContent> Rotation<'s, T> {
         Ok(())
     }
 
-    /// Takes the label `AWSPENDING` away, whether or not the new version is the current one. A label that stays on a version
-    /// that is not current, as the next edit leaves it, keeps Secrets Manager from beginning another rotation
+    /// Removes the label `AWSPENDING`, whether or not the new version is the current one. A later edit can leave the label on a
+    /// version that is not current. Secrets Manager would then not begin another rotation
     /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>).
     pub async fn end(&self) -> Result<(), SecretError> {
         let update =

@@ -1,4 +1,4 @@
-//! The functions' binaries, built by cargo with the profile that the sandbox itself was built with.
+//! The functions' binaries, built by cargo with the same profile as the sandbox.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::deployment::FUNCTIONS;
 
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
-/// Builds what is not up to date, once a process, and gives the folder of the binaries.
+/// Builds what is not up to date, once per process, and returns the folder of the binaries.
 ///
 /// # Panics
 /// If cargo fails.
@@ -16,8 +16,8 @@ pub fn functions() -> PathBuf {
     FOLDER.get_or_init(build).clone()
 }
 
-/// Has the binaries in that folder run instead, for a benchmark: those that are built for a sandbox have the features of the
-/// sandbox's dependencies, and those that are deployed have not.
+/// Runs the binaries in that folder instead, for a benchmark: binaries that are built for a sandbox have the features of the
+/// sandbox's dependencies, and deployed binaries do not have them.
 ///
 /// # Panics
 /// If a sandbox was started before.
@@ -44,11 +44,11 @@ fn build() -> PathBuf {
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"),
     ]);
-    // Cargo names the folder after the profile, but for `dev`: https://doc.rust-lang.org/cargo/reference/profiles.html
+    // Cargo names the folder after the profile, except for `dev`: https://doc.rust-lang.org/cargo/reference/profiles.html
     let profile = folder.file_name().and_then(|name| name.to_str()).expect("the profile's folder has a name");
     cargo.args(["--profile", if profile == "debug" { "dev" } else { profile }]);
-    // With the sandbox beside them the functions get the features that `make run` and `cargo test --workspace` choose, so
-    // that no dependency is built a second time.
+    // The sandbox is built too: then the functions have the features that `make run` and `cargo test --workspace` choose, and
+    // no dependency is built a second time.
     cargo.args(["--package", "sandbox", "--package", "clock"]);
     for function in FUNCTIONS {
         cargo.args(["--package", function.name]);
@@ -63,7 +63,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace exists")
 }
 
-/// AWS's Runtime Interface Emulator, as it comes with the SAM CLI.
+/// AWS's Runtime Interface Emulator, from the SAM CLI.
 ///
 /// # Panics
 /// If `make python` has not installed it.

@@ -1,4 +1,4 @@
-//! A caller: logs in at our token endpoint, refreshes in time, and has app token and access token for each call.
+//! A caller: logs in at our token endpoint, refreshes its tokens in time, and returns app token and access token for each call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::deployment::ISSUE_TOKEN;
 use simulation::client::Client;
 use simulation::journal::Journal;
 
-/// What is left of a token's life when it is refreshed.
+/// The remaining lifetime at which a token is refreshed.
 const MARGIN: Duration = Duration::from_secs(300);
 
-/// What a caller logs in with.
+/// The credentials of a caller.
 #[derive(Debug, Clone)]
 pub struct Login {
     /// The app token.
@@ -46,29 +46,29 @@ struct Tokens {
 }
 
 impl Caller {
-    /// A caller of that name, who gets tokens at `token_url`.
+    /// A caller with that name, which gets tokens at `token_url`.
     pub fn new(name: &'static str, token_url: String, journal: Arc<Journal>) -> Self {
         Self { name, token_url, login: Mutex::default(), tokens: Mutex::default(), client: Client::new(), journal }
     }
 
-    /// Sets what it logs in with, as an administrator does. The tokens that it has stay in use.
+    /// Sets its credentials, as an administrator does. Tokens that it already has stay in use.
     pub async fn configure(&self, login: Login) {
         *self.login.lock().await = Some(login);
     }
 
-    /// Makes it refresh its tokens with the next call.
+    /// Makes the caller refresh its tokens at the next call.
     pub async fn refresh_now(&self) {
         if let Some(tokens) = self.tokens.lock().await.as_mut() {
             tokens.refresh_at = Instant::now();
         }
     }
 
-    /// Makes it log in again with the next call.
+    /// Makes the caller log in again at the next call.
     pub async fn forget_tokens(&self) {
         *self.tokens.lock().await = None;
     }
 
-    /// App token and access token for the next call; `None` if there are none to be had.
+    /// App token and access token for the next call; `None` if the caller has no credentials or gets no tokens.
     pub async fn credentials(&self) -> Option<(String, String)> {
         let login = self.login.lock().await.clone()?;
         let mut tokens = self.tokens.lock().await;

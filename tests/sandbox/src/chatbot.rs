@@ -1,4 +1,4 @@
-//! The bot's half of a conversation: a bot that knows our address and a pair of headers, and speaks 8x8's conversation API.
+//! The bot's half of a conversation: a bot that has our address and credentials, and uses 8x8's conversation API.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub struct Chatbot {
 }
 
 impl Chatbot {
-    /// A bot that talks to the API at `origin`.
+    /// A bot that calls the API at `origin`.
     pub fn new(origin: &str, journal: Arc<Journal>) -> Self {
         Self {
             base: format!("{origin}{}", crate::CONVERSATIONS),
@@ -36,7 +36,7 @@ impl Chatbot {
         }
     }
 
-    /// Makes one call. `path` is what follows `conversations`, query included.
+    /// Makes one call. `path` is the part after `conversations`, with the query.
     ///
     /// # Panics
     /// If the bridge gives no response.
@@ -70,14 +70,14 @@ impl Chatbot {
         answer
     }
 
-    /// Asks for a conversation with a person, under an idempotency key.
+    /// Starts a conversation with a person, under an idempotency key.
     pub async fn open(&self, body: &Value, key: &str) -> (StatusCode, Value) {
         let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("idempotency-key"), key)];
         let answer = self.call(Method::POST, "", &headers, body.to_string()).await;
         (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 
-    /// Makes one call with a JSON body and gives the status and the response's JSON, or null.
+    /// Makes one call with a JSON body and returns the status and the response's JSON, or null.
     pub async fn json(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
         let answer = self.call(method, path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
         (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
@@ -89,7 +89,7 @@ impl Chatbot {
         (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 
-    /// Says something under an idempotency key.
+    /// Sends a text under an idempotency key.
     pub async fn say(&self, conversation: &str, author_type: &str, text: &str, key: &str) -> Response<Bytes> {
         let body = json!({ "authorType": author_type, "text": text }).to_string();
         let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("idempotency-key"), key)];
@@ -111,7 +111,7 @@ impl Chatbot {
     }
 }
 
-/// The conversation that a path names, or that a response says was created; or nothing.
+/// The conversation in a path, or the conversation that a response says was created; otherwise an empty text.
 fn conversation_id(path: &str, answer: &[u8]) -> String {
     let below = path.strip_prefix(crate::CONVERSATIONS).unwrap_or_default().trim_start_matches('/');
     match below.split(['/', '?']).next() {

@@ -1,4 +1,4 @@
-//! How the set is deployed: the queues, the secrets, and each function with just the variables it uses.
+//! The deployment of the set: the queues, the secrets, and each function with only the variables that it uses.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -43,8 +43,8 @@ pub const HANDOVER_TABLE: &str = "handovers";
 /// Six times deliver-message's time-out, as AWS advises.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A message is received about every 75 seconds: 1000 receives are more than twenty hours, three times the outage that has to
-/// lose nothing.
+/// A message is received about every 75 seconds: 1000 receives take more than twenty hours, three times the outage in which no
+/// event may be lost.
 const MAX_RECEIVE_COUNT: u32 = 1000;
 
 /// `CALLBACK_AUTHENTICATION`.
@@ -75,46 +75,46 @@ impl CallbackAuthentication {
 /// The event queue and its dead-letter queue.
 #[derive(Debug)]
 pub struct Queues {
-    /// Between receive-message and deliver-message.
+    /// The queue between receive-message and deliver-message.
     pub events: Arc<FifoQueue>,
-    /// What the bot platform will never take.
+    /// The queue of events that the bot platform will never accept.
     pub dead_letters: Arc<FifoQueue>,
 }
 
 /// The receiver of 8x8's events: `POST /v1/liveAgent/receiveMessage`.
 pub const RECEIVE_MESSAGE: &str = "receive-message";
-/// The queue's consumer.
+/// The consumer of the event queue.
 pub const DELIVER_MESSAGE: &str = "deliver-message";
 /// Refreshes our tokens, every five minutes.
 pub const REFRESH_TOKENS: &str = "refresh-tokens";
-/// Registers webhook and channel; direct invokes.
+/// Registers webhook and channel; invoked directly.
 pub const REGISTER_CHANNEL: &str = "register-channel";
-/// `POST /tenant-users/oauth2/token`.
+/// Issues tokens: `POST /tenant-users/oauth2/token`.
 pub const ISSUE_TOKEN: &str = "issue-token";
-/// Secrets Manager's rotation.
+/// Rotates the signing key for Secrets Manager.
 pub const ROTATE_SIGNING_KEY: &str = "rotate-signing-key";
-/// Lists, redrives and discards dead letters; direct invokes.
+/// Lists, redrives and discards dead letters; invoked directly.
 pub const MANAGE_DEAD_LETTERS: &str = "manage-dead-letters";
-/// `/v1/liveAgent/conversations…`.
+/// The bot's half: `/v1/liveAgent/conversations…`.
 pub const CONVERSE: &str = "converse";
-/// Hand-over figures and timers, every minute.
+/// Writes hand-over metrics and runs the timers, every minute.
 pub const WATCH_HANDOVERS: &str = "watch-handovers";
 
-/// What is wrong, and what to do; direct invokes.
+/// Reports what is wrong, and what to do; invoked directly.
 pub const CHECK_INTEGRATION: &str = "check-integration";
 
 /// A function as the template deploys it.
 #[derive(Debug)]
 pub struct FunctionRow {
-    /// Folder, package, binary.
+    /// The name of folder, package and binary.
     pub name: &'static str,
     /// Its time-out in seconds.
     timeout: u64,
-    /// How many processes it may have.
+    /// The largest number of its processes.
     concurrency: Concurrency,
-    /// The fault that kills its processes, on the command line.
+    /// The name of the fault that kills its processes, on the command line.
     pub killed_by: &'static str,
-    /// The variables that it gets.
+    /// The environment variables of the function.
     variables: &'static [Variables],
 }
 
@@ -125,19 +125,19 @@ enum Concurrency {
     Many,
 }
 
-/// Variables, and when a function gets them.
+/// Variables, and the condition on which a function gets them.
 #[derive(Debug)]
 enum Variables {
     Always(&'static [&'static str]),
-    /// Where access tokens are used at 8x8.
+    /// If access tokens are used at 8x8.
     WithToken(&'static [&'static str]),
-    /// Where callbacks bring the headers of a caller.
+    /// If callbacks have the headers of a caller.
     WithCallers(&'static [&'static str]),
 }
 
 impl FunctionRow {
-    /// The names of its variables, those that every function gets left out: where access tokens are used at 8x8, and where
-    /// callbacks bring the headers of a caller.
+    /// The names of its variables, without those that every function gets. `has_token`: access tokens are used at 8x8.
+    /// `has_callers`: callbacks have the headers of a caller.
     pub fn variables(&self, has_token: bool, has_callers: bool) -> impl Iterator<Item = &'static str> {
         let names = self.variables.iter().map(move |variables| match variables {
             Variables::Always(names) => *names,
@@ -155,10 +155,10 @@ const CREDENTIALS: Variables = Variables::Always(&["CONTACT_CENTER_AUTHENTICATIO
 const TOKEN: Variables = Variables::WithToken(&["CONTACT_CENTER_ACCESS_TOKEN_URL", "CONTACT_CENTER_TOKEN_SECRET_ID"]);
 const BOT: Variables = Variables::Always(&["BOT_ENDPOINT", "BOT_SECRET_ID", "BOT_TOKEN_SECRET_ID"]);
 const CALLERS: &[&str] = &["INTEGRATION_NAME", "CALLER_SECRET_ID"];
-/// Every function gets these.
+/// The variables of every function.
 const ALL: &[&str] = &["AWS_ENDPOINT_URL"];
 
-/// Every function: the only list of them in the sandbox. A test holds it against the template.
+/// All functions. This is the only list of them in the sandbox; a test compares it with the template.
 pub const FUNCTIONS: [FunctionRow; 10] = [
     FunctionRow {
         name: RECEIVE_MESSAGE,
@@ -247,7 +247,7 @@ pub const FUNCTIONS: [FunctionRow; 10] = [
     FunctionRow {
         name: MANAGE_DEAD_LETTERS,
         timeout: 120,
-        // Two operators can run it at once.
+        // Two operators can run it at the same time.
         concurrency: Concurrency::Many,
         killed_by: "kill-dead-letters",
         variables: &[Variables::Always(&["EVENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"])],
@@ -270,7 +270,7 @@ pub const FUNCTIONS: [FunctionRow; 10] = [
     },
 ];
 
-/// Where the parts of the set find what is around them.
+/// The addresses of what surrounds the set.
 #[derive(Debug)]
 pub struct Endpoints<'a> {
     /// Base URL of the contact center's API.
@@ -301,7 +301,7 @@ pub fn create_queues(cloud: &Cloud, time_scale: u32) -> Queues {
     Queues { events, dead_letters }
 }
 
-/// Creates the secrets as a person sets them up, and the empty ones.
+/// Creates the secrets as a person would fill them in, and the empty ones.
 pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot: &BotPlatformSettings) {
     let known = &contact_center.credentials;
     let credentials = match contact_center.authentication {
@@ -314,7 +314,7 @@ pub fn create_secrets(cloud: &Cloud, contact_center: &ContactCenterSettings, bot
     cloud.secrets.set(CONTACT_CENTER_SECRET, &credentials);
     let bot = json!({ "app_token": bot.app_token, "username": bot.username, "password": bot.password });
     cloud.secrets.set(BOT_SECRET, &bot);
-    // As the template generates it: the first rotation fills in the rest.
+    // In the form that the template generates: the first rotation fills in the rest.
     let signing_key = format!("{}{}", simulation::id::base64(), simulation::id::base64());
     cloud.secrets.set(CALLER_SECRET, &json!({ "username": "sandbox-caller", "signing_key": signing_key }));
     for name in [CONTACT_CENTER_TOKEN_SECRET, BOT_TOKEN_SECRET, CHANNEL_SECRET] {
@@ -329,7 +329,7 @@ pub fn create_tables(cloud: &Cloud) {
     cloud.dynamo_db.add_index(HANDOVER_TABLE, "open", "watched");
 }
 
-/// Deploys the functions whose binaries lie in `binaries`.
+/// Deploys the functions whose binaries are in `binaries`.
 pub fn deploy(
     settings: &SandboxSettings,
     endpoints: &Endpoints<'_>,

@@ -1,15 +1,15 @@
-//! What check-integration found, as a table for the terminal.
+//! The report of check-integration as a table for the terminal.
 
 use serde_json::Value;
 
-/// Columns of the table.
+/// The width of the table in columns.
 const WIDTH: usize = 100;
 
-/// Columns of a status and of a check's name: `unknown`, `contact-center-secret`.
+/// The width of a status and of a check's name in columns: `unknown`, `contact-center-secret`.
 const STATUS: usize = 7;
 const NAME: usize = 21;
 
-/// The table of a report, one line or more a check.
+/// The table of a report, with one or more lines for each check.
 pub fn table(report: &Value) -> String {
     let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
     let mut lines = Vec::new();
@@ -24,12 +24,12 @@ pub fn table(report: &Value) -> String {
     lines.join("\n")
 }
 
-/// Whether all is well.
+/// Whether the report has no problem.
 pub fn is_well(report: &Value) -> bool {
     report["status"] == "ok"
 }
 
-/// Breaks a text between words. A word that is longer than a line is left whole, so that it can be copied.
+/// Breaks a text between words. A word that is longer than a line is not broken, so that it can be copied.
 fn wrapped(text: &str, first: &str, others: &str) -> Vec<String> {
     let mut lines = vec![first.to_owned()];
     let mut is_empty = true;

@@ -1,4 +1,4 @@
-//! What goes wrong in the sandbox: the faults of all simulators, under the names of the command line.
+//! The faults of the sandbox: those of all simulators, under the names of the command line.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::deployment::FUNCTIONS;
 /// A fault of one of the simulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// Of 8x8.
+    /// A fault of 8x8.
     ContactCenter(contact_center::Fault),
-    /// Of the bot platform.
+    /// A fault of the bot platform.
     BotPlatform(bot_platform::Fault),
-    /// Of AWS.
+    /// A fault of AWS.
     Aws(aws::Fault),
 }
 
@@ -79,7 +79,7 @@ impl SandboxFaults {
         self.aws.clear();
     }
 
-    /// Whether a fault may still strike.
+    /// Whether a fault can still strike.
     pub fn is_on(&self, fault: impl Into<Fault>) -> bool {
         match fault.into() {
             Fault::ContactCenter(fault) => self.contact_center.is_on(fault),

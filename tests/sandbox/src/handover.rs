@@ -1,5 +1,5 @@
-//! A scripted hand-over: the customer asks for a person, the bot starts a conversation, an agent joins, types and writes,
-//! the customer answers, the agent transfers to a second one, who gives the conversation back to the bot.
+//! A scripted hand-over: the customer asks for a person, the bot starts a conversation, an agent joins, types and writes, and
+//! the customer answers. The agent transfers to a second agent, who returns the conversation to the bot.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,15 +12,15 @@ use crate::verdict::Verdict;
 use contact_center::{Conversation, FailureKind};
 use simulation::faults::When;
 
-/// Longer than any of the events here needs, faults and all.
+/// Longer than any of the events here needs, even with faults.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The smallest PNG there is.
+/// The smallest possible PNG.
 const PICTURE: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89\0\0\0\0IEND\xaeB`\x82";
 
-/// Plays a hand-over on the registered channel, both halves of it. On its way a token is refreshed, the bot platform fails
-/// once, 8x8 sends an event twice and once does what it is asked without saying so, and a forger sends an event.
+/// Plays both halves of a hand-over on the registered channel. During the hand-over a token is refreshed, the bot platform
+/// fails once, 8x8 sends an event twice and once carries out a call without a response, and a forger sends an event.
 pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     let journal = &sandbox.journal;
     let (anna, ben) = ("agent-anna", "agent-ben");
@@ -79,7 +79,7 @@ pub async fn play(sandbox: &Sandbox) -> Result<Verdict, String> {
     Ok(script.verdict(&conversation).await)
 }
 
-/// The bot's half, and what 8x8 should have of it in the end.
+/// The bot's half, and the messages that 8x8 should have in the end.
 struct Script<'s> {
     sandbox: &'s Sandbox,
     expected: Vec<(String, String)>,
@@ -113,7 +113,7 @@ impl Script<'_> {
         Ok(())
     }
 
-    /// The older API has no attachments, and says so.
+    /// The older API has no attachments: it responds with an error.
     async fn send_picture(&mut self, conversation: &Conversation) -> Result<(), String> {
         let chatbot = &self.sandbox.chatbot;
         let (status, attachment) = chatbot.upload(conversation.id(), "order.png", PICTURE).await;
@@ -149,7 +149,7 @@ impl Script<'_> {
         action: &str,
         name: &str,
     ) -> Result<(), String> {
-        // The customer sees the card before it can be used.
+        // The customer must see the card before using it.
         self.sandbox.settle(PATIENCE).await;
         let path = format!("/{}/cards/{card}/{action}", conversation.id());
         let (status, answer) = self.sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": name })).await;
@@ -189,7 +189,7 @@ fn expect(what: &str, status: StatusCode, expected: StatusCode, answer: &Value) 
     if status == expected { Ok(()) } else { Err(format!("{what} was answered with {status}: {answer}")) }
 }
 
-/// Leaves the stored token ten minutes to live, as if it had been issued fifty minutes ago.
+/// Sets the stored token's remaining lifetime to ten minutes, as if it had been issued fifty minutes ago.
 fn age_bot_token(sandbox: &Sandbox) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs();
     let mut token = sandbox.cloud.secrets.current(BOT_TOKEN_SECRET);

@@ -1,22 +1,22 @@
-//! The function set on one machine: no account, no container, no network.
+//! The function set on one machine, without an account, a container or a network.
 //!
-//! The functions are their real binaries, each a process of its own. Everything around them is simulated, on loopback ports
-//! and on the real wire protocols, by crates of their own: `contact_center` (8x8), `bot_platform` (an Aisera tenant, as events
-//! reach it) and `aws`. This crate joins them:
+//! The functions are their real binaries, each a process of its own. Everything around them is simulated, on loopback ports and
+//! with the real wire protocols, by crates of their own: `contact_center` (8x8), `bot_platform` (an Aisera tenant, as far as it
+//! receives events) and `aws`. This crate connects them:
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`deployment`] | the template: which function gets what |
+//! | [`deployment`] | the counterpart of the template: the functions, and which variables each gets |
 //! | [`build`] | the functions' binaries |
-//! | [`load_balancer`] | what 8x8's administrators put in front of us, where they do |
-//! | [`chatbot`] | a bot that talks to 8x8 through us |
+//! | [`load_balancer`] | the load balancer that some administrators of 8x8 put in front of us |
+//! | [`chatbot`] | a bot that calls 8x8 through us |
 //! | [`caller`] | how load balancer and chatbot log in at us |
-//! | [`faults`] | what goes wrong, in all simulators |
+//! | [`faults`] | the faults of all simulators |
 //! | [`console`] | the page that shows every hop, with buttons |
-//! | [`doctor`] | what check-integration found, as a table |
-//! | [`handover`], [`soak`], [`verdict`] | what is played on it, and what it shows |
-//! | [`trace`] | what the log lines say of each event |
-//! | [`own_bot`] | a bot of one's own in place of the simulated bot platform |
+//! | [`doctor`] | the report of check-integration as a table |
+//! | [`handover`], [`soak`], [`verdict`] | a scripted hand-over, a load with faults, and the result of a run |
+//! | [`trace`] | the log lines of each event |
+//! | [`own_bot`] | a user's own bot in place of the simulated bot platform |
 //! | [`peers`] | 8x8 and the bot platform alone, for a set that is deployed elsewhere |
 
 pub mod build;
@@ -66,10 +66,10 @@ pub const TOKEN: &str = "/tenant-users/oauth2/token";
 /// The path of the bot's half.
 pub const CONVERSATIONS: &str = "/v1/liveAgent/conversations";
 
-/// How a sandbox is set up.
+/// The settings of a sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxSettings {
-    /// `INTEGRATION_NAME`, which names webhook and channel at 8x8.
+    /// `INTEGRATION_NAME`, which is part of the names of webhook and channel at 8x8.
     pub integration_name: String,
     /// 8x8.
     pub contact_center: ContactCenterSettings,
@@ -77,33 +77,33 @@ pub struct SandboxSettings {
     pub bot: BotPlatformSettings,
     /// A contact center outside the sandbox, instead of ours.
     pub contact_center_endpoint: Option<String>,
-    /// Where its access tokens come from.
+    /// The token endpoint of that contact center.
     pub access_token_url: Option<String>,
     /// A bot platform outside the sandbox, instead of ours.
     pub bot_endpoint: Option<String>,
-    /// The URL under which a contact center outside this machine reaches `receiveMessage`.
+    /// The URL at which a contact center outside this machine reaches `receiveMessage`.
     pub callback_url: Option<String>,
-    /// How 8x8's events prove that they are genuine. With anything but the signature a load balancer stands in front.
+    /// How 8x8's events prove that they are genuine. If not only by the signature, a load balancer is in front of us.
     pub callback_authentication: CallbackAuthentication,
-    /// The stack's `TenantId`, where it is not 8x8's own.
+    /// The stack's `TenantId`, if it is not 8x8's own.
     pub tenant_id: Option<&'static str>,
     /// Whether every hop is printed.
     pub is_shown: bool,
-    /// At most so many processes of receive-message and of deliver-message.
+    /// The largest number of processes of receive-message, and of deliver-message.
     pub concurrency: usize,
-    /// How many times faster than in life a message that was given back comes again.
+    /// How many times faster than at SQS a returned message becomes visible again.
     pub time_scale: u32,
-    /// Time-outs of functions that are not the template's.
+    /// Time-outs of functions that differ from the template's.
     pub timeouts: BTreeMap<&'static str, Duration>,
     /// `MAX_EVENT_AGE_MINUTES`
     pub max_event_age_minutes: u64,
-    /// After so many minutes without an agent the bridge ends a conversation; 0: never.
+    /// The minutes without an agent after which the bridge ends a conversation; 0 means never.
     pub no_agent_minutes: u32,
-    /// After so many minutes in which the customer does not answer the agent; 0: never.
+    /// The minutes without a reply of the customer after which the bridge ends a conversation; 0 means never.
     pub customer_idle_minutes: u32,
     /// Whether the clock of the functions can be set ahead.
     pub has_clock: bool,
-    /// Where the functions' log lines are written to as well.
+    /// A file to which the functions' log lines are written too.
     pub logs: Option<PathBuf>,
 }
 
@@ -135,9 +135,9 @@ impl Default for SandboxSettings {
 /// A running set.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// What goes wrong.
+    /// The faults of all simulators.
     pub faults: SandboxFaults,
-    /// What is seen.
+    /// The journal of all hops.
     pub journal: Arc<Journal>,
     /// AWS.
     pub cloud: Arc<Cloud>,
@@ -145,22 +145,22 @@ pub struct Sandbox {
     pub queues: Queues,
     /// 8x8.
     pub contact_center: Arc<ContactCenter>,
-    /// Where the functions reach it.
+    /// The server at which the functions reach it.
     pub contact_center_server: Server,
     /// The bot platform.
     pub bot: Arc<BotPlatform>,
-    /// The functions, as [`deployment::FUNCTIONS`] has them.
+    /// The functions of [`deployment::FUNCTIONS`].
     pub functions: Vec<Arc<Function>>,
     /// The load balancer in front of us, which adds the caller's headers.
     pub load_balancer: Arc<LoadBalancer>,
     /// A bot that talks to 8x8 through us.
     pub chatbot: Chatbot,
-    /// The clock of the functions, where it can be set.
+    /// The clock of the functions, if it can be set.
     clock: Option<Arc<Clock>>,
-    /// Where the parts listen: name and URL.
+    /// The addresses of the parts: name and URL.
     pub addresses: Vec<(&'static str, String)>,
     callback_url: String,
-    /// Whether the bot platform is ours, so that it can be asked.
+    /// Whether the bot platform is simulated, so that its receipts are known.
     pub plays_bot: bool,
     _servers: Vec<Server>,
     tasks: Vec<JoinHandle<()>>,
@@ -184,9 +184,10 @@ impl Sandbox {
         sandbox
     }
 
-    /// Starts another set at the same 8x8, with an AWS account and a bot platform of its own, as a second stack on one tenant
-    /// is. It reaches 8x8 at a server of its own, [`Self::contact_center_server`], and has 8x8's faults and the journal in common
-    /// with the first set. `settings` needs another [`SandboxSettings::integration_name`]; the settings of 8x8 are the first's.
+    /// Starts another set at the same 8x8, with its own AWS account and bot platform, like a second stack on one tenant. The
+    /// second set reaches 8x8 at its own server, [`Self::contact_center_server`], and shares 8x8's faults and the journal with
+    /// the first set. `settings` needs another [`SandboxSettings::integration_name`]; the settings of 8x8 are those of the
+    /// first set.
     pub async fn start_beside(&self, settings: SandboxSettings) -> Self {
         let settings = SandboxSettings { contact_center: self.contact_center.settings().clone(), ..settings };
         let contact_center = Arc::clone(&self.faults.contact_center);
@@ -195,7 +196,7 @@ impl Sandbox {
         Self::join(settings, faults, Arc::clone(&self.journal), Arc::clone(&self.contact_center), server).await
     }
 
-    /// Starts everything but 8x8.
+    /// Starts everything except 8x8.
     async fn join(
         settings: SandboxSettings,
         faults: SandboxFaults,
@@ -297,7 +298,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// What a caller logs in with, as an administrator finds it in the secret.
+    /// The credentials of a caller, as an administrator finds them in the secret.
     pub fn caller_login(&self) -> Login {
         let secret = self.cloud.secrets.current(CALLER_SECRET);
         let text = |field: &str| secret[field].as_str().expect("the secret is filled in").to_owned();
@@ -325,31 +326,31 @@ impl Sandbox {
         &self.callback_url
     }
 
-    /// Registers webhook and channel with that queue and gives the channel's id.
+    /// Registers webhook and channel with that queue and returns the channel's id.
     pub async fn register(&self, queue_id: &str) -> Result<String, InvokeError> {
         let answer = self.invoke_register(json!({ "operation": "register", "queue_id": queue_id })).await?;
         Ok(answer["channel_id"].as_str().expect("a registration has a channel").to_owned())
     }
 
-    /// Lets the bot platform register a webhook and a channel of its own at 8x8, as an Aisera tenant does, and gives the
-    /// channel's id.
+    /// Makes the bot platform register its own webhook and channel at 8x8, as an Aisera tenant does, and returns the channel's
+    /// id.
     pub fn register_by_bot_platform(&self) -> String {
         let bot = self.addresses.iter().find(|(name, _)| *name == "bot platform").map(|(_, url)| url.as_str());
         let uri = format!("{}{RECEIVE_MESSAGE}", bot.unwrap_or_default().trim_end_matches('/'));
         self.contact_center.add_foreign("aisera-acme", &uri).1
     }
 
-    /// Takes over a channel that another system registered.
+    /// Adopts a channel that another system registered.
     pub async fn adopt(&self, channel_id: &str) -> Result<Value, InvokeError> {
         self.invoke_register(json!({ "operation": "adopt", "channel_id": channel_id })).await
     }
 
-    /// Gives the adopted channel back.
+    /// Releases the adopted channel.
     pub async fn release(&self) -> Result<Value, InvokeError> {
         self.invoke_register(json!({ "operation": "release" })).await
     }
 
-    /// From now on the functions find it so much later than it is, and nothing else does.
+    /// Sets only the functions' clock ahead by this time, from now on.
     ///
     /// # Panics
     /// If [`SandboxSettings::has_clock`] is not set.
@@ -360,7 +361,7 @@ impl Sandbox {
     /// The function of that name.
     ///
     /// # Panics
-    /// If [`deployment::FUNCTIONS`] has none.
+    /// If [`deployment::FUNCTIONS`] does not have it.
     pub fn function(&self, name: &str) -> &Arc<Function> {
         named(&self.functions, name)
     }
@@ -371,7 +372,7 @@ impl Sandbox {
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
     }
 
-    /// Invokes check-integration: what is wrong with the set, and what to do.
+    /// Invokes check-integration, which reports what is wrong with the set and what to do.
     pub async fn check_integration(&self) -> Result<Value, InvokeError> {
         let answer = self.function(deployment::CHECK_INTEGRATION).invoke(&json!({})).await?;
         Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
@@ -400,9 +401,10 @@ impl Sandbox {
         self.cloud.logs.all()
     }
 
-    /// Log lines that hold what none may: a secret, a token, a signature, the text of a message, a person's name.
+    /// Log lines that hold something forbidden: a secret, a token, a signature, the text of a message, a person's name.
     pub fn leaks(&self) -> Vec<String> {
-        /// Beginnings of what the simulated systems give out and send; `{"b64"` and `{"alg"` in base64: a JWS or a JWT.
+        /// The beginnings of secret values and texts in the simulated systems; `{"b64"` and `{"alg"` in base64 begin a JWS or a
+        /// JWT.
         const PLANTED: [&str; 7] =
             ["8x8-access-", "bot-access-", "bot-refresh-", "confidential", "Sandbox Customer", "eyJiNjQi", "eyJhbGci"];
 
@@ -425,7 +427,7 @@ impl Sandbox {
         leaking.map(|line| format!("{}: {}", line.function, line.text)).collect()
     }
 
-    /// Waits until every event of 8x8 is accepted and every accepted one has left the queue. `false` if that takes longer
+    /// Waits until every event of 8x8 is accepted and every accepted event has left the queue. `false` if that takes longer
     /// than `patience`.
     pub async fn settle(&self, patience: Duration) -> bool {
         let settled = async {
@@ -443,7 +445,7 @@ impl Sandbox {
         self.faults.set(fault, when);
     }
 
-    /// From now on the bot platform takes so long to respond, without a time as long as it has to.
+    /// From now on the bot platform delays its responses by this time; `None` ends the delay.
     pub fn slow_bot(&self, by: Option<Duration>) {
         self.journal.switched(&format!("bot-slow={}s", by.unwrap_or_default().as_secs_f64()));
         match by {
@@ -452,8 +454,7 @@ impl Sandbox {
         }
     }
 
-    /// Kills the waiting processes of a function, and the next one in the middle of its work. `false` if there is no such
-    /// function.
+    /// Kills the idle processes of a function, and the next process during its work. `false` if there is no such function.
     pub fn kill(&self, name: &str) -> bool {
         let Some(function) = self.functions.iter().find(|function| function.name() == name) else {
             return false;

@@ -227,10 +227,10 @@ async fn run(options: Options) -> ExitCode {
     }
 }
 
-/// What a bot of one's own reads to know the bridge.
+/// The file that a user's own bot reads to get the bridge's addresses and its credentials.
 const BOT_ENVIRONMENT: &str = "target/sandbox.env";
 
-/// Says what the bot has to know, and waits for it.
+/// Writes the bot's configuration to a file, and waits for the bot.
 async fn wait_for_bot(sandbox: &Sandbox, endpoint: &str) -> Result<(), String> {
     own_bot::write_environment(sandbox, Path::new(BOT_ENVIRONMENT))
         .map_err(|error| format!("{BOT_ENVIRONMENT} cannot be written: {error}"))?;
@@ -238,7 +238,7 @@ async fn wait_for_bot(sandbox: &Sandbox, endpoint: &str) -> Result<(), String> {
     own_bot::wait_for(endpoint).await
 }
 
-/// Prints what check-integration finds, and says whether all is well, if that was asked for.
+/// Prints the report of check-integration, if it was requested, and returns whether it has no problem.
 async fn check(sandbox: &Sandbox, options: &Options) -> Result<bool, InvokeError> {
     if !options.doctor {
         return Ok(true);
@@ -248,7 +248,7 @@ async fn check(sandbox: &Sandbox, options: &Options) -> Result<bool, InvokeError
     Ok(doctor::is_well(&report))
 }
 
-/// Opens what shows or records the run: the console page, unless the run ends by itself, and the recording.
+/// Opens the console page, unless the run ends by itself, and the recording.
 async fn observe(sandbox: &Arc<Sandbox>, options: &Options) -> Result<Option<Console>, String> {
     if !options.once || options.record.is_some() {
         let observed = sandbox.journal.observe(options.record.as_deref());
@@ -301,7 +301,7 @@ async fn adopt(sandbox: &Sandbox) -> Result<String, InvokeError> {
     Ok(channel_id)
 }
 
-/// Gives the adopted channel back and checks that its webhook calls the bot platform again.
+/// Releases the adopted channel and checks that its webhook calls the bot platform again.
 async fn release(sandbox: &Sandbox) -> Result<(), String> {
     sandbox.journal.say("register-channel gives the channel back");
     sandbox.release().await.map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! A bot of one's own at the sandbox: what it has to know, and the wait for it.
+//! A user's own bot at the sandbox: its configuration, and the wait for it.
 
 use std::io;
 use std::path::Path;
@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use crate::caller::Login;
 use crate::{CONVERSATIONS, Sandbox, TOKEN};
 
-/// Between two probes of the bot.
+/// The time between two probes of the bot.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What a bot calls and logs in with, as the environment variables that the examples read.
+/// The addresses and credentials of a bot, as the environment variables that the examples read.
 pub fn environment(sandbox: &Sandbox) -> [(&'static str, String); 5] {
     let Login { app_token, username, password } = sandbox.caller_login();
     [
@@ -34,7 +34,7 @@ pub fn write_environment(sandbox: &Sandbox, file: &Path) -> io::Result<()> {
     std::fs::write(file, lines.concat())
 }
 
-/// Waits until something accepts connections at `endpoint`, for as long as that may be: a person starts it.
+/// Waits until a server accepts connections at `endpoint`, without a limit: a person starts it.
 ///
 /// # Errors
 /// Fails if `endpoint` is not a URL with a host.

@@ -9,15 +9,15 @@ use simulation::faults::Faults;
 use simulation::journal::Journal;
 use simulation::server::Server;
 
-/// The running peers.
+/// The running simulators.
 #[derive(Debug)]
 pub struct Peers {
-    /// Where they listen.
+    /// Their addresses.
     pub addresses: Addresses,
     _servers: [Server; 2],
 }
 
-/// Where they listen, all as URLs.
+/// Their addresses, all as URLs.
 #[derive(Debug, Serialize)]
 pub struct Addresses {
     /// The stack parameter `Endpoint`.

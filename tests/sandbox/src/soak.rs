@@ -1,4 +1,4 @@
-//! Many conversations at once, with everything going wrong that can.
+//! Many conversations at once, with the faults of [`ALL_FAULTS`].
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use crate::deployment::{DELIVER_MESSAGE, RECEIVE_MESSAGE};
 use crate::faults::Fault;
 use crate::verdict::Verdict;
 
-/// What is played.
+/// The load of a soak.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// Conversations at a time.
+    /// The number of simultaneous conversations.
     pub conversations: usize,
-    /// Events of each.
+    /// Events per conversation.
     pub events: usize,
-    /// How long it may take until everything is delivered.
+    /// The time within which everything must be delivered.
     pub patience: Duration,
-    /// Events a second; without it all at once.
+    /// Events per second; `None` sends all at once.
     pub rate: Option<u32>,
 }
 
-/// All faults that a soak has, each often enough to strike at ten thousand events and seldom enough to get on. Not among them:
-/// `bot-422`, after which an event waits for an operator.
+/// All faults of a soak. Each is frequent enough to strike within ten thousand events, and rare enough that the run makes
+/// progress. `bot-422` is not included: after it, an event waits for an operator.
 pub const ALL_FAULTS: [(Fault, f64); 18] = [
     (Fault::BotPlatform(bot_platform::Fault::Status500), 0.02),
     (Fault::BotPlatform(bot_platform::Fault::Status429), 0.01),

@@ -1,4 +1,4 @@
-//! What the functions' log lines say of each event and each call of the bot, and whether that is all of it.
+//! The log lines of each event and each call of the bot, and whether they are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::deployment::{CONVERSE, DELIVER_MESSAGE};
 
-/// The steps in which an event can end.
+/// The steps with which an event can end.
 const ENDS: [&str; 3] = ["delivered", "skipped", "dead-lettered"];
 
 /// The log lines by which conversations are followed.
@@ -20,7 +20,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads log lines. Metrics are none, and what is no JSON is no line of ours.
+    /// Reads log lines. Metrics are left out, and so are lines that are not JSON.
     pub fn of(logs: &[LogLine]) -> Self {
         let lines = logs.iter().filter_map(|line| Some((line.function, serde_json::from_str(&line.text).ok()?)));
         let lines: Vec<(&'static str, Value)> =
@@ -34,12 +34,12 @@ impl Trace {
         Self { lines, steps }
     }
 
-    /// How often an event has that step.
+    /// How often an event has the step `step`.
     pub fn count(&self, event_id: &str, step: &str) -> usize {
         self.steps.get(&(event_id.to_owned(), step.to_owned())).copied().unwrap_or(0)
     }
 
-    /// How often an event has come to an end.
+    /// How often an event has ended.
     pub fn ends(&self, event_id: &str) -> usize {
         ENDS.iter().map(|step| self.count(event_id, step)).sum()
     }
@@ -55,14 +55,14 @@ impl Trace {
         self.steps.keys().filter(|(_, step)| step == "skipped").map(|(id, _)| id.as_str()).collect()
     }
 
-    /// The lines about an event or a call that do not say about which.
+    /// The lines about an event or a call that do not name it.
     pub fn nameless(&self) -> Vec<String> {
         let is_named = |(function, line): &&(&str, Value)| {
             let has = |name: &str| line[name].as_str().is_some_and(|value| !value.is_empty());
             let names_event = ["conversation_id", "event_id", "event_type"].into_iter().all(has);
             let is_step = line.get("step").is_some();
             match *function {
-                // Every invocation is a call, or an event.
+                // Every invocation is a call or an event.
                 CONVERSE => has("operation"),
                 DELIVER_MESSAGE => names_event,
                 _ => !is_step || names_event,
@@ -71,8 +71,8 @@ impl Trace {
         self.lines.iter().filter(|line| !is_named(line)).map(|(function, line)| format!("{function}: {line}")).collect()
     }
 
-    /// What is not as it should be with the events that 8x8 has sent: each has the step `queued` once for each 2xx that 8x8
-    /// got, and one end. It has one more only where the work was done again although it had been done: see [`Surplus`].
+    /// What is wrong with the log lines of 8x8's events. Each event must have the step `queued` once for each 2xx that 8x8 got,
+    /// and one end. An event may have one more only if completed work was done again: see [`Surplus`].
     pub fn failures(&self, events: &[LoggedEvent], possible: Surplus) -> Vec<String> {
         let mut failures = self.nameless();
         let mut surplus = Surplus { queued: 0, ends: 0 };
@@ -96,12 +96,12 @@ impl Trace {
     }
 }
 
-/// Lines more than one an event.
+/// The numbers of lines that events have in addition to the expected ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Surplus {
-    /// A process of receive-message that is killed after its line and before its response makes 8x8 send the event again.
+    /// If a process of receive-message is killed after its line and before its response, 8x8 sends the event again.
     pub queued: u64,
-    /// A message that deliver-message has settled comes again if SQS does not learn of it within the visibility time-out:
+    /// If SQS does not learn within the visibility timeout that deliver-message has settled a message, the message comes again:
     /// the process is killed after its line, or is too slow.
     pub ends: u64,
 }

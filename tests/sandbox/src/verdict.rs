@@ -1,4 +1,4 @@
-//! What a run has shown: was every accepted event delivered, once, in order, and nothing else?
+//! The verdict on a run: was every accepted event delivered, once, in order, and nothing else?
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::deployment::RECEIVE_MESSAGE;
 use crate::faults::Fault;
 use crate::trace::{Surplus, Trace};
 
-/// How long the last log lines may be on their way, which is far longer than they are.
+/// How long to wait for the last log lines; they arrive far sooner.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the body of a typing event of the simulated 8x8 has, and no other.
+/// A text that only the body of the simulated 8x8's typing events has.
 const TYPING: &str = r#""name":"typing""#;
 
 /// The counts of a run, and what is wrong with them.
@@ -23,28 +23,28 @@ const TYPING: &str = r#""name":"typing""#;
 pub struct Verdict {
     /// Events that 8x8 got a 2xx for.
     pub accepted: usize,
-    /// Events that the bot platform has; `None` if it is outside the sandbox and cannot be asked.
+    /// Events that the bot platform has received; `None` if it is outside the sandbox and cannot be asked.
     pub received: Option<usize>,
-    /// Typing events that were skipped, and that the bot platform does not have.
+    /// Typing events that were skipped, and that the bot platform has not received.
     pub skipped: usize,
-    /// Events that the bot platform got again and dropped by their id.
+    /// Events that the bot platform received again and dropped by their id.
     pub repeats: usize,
-    /// Lines of customer and bot that 8x8 has, where a bot spoke.
+    /// Messages of customer and bot that 8x8 has, if a bot has sent any.
     pub said: Option<usize>,
     /// Messages in the dead-letter queue.
     pub dead_letters: usize,
-    /// How often which fault struck.
+    /// How often each fault struck.
     pub struck: Vec<(Fault, u64)>,
-    /// From 8x8's post to the bot platform's receipt, sorted.
+    /// The times from 8x8's post to the bot platform's receipt, sorted.
     pub latencies: Vec<Duration>,
     /// Processes that were started, of all functions.
     pub processes: usize,
-    /// What should not be.
+    /// What is wrong.
     pub failures: Vec<String>,
 }
 
 impl Verdict {
-    /// Looks at everything a sandbox has seen.
+    /// Checks everything that a sandbox has recorded.
     pub async fn on(sandbox: &Sandbox) -> Self {
         let trace = complete_trace(sandbox).await;
         let events = events(sandbox);
@@ -76,7 +76,7 @@ impl Verdict {
             for (conversation, accepted) in &accepted {
                 let got: Vec<_> =
                     receipts.get(conversation).into_iter().flatten().map(|receipt| &receipt.event_id).collect();
-                // The bot platform may have an event whose only try failed on the way back.
+                // The bot platform may have an event whose only try failed after the bot platform received it.
                 let is_skipped = |id: &String| may_be_skipped.contains(id.as_str()) && !got.contains(&id);
                 let expected: Vec<_> = accepted.iter().filter(|id| !is_skipped(id)).cloned().collect();
                 skipped += accepted.len() - expected.len();
@@ -106,7 +106,7 @@ impl Verdict {
     }
 }
 
-/// The log lines, when the last of them has arrived: it may still be on its way when the event has left the queue.
+/// The log lines, after the last one has arrived: it may arrive later than the event leaves the queue.
 async fn complete_trace(sandbox: &Sandbox) -> Trace {
     let deadline = Instant::now() + LOG_PATIENCE;
     loop {
@@ -119,7 +119,7 @@ async fn complete_trace(sandbox: &Sandbox) -> Trace {
     }
 }
 
-/// What 8x8 has sent to this sandbox.
+/// The events that 8x8 has sent to this sandbox.
 fn events(sandbox: &Sandbox) -> Vec<LoggedEvent> {
     let events = sandbox.contact_center.events().into_iter();
     events.filter(|event| event.webhook == sandbox.callback_url()).collect()

@@ -1,4 +1,4 @@
-//! What the buttons of the page do.
+//! The actions of the page's buttons.
 //!
 //! | who | actions |
 //! |---|---|
@@ -23,7 +23,7 @@ use crate::faults::Fault;
 
 use super::Shared;
 
-/// What a slow bot platform takes: less than deliver-message waits.
+/// The response time of a slow bot platform: less than deliver-message waits.
 const SLOW: Duration = Duration::from_secs(3);
 
 /// An outage that lasts until it is ended by hand.
@@ -31,7 +31,7 @@ const UNTIL_SWITCHED_OFF: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Deserialize)]
 pub(super) struct Opening {
-    /// What was said so far, as 8x8 takes it: `authorType` and `text`.
+    /// The messages so far, in 8x8's form: `authorType` and `text`.
     messages: Vec<Value>,
 }
 
@@ -158,7 +158,7 @@ pub(super) struct Sending {
     how: String,
 }
 
-/// Sends the event of a hop once more: as 8x8 repeats it, or too late, or forged.
+/// Sends the event of a hop once more: as a retry of 8x8, too late, or forged.
 pub(super) async fn send(State(desk): Shared, Path(number): Path<u64>, Json(sending): Json<Sending>) -> Response {
     let Some(entry) = desk.sandbox.journal.entry(number) else {
         return (StatusCode::NOT_FOUND, "this hop is not kept any more").into_response();
@@ -183,7 +183,7 @@ fn unknown(what: &str, name: &str) -> Response {
     (StatusCode::BAD_REQUEST, format!("no such {what}: {name}")).into_response()
 }
 
-/// What the bridge has said no to.
+/// A call that the bridge refused.
 fn refused(what: &str, status: StatusCode, answer: &Value) -> Response {
     (StatusCode::BAD_GATEWAY, format!("{what} was answered with {status}: {answer}")).into_response()
 }

@@ -1,4 +1,4 @@
-//! The dead letters on the page: the real manage-dead-letters lists, redrives and discards them.
+//! The dead letters on the page. The real manage-dead-letters lists, redrives and discards them.
 
 use axum::Json;
 use axum::extract::State;

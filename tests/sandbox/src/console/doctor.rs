@@ -1,4 +1,4 @@
-//! The console's panel with what check-integration finds.
+//! The console's panel with the report of check-integration.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The hand-overs on the page: for each conversation, what the real converse responds when the bot asks where it is.
+//! The hand-overs on the page: for each conversation, the response of the real converse when the bot asks for the state.
 
 use std::sync::Arc;
 

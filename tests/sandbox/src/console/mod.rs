@@ -1,8 +1,8 @@
-//! The console page of `make run`: both sides of each conversation, every hop between them as it happens, and buttons for
-//! the customer, the agent and whatever goes wrong.
+//! The console page of `make run`: both sides of each conversation, every hop between them as it happens, and buttons for the
+//! customer, the agent and the faults.
 //!
-//! It listens on loopback only, answers no other Host (a web page elsewhere could point its own name at 127.0.0.1), and lets
-//! no page of another origin post to it.
+//! The console listens on loopback only, rejects any other Host (a web page elsewhere could point its own name at 127.0.0.1),
+//! and lets no page of another origin post to it.
 //!
 //! | request | what it does |
 //! |---|---|
@@ -57,16 +57,16 @@ pub use recording::{Replayed, replay};
 use simulation::journal::Entry;
 use simulation::server::Server;
 
-/// Where the page is without `--console-port`.
+/// The port of the page without `--console-port`.
 pub const DEFAULT_PORT: u16 = 8088;
 
-/// How often the page learns what waits.
+/// How often the page gets the numbers of waiting events.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The chart shows so many samples: three minutes.
+/// The number of samples in the chart: three minutes.
 const SAMPLES: usize = 360;
 
-/// The page loads nothing but itself, and no other page can show it in a frame.
+/// The page loads only its own files, and no other page can show it in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -77,31 +77,31 @@ pub struct Console {
     sampler: JoinHandle<()>,
 }
 
-/// What the routes share.
+/// The state that the routes share.
 #[derive(Debug)]
 struct Desk {
     sandbox: Arc<Sandbox>,
-    /// Names this run, so that a page that is left open notices the next one.
+    /// Identifies this run, so that a page that is still open notices the next run.
     run: String,
     hosts: [String; 2],
     samples: Mutex<VecDeque<Sample>>,
 }
 
-/// What waits at a moment: events that 8x8 has no 2xx for, and events in the queue.
+/// What is waiting at one time: events for which 8x8 has no 2xx, and events in the queue.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 struct Sample {
     time: u64,
     waiting: usize,
-    /// The age of the oldest one in the queue.
+    /// The age of the oldest event in the queue.
     oldest_ms: u64,
 }
 
 type Shared = State<Arc<Desk>>;
 
-/// A listener for the console on that port, or on [`DEFAULT_PORT`] if there is none, and on a free one if that is taken.
+/// A listener for the console on `port`, or on [`DEFAULT_PORT`] if `port` is `None`, or on a free port if that one is in use.
 ///
 /// # Errors
-/// Fails if a port that was asked for is taken.
+/// Fails if `port` is given and in use.
 pub async fn listen(port: Option<u16>) -> io::Result<TcpListener> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     match port {
@@ -130,12 +130,12 @@ impl Console {
         Ok(Self { server: Server::on(listener, router(desk)), sampler })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The page.
+    /// The URL of the page.
     pub fn url(&self) -> String {
         format!("{}/", self.server.url())
     }
@@ -174,7 +174,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
-/// Lets in what comes from this page or from a program on this machine, and nothing else.
+/// Accepts only requests of this page or of a program on this machine.
 async fn guard(State(desk): Shared, request: Request, next: Next) -> Response {
     if let Err((status, reason)) = check(&desk, request.method(), request.headers()) {
         return (status, reason).into_response();
@@ -196,7 +196,7 @@ fn check(desk: &Desk, method: &Method, headers: &HeaderMap) -> Result<(), (Statu
     }
     let is_own_origin = !headers.contains_key(ORIGIN)
         || single(headers, ORIGIN).and_then(|origin| origin.strip_prefix("http://")) == Some(host);
-    // A form of another page can post without asking, but not JSON.
+    // A form on another page can post without a preflight request, but not JSON.
     let is_json =
         single(headers, CONTENT_TYPE).is_some_and(|content_type| content_type.starts_with("application/json"));
     match is_own_origin && is_json {
@@ -205,7 +205,7 @@ fn check(desk: &Desk, method: &Method, headers: &HeaderMap) -> Result<(), (Statu
     }
 }
 
-/// A header that is there once.
+/// A header that occurs exactly once.
 fn single(headers: &HeaderMap, name: axum::http::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -234,7 +234,7 @@ async fn sample(desk: Arc<Desk>) {
 }
 
 impl Desk {
-    /// What holds now.
+    /// The present state.
     fn state(&self) -> Value {
         let sandbox = &self.sandbox;
         let eight_by_eight = |fault: contact_center::Fault| sandbox.faults.is_on(fault);
@@ -264,7 +264,7 @@ impl Desk {
     }
 }
 
-/// What a page that listens has had already.
+/// The position of a connected page in the stream.
 struct Listener {
     desk: Arc<Desk>,
     newest: watch::Receiver<u64>,
@@ -277,7 +277,7 @@ async fn stream(State(desk): Shared, headers: HeaderMap) -> Response {
     let Some(newest) = desk.sandbox.journal.newest() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the journal is not observed").into_response();
     };
-    // A browser that has lost the connection says how far it came.
+    // A browser that has lost the connection sends the number of the last hop that it received.
     let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()?.parse().ok()).unwrap_or(0);
     let ticks = tokio::time::interval(SAMPLE_INTERVAL);
     let listener = Listener { desk, newest, ticks, last, is_greeted: false };
@@ -326,8 +326,8 @@ async fn hop(State(desk): Shared, Path(number): Path<u64>) -> Response {
 }
 
 impl Desk {
-    /// The log lines of the event of that hop: those that name it, and all others of the invocations that they are from. A
-    /// hop that is no event has those of its two ends while it took place.
+    /// The log lines of a hop's event: the lines that name the event, and all other lines of the same invocations. For a hop
+    /// without an event, the lines of its two ends during the hop.
     fn log_lines(&self, entry: &Entry) -> Vec<Value> {
         let lines = self.sandbox.logs();
         let invocations: Vec<String> = lines
@@ -354,7 +354,7 @@ fn is_of(entry: &Entry, function: &str, text: &str) -> bool {
     is_end && logged_at(text).is_some_and(|time| (started(entry)..=entry.time).contains(&time))
 }
 
-/// When a call began, whose hop is written when it is over.
+/// When a call began. Its hop is written when the call has ended.
 fn started(entry: &Entry) -> u64 {
     entry.time.saturating_sub(entry.took_ms.unwrap_or(0.0) as u64 + 1)
 }
@@ -387,13 +387,14 @@ async fn conversation(State(desk): Shared, Path(id): Path<String>) -> Json<Value
                 "lines": sides::agent(&desk.sandbox.contact_center.messages(&id)),
             })
         }
-        // It is at a contact center that is not ours.
+        // The conversation is at a contact center outside the sandbox.
         false => Value::Null,
     };
     Json(json!({ "customer": sides::customer(&entries, &received), "agent": agent }))
 }
 
-/// A file of a customer or an agent. The browser only saves it, since it may be a page with scripts; its name is in the link.
+/// A file of a customer or an agent. The browser only saves the file, because it may be a page with scripts; its name is in the
+/// link.
 async fn attachment(State(desk): Shared, Path((conversation, attachment)): Path<(String, String)>) -> Response {
     match desk.sandbox.contact_center.attached_file(&conversation, &attachment) {
         Some((_, bytes)) => {

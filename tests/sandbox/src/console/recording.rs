@@ -1,20 +1,20 @@
-//! Plays a recording again.
+//! Plays a recording.
 //!
 //! A replay repeats what came from outside the function set, in the order and at the pace of the recording: the bot's calls,
-//! through converse; 8x8's events, each once; and the faults and kills. The functions then do their work again.
+//! through converse; 8x8's events, each once; and the faults and kills. The functions then process all of it again.
 //!
-//! While a recording is played, the simulated 8x8 sends the recorded events and no others. An event that follows from a call
-//! (the first events of a conversation, the echo of a message, the end) is in the recording like every other event, so that it
-//! is sent once. The same rule holds for a recording that was made with another contact center.
+//! While a recording is played, the simulated 8x8 sends only the recorded events. An event that follows from a call (the first
+//! events of a conversation, the echo of a message, the end) is in the recording like every other event, so that it is sent
+//! once. The same rule holds for a recording that was made with another contact center.
 //!
 //! Conversations, files, webhook and channel get new ids. An id of the recording is replaced by the new one wherever a later
 //! path or body names it.
 //!
 //! The bot's calls are made one after another. A fault that was switched off during a call is switched off after it.
 //!
-//! Not recorded, and so not repeated: failures that are planned for a single call at 8x8 (`ContactCenter::break_next`), as the
-//! scripted hand-over plans one; faults that are switched on over a simulator's control API; and events that are sent once more
-//! by hand.
+//! Some things are not recorded, and so not repeated: failures that are planned for a single call at 8x8
+//! (`ContactCenter::break_next`), as in the scripted hand-over; faults that are switched on over a simulator's control API; and
+//! events that are sent once more by hand.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -33,13 +33,13 @@ use simulation::faults::PlannedFault;
 use crate::faults::Fault;
 use crate::{CONVERSATIONS, Sandbox};
 
-/// A pause of the recording is cut to this.
+/// A longer pause in the recording is shortened to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Ids that 8x8 makes have 22 characters and more; shorter ones, as of queues and people, stay as they are.
+/// Ids of 8x8 have 22 characters or more. Shorter ids, such as those of queues and people, are not replaced.
 const SHORTEST_ID: usize = 16;
 
-/// What was played.
+/// The result of a replay.
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// The bot's calls.
@@ -48,14 +48,14 @@ pub struct Replayed {
     pub events: usize,
     /// Faults that were switched on or off, and kills.
     pub faults: usize,
-    /// The calls whose status is not that of the recording.
+    /// The calls whose status differs from the recording.
     pub differences: Vec<String>,
 }
 
 /// Plays a recording in new conversations on that channel.
 ///
 /// # Errors
-/// Fails if the file cannot be read, or has a line that is not one of a recording.
+/// Fails if the file cannot be read, or has a line that is not part of a recording.
 pub async fn replay(sandbox: &Sandbox, channel_id: &str, file: &Path) -> Result<Replayed, String> {
     let file = File::open(file).map_err(|error| error.to_string())?;
     let Recorded { steps, registered, files } = Recorded::read(BufReader::new(file))?;
@@ -70,7 +70,7 @@ pub async fn replay(sandbox: &Sandbox, channel_id: &str, file: &Path) -> Result<
     played.map(|()| player.replayed)
 }
 
-/// What is done again, and when it was done, in milliseconds since 1970.
+/// An action of the recording, and its time in milliseconds since 1970.
 struct Step {
     at: f64,
     action: Action,
@@ -93,9 +93,9 @@ struct Call {
     response: Value,
 }
 
-/// A recording, read.
+/// A recording that was read.
 struct Recorded {
-    /// In the order in which they were done.
+    /// The actions, in the order in which they happened.
     steps: Vec<Step>,
     /// `POST webhooks` or `POST channels`, and the id that 8x8 gave.
     registered: Vec<(String, String)>,
@@ -127,8 +127,8 @@ impl Recorded {
                 }
                 ("chatbot", "converse", kind) if request.is_object() => {
                     let call = Call::from(request).ok_or_else(|| wrong("it has no whole request"))?;
-                    // Times are cut to the millisecond. The result of the subtraction is up to 1 ms early: right for a
-                    // creation, whose events follow, but another call may itself follow an event.
+                    // Times are cut to the millisecond, so the result of the subtraction is up to 1 ms early. That is right for
+                    // a creation, whose events follow it. Another call may itself follow an event.
                     let began = time - hop["took_ms"].as_f64().unwrap_or_default();
                     let at = if kind == "POST conversation" { began } else { began + 1.0 };
                     steps.push(Step { at, action: Action::Call(call) });
@@ -136,7 +136,7 @@ impl Recorded {
                 ("8x8", "receive-message", kind) if request.is_object() => {
                     let arrival = arrivals.entry(text("event_id")).or_insert(time);
                     *arrival = arrival.min(time);
-                    // A forged request has the id of an event too, but is not accepted.
+                    // A forged request has the id of an event too, but it is not accepted.
                     if status / 100 == 2 && accepted.insert(text("event_id")) {
                         let body = request["body"].as_str().unwrap_or_default().to_owned();
                         let (kind, conversation) = (kind.to_owned(), text("conversation_id"));
@@ -155,7 +155,7 @@ impl Recorded {
             }
         }
         for step in &mut steps {
-            // 8x8 may have sent an event long after it was made, behind others of the conversation.
+            // 8x8 may have sent an event long after the event was made, behind others of the conversation.
             if let Action::Event { body, .. } = &step.action
                 && let Ok(event) = serde_json::from_str::<Value>(body)
                 && let Some(made) = event["timestamp"].as_f64().filter(|made| (started..step.at).contains(made))
@@ -170,7 +170,7 @@ impl Recorded {
 
 impl Call {
     fn from(request: &Value) -> Option<Self> {
-        // The bot has credentials of its own.
+        // The replaying bot has its own credentials.
         let is_credential = |name: &HeaderName| ["x-app-token", "authorization"].contains(&name.as_str());
         let header = |header: &Value| Some((header[0].as_str()?.parse().ok()?, header[1].as_str()?.to_owned()));
         let headers = request["headers"].as_array()?.iter().filter_map(header);
@@ -189,7 +189,7 @@ struct Player<'s> {
     sandbox: &'s Sandbox,
     channel_id: &'s str,
     files: HashMap<String, Bytes>,
-    /// Ids of the recording, and what they are here.
+    /// The ids of the recording, each with its id in this sandbox.
     ids: HashMap<String, String>,
     replayed: Replayed,
 }
@@ -224,7 +224,7 @@ impl Player<'_> {
         };
         let mut headers = call.headers.clone();
         for (_, value) in headers.iter_mut().filter(|(name, _)| name == "idempotency-key") {
-            // Of its own, so that a recording can be played twice; a repeat stays one.
+            // A new key, so that a recording can be played twice. A repeated key stays a repeated key.
             *value = self.ids.entry(value.clone()).or_insert_with(simulation::id::uuid).clone();
         }
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.clone(), value.as_str())).collect();
@@ -244,7 +244,7 @@ impl Player<'_> {
             Some(id) => {
                 contact_center.conversation(id).ok_or_else(|| format!("the conversation {id} has no webhook"))?
             }
-            // The bot has not started it.
+            // The bot has not started the conversation.
             None => contact_center.open_conversation(self.channel_id),
         };
         self.ids.insert(conversation.to_owned(), own.id().to_owned());
@@ -266,7 +266,7 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Pairs the ids in a recorded response with those in the new one.
+    /// Pairs the ids in a recorded response with the ids in the new response.
     fn learn(&mut self, recorded: &Value, own: &Value) {
         match (recorded, own) {
             (Value::Object(recorded), Value::Object(own)) => {

@@ -1,5 +1,5 @@
-//! What each side of a conversation sees: the customer in the bot's chat, the agent at the desk. Texts and names are those of
-//! customers and agents: the page shows them as text.
+//! What each side of a conversation sees: the customer in the bot's chat, the agent at the desk. Customers and agents write the
+//! texts and names, so the page shows them as text, not as HTML.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ pub(super) struct Line {
     /// `user`, `bot`, `agent` or `note`.
     author: String,
     text: String,
-    /// What can be chosen on a card; with its `id`, where the reader can choose.
+    /// The options of a card; with the card's `id` if the reader can choose one.
     #[serde(skip_serializing_if = "Option::is_none")]
     card: Option<Value>,
     /// `id` and `name` of files that can be downloaded.
@@ -29,7 +29,7 @@ impl Line {
     }
 }
 
-/// What the customer sees: what bot and customer said, and what the bot platform has received of the agent.
+/// The customer's side: the messages of bot and customer, and the agent's messages that the bot platform has received.
 pub(super) fn customer(entries: &[&Entry], received: &HashSet<&str>) -> Vec<Line> {
     let (mut before, mut lines) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
@@ -37,7 +37,7 @@ pub(super) fn customer(entries: &[&Entry], received: &HashSet<&str>) -> Vec<Line
         let Some(exchange) = &entry.exchange else { continue };
         let body: Value = serde_json::from_slice(&exchange.body).unwrap_or_default();
         match (entry.from.as_str(), entry.to.as_str()) {
-            // Its events may be here before the response.
+            // Its events may arrive before the response.
             ("chatbot", "converse") if entry.kind == "POST conversation" => {
                 let history = body["history"]["messages"].as_array().into_iter().flatten();
                 before.extend(history.map(|said| Line::new(&text(&said["authorType"]), text(&said["text"]))));
@@ -56,7 +56,7 @@ pub(super) fn customer(entries: &[&Entry], received: &HashSet<&str>) -> Vec<Line
     before
 }
 
-/// What a call of the chatbot shows in its chat.
+/// A call of the chatbot as a line of its chat.
 fn call(entry: &Entry, exchange: &Exchange, body: &Value) -> Option<Line> {
     let resource = exchange.path.rsplit('/').next()?;
     let author = body["authorType"].as_str().unwrap_or("user");
@@ -76,7 +76,7 @@ fn call(entry: &Entry, exchange: &Exchange, body: &Value) -> Option<Line> {
     Some(line)
 }
 
-/// What an event shows in the bot's chat, in either dialect.
+/// An event as a line of the bot's chat, in either dialect.
 fn event(event: &Value) -> Option<Line> {
     let data = event.get("data").unwrap_or(event);
     let agent = data["agentName"].as_str().unwrap_or("the agent");
@@ -115,7 +115,7 @@ fn message(data: &Value) -> Line {
     line
 }
 
-/// What the agent has of messages as 8x8 keeps them, in either dialect.
+/// The agent's side of messages as 8x8 stores them, in either dialect.
 pub(super) fn agent(messages: &[Value]) -> Vec<Line> {
     let line = |message: &Value| {
         let authors = [&message["author"]["type"], &message["authorType"], &message["type"]];
@@ -143,7 +143,7 @@ fn title(card: &Value) -> String {
     content["title"].as_str().or_else(|| texts.find_map(Value::as_str)).unwrap_or("a card").to_owned()
 }
 
-/// What can be chosen: the options of a quick reply, the actions of an Adaptive Card.
+/// The options of a card: those of a quick reply, or the actions of an Adaptive Card.
 fn options(card: &Value) -> Vec<&str> {
     let all = ["options", "actions"].into_iter().filter_map(|field| card["content"][field].as_array()).flatten();
     all.filter_map(|option| option["title"].as_str()).collect()

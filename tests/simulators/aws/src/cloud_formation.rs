@@ -1,4 +1,5 @@
-//! CloudFormation as a custom resource's function sees it: an event with a pre-signed URL, which the response is put to.
+//! CloudFormation from the view of a custom resource's function: an event with a pre-signed URL, to which the response is sent
+//! with PUT.
 //!
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html>
 
@@ -28,12 +29,12 @@ pub struct CloudFormation {
 struct Answers {
     awaited: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     refusals: AtomicUsize,
-    /// The properties that the function was asked for last. A roll-back is an update too, from those that failed.
+    /// The properties of the last request to the function. A roll-back is an update too, from the properties that failed.
     properties: Mutex<Value>,
 }
 
 impl CloudFormation {
-    /// Starts the place that responses are put to.
+    /// Starts the server that receives the responses.
     pub async fn start() -> Self {
         let state = Arc::new(Answers::default());
         let router = Router::new().route("/{request_id}", put(take)).with_state(Arc::clone(&state));
@@ -45,8 +46,8 @@ impl CloudFormation {
         self.state.refusals.store(answers, Ordering::Relaxed);
     }
 
-    /// Asks the function for a `Create`, an `Update` or a `Delete` and gives its response; `None` if the invocation ends
-    /// without one: the stack would hang.
+    /// Sends the function a `Create`, an `Update` or a `Delete` and returns its response; `None` if the invocation ends without
+    /// one: then the stack would hang.
     pub async fn request(
         &self,
         function: &Function,
@@ -55,7 +56,7 @@ impl CloudFormation {
         properties: Value,
     ) -> Option<Value> {
         let request = self.prepare(request_type, physical_id, properties);
-        // CloudFormation invokes asynchronously and does not look at the function's own response.
+        // CloudFormation invokes asynchronously and ignores the function's own response.
         let _ = function.invoke(request.event()).await;
         request.answer()
     }
@@ -96,12 +97,12 @@ pub struct CustomResourceRequest {
 }
 
 impl CustomResourceRequest {
-    /// What the function is invoked with.
+    /// The event that the function is invoked with.
     pub fn event(&self) -> &Value {
         &self.event
     }
 
-    /// What it has put to the pre-signed URL, if it has.
+    /// The response that the function has sent to the pre-signed URL, if there is one.
     pub fn answer(mut self) -> Option<Value> {
         self.answer.try_recv().ok()
     }

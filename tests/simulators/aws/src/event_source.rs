@@ -1,4 +1,5 @@
-//! Lambda's event source for an SQS FIFO queue: receives, invokes, deletes what was not reported back.
+//! Lambda's event source for an SQS FIFO queue: receives messages, invokes the function, and deletes the messages that were not
+//! reported as failed.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>
 
@@ -14,7 +15,7 @@ use crate::cloud::sqs::system_attributes;
 use crate::lambda::Function;
 use simulation::journal::Journal;
 
-/// A batch is one message, so that a slow delivery holds up no other conversation.
+/// A batch is one message, so that a slow delivery delays no other conversation.
 pub const BATCH_SIZE: usize = 1;
 
 /// Polls `queue` for `function`, up to `concurrency` batches at a time, until the handle is aborted.
@@ -45,17 +46,17 @@ pub fn start(
 async fn process(queue: &FifoQueue, function: &Function, batch: Vec<Received>) {
     let records: Vec<Value> = batch.iter().map(record).collect();
     let Ok(answer) = function.invoke(&json!({ "Records": records })).await else {
-        // All of it comes again when the visibility time-out ends.
+        // The whole batch becomes visible again when the visibility timeout ends.
         return;
     };
     let Some(failed) = failed_items(&answer) else { return };
     for message in batch.iter().filter(|message| !failed.contains(&message.message_id)) {
-        // A handle that has expired meanwhile: the message was received again, and is not deleted.
+        // The handle may have expired: then the message was received again, and is not deleted.
         let _ = queue.delete(&message.receipt_handle);
     }
 }
 
-/// The ids that were reported back; `None` if the response makes Lambda treat the whole batch as failed.
+/// The ids that were reported as failed; `None` if the response makes Lambda treat the whole batch as failed.
 fn failed_items(answer: &[u8]) -> Option<HashSet<String>> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let Some(failures) = answer.get("batchItemFailures") else { return Some(HashSet::new()) };
@@ -78,7 +79,7 @@ fn record(message: &Received) -> Value {
     })
 }
 
-/// As Lambda writes them: the names of their fields begin in lower case.
+/// In Lambda's form: the names of their fields begin in lower case.
 fn message_attributes(message: &Received) -> Value {
     let attributes = message.message_attributes.as_object().into_iter().flatten();
     let attributes = attributes.map(|(name, attribute)| {

@@ -19,34 +19,34 @@ use crate::lambda::{Function, InvokeError};
 use simulation::journal::{Exchange, Journal, Reply};
 use simulation::server::Server;
 
-/// A payload may have 10 MB.
+/// The limit of a payload: 10 MB.
 const PAYLOAD_LIMIT: usize = 10 * 1024 * 1024;
 
-/// What Lambda takes as an invocation's event, with everything in it as JSON and base64.
+/// The limit of an invocation's event at Lambda, with everything in it as JSON and base64.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 const EVENT_LIMIT: usize = 6 * 1024 * 1024;
 
 /// One route of the API.
 #[derive(Debug)]
 pub struct Route {
-    /// The method; none: any.
+    /// The method; `None` means any method.
     pub method: Option<Method>,
     /// The path. `/{proxy+}` at its end stands for one segment or more.
     pub path: &'static str,
-    /// What is invoked.
+    /// The function that is invoked.
     pub function: Arc<Function>,
-    /// Where it receives events that the journal follows: who sends them, and in which headers.
+    /// Set for a route that receives events which the journal follows: who sends them, and in which headers.
     pub events: Option<EventHeaders>,
 }
 
-/// How the sender of events marks them.
+/// The headers of an event, and its sender.
 #[derive(Debug, Clone, Copy)]
 pub struct EventHeaders {
-    /// What the journal calls the sender.
+    /// The sender's name in the journal.
     pub sender: &'static str,
     /// The header with the id of an event.
     pub id: &'static str,
-    /// The header with the number of the retry.
+    /// The header with the number of retries.
     pub retry: &'static str,
 }
 
@@ -56,7 +56,7 @@ pub fn start(listener: TcpListener, routes: Vec<Route>, journal: Arc<Journal>) -
     Server::on(listener, router.layer(DefaultBodyLimit::max(PAYLOAD_LIMIT)))
 }
 
-/// Shows an observer of the journal the events that arrive, and the responses to them.
+/// Shows an observer of the journal the events that arrive and the responses to them.
 async fn observed(
     State((routes, journal)): State<(Arc<Vec<Route>>, Arc<Journal>)>,
     method: Method,
@@ -119,7 +119,7 @@ fn event(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap, body: &
         let value = String::from_utf8_lossy(value.as_bytes());
         joined.entry(name.as_str()).and_modify(|all| *all = format!("{all},{value}")).or_insert(value.into_owned());
     }
-    // Text goes as text; everything else, forms among it, in base64.
+    // Text is sent as text; everything else, including forms, in base64.
     let content_type = joined.get("content-type").map_or("", String::as_str);
     let is_text = content_type.starts_with("text/") || content_type.starts_with("application/json");
     let text = is_text.then(|| std::str::from_utf8(body).ok()).flatten();
@@ -153,7 +153,7 @@ fn event(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap, body: &
     })
 }
 
-/// A function's answer as HTTP; `None` if it is not valid: API Gateway then responds with 500.
+/// A function's response as HTTP; `None` if it is not valid: API Gateway then responds with 500.
 fn respond(answer: &[u8]) -> Option<Response> {
     let answer: Value = serde_json::from_slice(answer).ok()?;
     let status = StatusCode::from_u16(u16::try_from(answer.get("statusCode")?.as_u64()?).ok()?).ok()?;

@@ -1,4 +1,4 @@
-//! AWS around functions that run on this machine as their real binaries: no account, no container, no network.
+//! AWS around functions that run on this machine as their real binaries, without an account, a container or a network.
 //!
 //! | module | simulates |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | [`cloud`] | Secrets Manager, SQS and DynamoDB |
 //! | [`cloud_formation`] | CloudFormation's protocol for a custom resource |
 //!
-//! It is a library only: without functions to run, a program would have nothing to do. Which functions there are, their names
-//! and their variables come from the caller.
+//! This crate is a library only: without functions to run, a program would have nothing to do. The caller sets which functions
+//! there are, their names and their variables.
 
 pub mod cloud;
 pub mod cloud_formation;
@@ -18,7 +18,7 @@ pub mod http_api;
 pub mod lambda;
 pub mod scheduler;
 
-/// What can go wrong at AWS. The names on a command line come from the caller, as those of the functions do.
+/// The faults of AWS. The names of the command line come from the caller, as those of the functions do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// Secrets Manager responds with 500.

@@ -8,14 +8,14 @@ use tokio::task::JoinHandle;
 
 use crate::lambda::Function;
 
-/// Invokes `function` every `interval`, the first time after one, until the handle is aborted.
+/// Invokes `function` every `interval`, the first time after one interval, until the handle is aborted.
 pub fn start(function: Arc<Function>, interval: Duration) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(interval);
         ticks.tick().await;
         loop {
             ticks.tick().await;
-            // A failure is in the function's log, and the next run comes.
+            // A failure is in the function's log, and the next run follows.
             let _ = function.invoke(&json!({ "source": "aws.scheduler" })).await;
         }
     })

@@ -2,11 +2,11 @@
 //!
 //! | request | what it does |
 //! |---|---|
-//! | `GET /_control/receipts` | `{conversation: [{"event_id","body"}]}`: what the bot platform has, the body in base64 |
-//! | `GET /_control/refusals` | `{status: n}`: how often it responded to an event with a status that is not a 2xx |
-//! | `POST /_control/refusals` `{"conversation_id","status","retry_after"?}` | it refuses the events of that conversation |
-//! | `DELETE /_control/refusals/{conversation}` | it accepts them again |
-//! | `GET /_control/violations` | what it found wrong with the requests |
+//! | `GET /_control/receipts` | `{conversation: [{"event_id","body"}]}`: the events that the bot platform has received, the body in base64 |
+//! | `GET /_control/refusals` | `{status: n}`: how often the bot platform responded to an event with a status that is not a 2xx |
+//! | `POST /_control/refusals` `{"conversation_id","status","retry_after"?}` | refuses the events of that conversation |
+//! | `DELETE /_control/refusals/{conversation}` | accepts the events of that conversation again |
+//! | `GET /_control/violations` | the requests that an Aisera tenant would reject in any state |
 //! | `GET`, `POST` `{"fault"}`, `DELETE /_control/faults` | see [`simulation::control`] |
 
 use std::collections::BTreeMap;

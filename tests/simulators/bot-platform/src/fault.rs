@@ -1,21 +1,21 @@
-//! What can go wrong at the bot platform.
+//! The faults of the bot platform.
 
 /// A fault of the bot platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// It responds to an event with 500.
+    /// The bot platform responds to an event with 500.
     Status500,
-    /// It refuses an event for good, with 422.
+    /// The bot platform rejects an event for good, with 422.
     Status422,
-    /// It responds to an event with 429 and `Retry-After: 1`.
+    /// The bot platform responds to an event with 429 and `Retry-After: 1`.
     Status429,
-    /// It rejects the access token of an event.
+    /// The bot platform rejects the access token of an event.
     Status401,
-    /// It takes the event and never responds.
+    /// The bot platform takes the event and never responds.
     Hangs,
-    /// It takes the event and drops the connection.
+    /// The bot platform takes the event and drops the connection.
     Drops,
-    /// It revokes all access tokens.
+    /// The bot platform revokes all access tokens.
     TokenRevoked,
 }
 

@@ -23,10 +23,10 @@ use tokio::net::TcpListener;
 
 pub use fault::Fault;
 
-/// Where the program listens without `--port`.
+/// The port of the program without `--port`.
 pub const DEFAULT_PORT: u16 = 8189;
 
-/// How the simulated bot platform is set up.
+/// The settings of the simulated bot platform.
 #[derive(Debug, Clone)]
 pub struct BotPlatformSettings {
     /// The value of `x-app-token`, and the OAuth client.
@@ -37,16 +37,16 @@ pub struct BotPlatformSettings {
     pub password: String,
     /// How long access tokens live.
     pub token_life: Duration,
-    /// What the journal calls those who call it.
+    /// The names of its callers in the journal.
     pub callers: Callers,
 }
 
-/// What the journal calls those who call the bot platform.
+/// The names of the bot platform's callers in the journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Callers {
-    /// Who logs in.
+    /// The client that logs in.
     pub logs_in: &'static str,
-    /// Who delivers events.
+    /// The client that delivers events.
     pub delivers: &'static str,
 }
 
@@ -62,7 +62,7 @@ impl Default for BotPlatformSettings {
     }
 }
 
-/// An event as it arrived.
+/// An event as it was received.
 #[derive(Debug, Clone)]
 pub struct Receipt {
     /// `x-8x8-event-id`.
@@ -95,7 +95,7 @@ struct State {
     refusals: BTreeMap<u16, usize>,
     violations: Vec<String>,
     refused_conversations: HashMap<String, (u16, Option<u64>)>,
-    /// How long a response takes: of one conversation, or of all (`None`).
+    /// How long a response takes: for one conversation, or for all (`None`).
     delays: HashMap<Option<String>, Duration>,
 }
 
@@ -126,37 +126,37 @@ impl BotPlatform {
         &self.settings
     }
 
-    /// What it has, by conversation, each event once, in the order of arrival.
+    /// The events that it has received, by conversation, each event once, in the order of arrival.
     pub fn receipts(&self) -> BTreeMap<String, Vec<Receipt>> {
         self.state().receipts.clone()
     }
 
-    /// How many events it has.
+    /// How many events it has received.
     pub fn received(&self) -> usize {
         self.state().seen.len()
     }
 
-    /// How many repeats it dropped.
+    /// How many repeated events it has dropped.
     pub fn repeats(&self) -> usize {
         self.state().repeats
     }
 
-    /// How often each grant was given: `password`, `refresh_token`.
+    /// How often each grant was used: `password`, `refresh_token`.
     pub fn grants(&self, grant: &str) -> usize {
         self.state().grants.get(grant).copied().unwrap_or(0)
     }
 
-    /// How often an event got that status.
+    /// How often it responded to an event with that status.
     pub fn refused_with(&self, status: u16) -> usize {
         self.state().refusals.get(&status).copied().unwrap_or(0)
     }
 
-    /// Requests that an Aisera tenant would find wrong whatever its state is.
+    /// Requests that an Aisera tenant would reject in any state.
     pub fn violations(&self) -> Vec<String> {
         self.state().violations.clone()
     }
 
-    /// Makes all access tokens invalid; refresh tokens stay good.
+    /// Makes all access tokens invalid; refresh tokens stay valid.
     pub fn revoke_access_tokens(&self) {
         self.state().access_tokens.clear();
     }
@@ -166,7 +166,7 @@ impl BotPlatform {
         self.state().refresh_tokens.clear();
     }
 
-    /// Events of that conversation get that status, and `Retry-After` if there is one.
+    /// Responds to events of that conversation with that status, and with `Retry-After` if it is given.
     pub fn refuse_conversation(&self, conversation_id: &str, status: u16, retry_after: Option<u64>) {
         self.state().refused_conversations.insert(conversation_id.to_owned(), (status, retry_after));
     }
@@ -176,17 +176,17 @@ impl BotPlatform {
         self.state().refused_conversations.keys().cloned().collect()
     }
 
-    /// Events of that conversation are taken again.
+    /// Accepts events of that conversation again.
     pub fn take_conversation(&self, conversation_id: &str) {
         self.state().refused_conversations.remove(conversation_id);
     }
 
-    /// A response to an event of that conversation, or of every one, takes so long; the event itself is kept at once.
+    /// Delays the response to an event of that conversation, or of every one. The event itself is stored at once.
     pub fn delay_answers(&self, conversation_id: Option<&str>, by: Duration) {
         self.state().delays.insert(conversation_id.map(str::to_owned), by);
     }
 
-    /// Responses take no longer than they have to.
+    /// Ends all delays of responses.
     pub fn answer_at_once(&self) {
         self.state().delays.clear();
     }
@@ -225,7 +225,7 @@ impl BotPlatform {
                     return error(StatusCode::BAD_REQUEST, "invalid_request");
                 };
                 if state.used_refresh_tokens.contains(token) {
-                    // RFC 9700 §4.14.2: an old one is used again, so one of the users is a thief. Revoke all.
+                    // RFC 9700 §4.14.2: an old refresh token is used again, so one of its users may have stolen it. Revoke all.
                     state.violations.push("a refresh token was used twice".to_owned());
                     state.access_tokens.clear();
                     state.refresh_tokens.clear();
@@ -257,7 +257,7 @@ impl BotPlatform {
         (StatusCode::OK, answer)
     }
 
-    /// Checks the request, keeps the event, and returns the response.
+    /// Checks the request, stores the event, and returns the response.
     fn receive(&self, headers: &HeaderMap, body: &Bytes) -> Reaction {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let mut state = self.state();
@@ -274,7 +274,7 @@ impl BotPlatform {
             return Reaction::status(401);
         }
         if serde_json::from_slice::<Event>(body).is_ok_and(|event| event.is_verification()) {
-            // 8x8 verifies a webhook: there is nothing to keep.
+            // 8x8's verification of a webhook: there is nothing to store.
             let struck = [(Fault::Status401, 401), (Fault::Status500, 500)];
             let struck = struck.into_iter().find(|(fault, _)| self.faults.strikes(*fault));
             return Reaction::status(struck.map_or(200, |(_, status)| status));
@@ -310,7 +310,7 @@ impl BotPlatform {
         }
         let broken = [(Fault::Hangs, Reaction::Hang), (Fault::Drops, Reaction::Drop)];
         let broken = broken.into_iter().find(|(fault, _)| strikes(*fault)).map(|(_, reaction)| reaction);
-        // Before or after it has kept the event: a sender cannot know.
+        // The fault strikes before or after the event is stored: a sender cannot know which.
         if let Some(broken) = broken
             && fastrand::bool()
         {
@@ -329,7 +329,7 @@ impl BotPlatform {
     }
 }
 
-/// What a bot reads first. The rest is any JSON, also one that is no Unicode text.
+/// The members of an event that are read. The other members may be any JSON, even a string that is not valid Unicode.
 #[derive(Deserialize)]
 struct Event {
     #[serde(rename = "conversationId")]
@@ -344,12 +344,12 @@ impl Event {
     }
 }
 
-/// What becomes of a request.
+/// The reaction to a request.
 #[derive(Debug, Clone, Copy)]
 enum Reaction {
     /// With `Retry-After` in seconds.
     Answer(StatusCode, Option<u64>),
-    /// 200, after that time.
+    /// 200, after this time.
     Late(Duration),
     Hang,
     Drop,
@@ -404,7 +404,7 @@ async fn answer(
                         response.headers_mut().insert("retry-after", seconds.into());
                     }
                     if status.is_redirection() {
-                        // A client that follows it fails: no such path exists.
+                        // A client that follows the redirect fails: no such path exists.
                         response.headers_mut().insert("location", HeaderValue::from_static("/elsewhere"));
                     }
                     response

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_bot-platform");
 
-/// A bot platform of its own, on a free port.
+/// A running bot platform on a free port.
 struct Program {
     process: Child,
     url: String,
@@ -19,7 +19,7 @@ impl Program {
             Command::new(BINARY).args(["--port", "0"]).stdout(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
         let url = lines.find_map(|line| Some(line.ok()?.split_once("is at ")?.1.to_owned()));
-        // What it prints later is read, so that it can go on printing.
+        // Its later output is read too, so that it can go on printing.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, url: url.expect("the program prints its URL") }
     }

@@ -1,9 +1,9 @@
-//! The clock of a process, set ahead: preloaded (`LD_PRELOAD`), this library adds the seconds in the file that `CLOCK_AHEAD`
-//! names to the time of day. A test sees so what a function does hours later, without waiting and without a switch in the
-//! function.
+//! The clock of a process, set ahead: if this library is preloaded (`LD_PRELOAD`), it adds the seconds in the file that
+//! `CLOCK_AHEAD` names to the time of day. With it, a test checks what a function does hours later, without waiting and without
+//! a switch in the function.
 //!
-//! The file holds eight bytes, an integer in this machine's byte order, and is read each time, so that the clock can be set
-//! while the process runs. Time-outs count on another clock, the monotonic one, and are not changed.
+//! The file holds eight bytes, an integer in this machine's byte order. It is read at each call, so that the clock can be set
+//! while the process runs. Time-outs use the monotonic clock, which is not changed.
 
 #![cfg(target_os = "linux")]
 
@@ -11,10 +11,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-/// The C library's function of this name, for the time of day ahead.
+/// Replaces the C library's function of this name: returns the time of day, set ahead.
 ///
 /// # Safety
-/// `time` is null, or points to a `timespec` that may be written to, as the C library asks.
+/// `time` is null, or points to a `timespec` that may be written to, as the C library requires.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> libc::c_int {
     // SAFETY: the arguments are those of the system call, which checks `time` itself.
@@ -23,7 +23,7 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
         return -1;
     }
     if clock == libc::CLOCK_REALTIME {
-        // SAFETY: the system call has written to it.
+        // SAFETY: the system call has written to `time`.
         unsafe { (*time).tv_sec += seconds_ahead() };
     }
     0

@@ -1,5 +1,5 @@
-//! The automatic agent of `--agent auto`, so that a bot of one's own finds a person in each conversation that it opens. What it
-//! does is done within the call that causes it, so that its events keep their order.
+//! The automatic agent of `--agent auto`, so that your own bot gets an agent in each conversation that it opens. The agent acts
+//! within the call that causes its action, so that the events keep their order.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{Agents, ContactCenter, Conversation};
 const NAME: &str = "agent-auto";
 
 impl ContactCenter {
-    /// Answers what the customer wrote, if agents are automatic. A bot's message is not answered.
+    /// Replies to a message of the customer, if agents are automatic. A bot's message gets no reply.
     pub(crate) fn answer_automatically(self: &Arc<Self>, conversation_id: &str, author_type: &str, message: &Value) {
         if self.settings.agents == Agents::Auto
             && author_type == "user"

@@ -1,5 +1,5 @@
-//! The API of the contact center in both dialects: who may call it, which path is what, and its keys and tokens. Webhooks
-//! and channels, and conversations, are modules of their own.
+//! The API of the contact center in both dialects: its access control, its paths, its keys and its tokens. Webhooks and
+//! channels, and conversations, have modules of their own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::{Authentication, ContactCenter, ContactCenterApi, Effect, FailureKind
 use simulation::journal::{Exchange, Reply};
 
 pub(crate) fn router(contact_center: Arc<ContactCenter>) -> Router {
-    // An attachment may have what API Gateway lets through.
+    // An attachment may have the size that API Gateway allows.
     Router::new().fallback(answer).with_state(contact_center).layer(DefaultBodyLimit::max(10 * 1024 * 1024))
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Call<'r> {
 /// How long a slow response takes: just below what callers usually wait, ten seconds.
 const SLOW: Duration = Duration::from_secs(9);
 
-/// What a response carries.
+/// The body of a response.
 pub(crate) enum Body {
     Empty,
     Json(Value),
@@ -52,7 +52,7 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     if method == Method::HEAD {
-        // A client opens a connection.
+        // A client is opening a connection.
         return StatusCode::NOT_FOUND.into_response();
     }
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
@@ -69,7 +69,7 @@ async fn answer(
     contact_center.journal.exchange(caller, "8x8", &shown(&call), &outcome, None, || details(&call, &uri, &answer));
     match answer {
         Ok((status, Body::Empty)) => status.into_response(),
-        // Not as a `Vec<u8>`, which would add a content type.
+        // Not as a `Vec<u8>`: that would add a content type.
         Ok((status, Body::File { headers, bytes })) => (status, headers, axum::body::Body::from(bytes)).into_response(),
         Ok((status, Body::Json(body))) => {
             let content_type = match contact_center.settings.api {
@@ -82,7 +82,7 @@ async fn answer(
     }
 }
 
-/// What the caller gets of a call that goes wrong.
+/// The response to a call that fails on purpose.
 pub(crate) async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
     Err(match kind {
         FailureKind::Status400 => Problem::bad_request("invalid_request", "The call fails on purpose."),
@@ -99,7 +99,8 @@ pub(crate) async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
     })
 }
 
-/// The conversation that a call is about, and the call itself as an observer sees it. Of a log-in only that it took place.
+/// The conversation that a call is about, and the call itself as an observer sees it. For a log-in, an observer only sees that
+/// it took place.
 fn details(call: &Call<'_>, uri: &Uri, answer: &Answer) -> (String, Option<Exchange>) {
     if call.path.last() == Some(&"token") {
         return (String::new(), None);
@@ -128,7 +129,7 @@ fn details(call: &Call<'_>, uri: &Uri, answer: &Answer) -> (String, Option<Excha
     )
 }
 
-/// Method and path without ids.
+/// Method and path, without ids.
 fn shown(call: &Call<'_>) -> String {
     let known = [
         "jwk",
@@ -212,7 +213,7 @@ impl ContactCenter {
         failed(failure.kind, self.settings.api).await
     }
 
-    /// Does what is asked for when the caller has given up.
+    /// Carries out the call after the caller has given up.
     fn carry_out_later(self: &Arc<Self>, after: Duration, call: &Call<'_>, method: &str, path: &[&str]) {
         let (contact_center, method) = (Arc::clone(self), method.to_owned());
         let path: Vec<String> = path.iter().map(|segment| (*segment).to_owned()).collect();
@@ -229,7 +230,7 @@ impl ContactCenter {
         });
     }
 
-    /// What goes wrong with this call: what was planned for it, or what strikes any call about conversations.
+    /// How this call fails: as planned for it, or by a fault of all calls about conversations.
     fn failure(&self, method: &str, path: &[&str]) -> Option<PlannedFailure> {
         // Every second segment is an id.
         let resource = path.iter().step_by(2).next_back().copied().unwrap_or_default();
@@ -309,7 +310,7 @@ impl ContactCenter {
         }
     }
 
-    /// A file of a conversation under its signed URL, without credentials, until that expires.
+    /// A file of a conversation at its signed URL, without credentials, until the URL expires.
     fn file(&self, token: &str) -> Answer {
         let state = self.state();
         let known = state.file_urls.get(token).filter(|(_, _, until)| Instant::now() < *until);

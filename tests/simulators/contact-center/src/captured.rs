@@ -1,10 +1,10 @@
-//! A captured request: the headers and the exact bytes of the body, as a file holds them.
+//! A captured request: the headers and the exact bytes of the body, read from a file.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-/// One request as it arrived.
+/// One request as it was received.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CapturedRequest {
     headers: Vec<(String, Vec<u8>)>,
@@ -25,7 +25,7 @@ impl CapturedRequest {
     ///   `multiValueHeaders` exist, they are read instead of `headers`, which hold only the last of several values.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// The file cannot be read; the text says what is wrong with it.
     pub fn parse(file: &[u8]) -> Result<Self, String> {
         if file.trim_ascii_start().starts_with(b"{") { Self::parse_json(file) } else { Self::parse_http(file) }
     }

@@ -1,4 +1,4 @@
-//! What a bot sends about a conversation, checked as strictly as 8x8's OpenAPI file describes it.
+//! Checks a bot's requests about a conversation as strictly as 8x8's OpenAPI file describes them.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Conversations of the Chat Gateway: what a bot asks of them, checked as strictly as 8x8's OpenAPI file describes it.
+//! Conversations of the Chat Gateway: a bot's requests, checked as strictly as 8x8's OpenAPI file describes them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -207,8 +207,8 @@ impl ContactCenter {
         Ok((StatusCode::ACCEPTED, Body::Json(created)))
     }
 
-    /// Opens a conversation and says so to the webhook; fails if there is no such channel, or its webhook was removed. Gives
-    /// its id and the time.
+    /// Opens a conversation and sends its first events to the webhook; fails if there is no such channel, or its webhook was
+    /// removed. Returns the id and the time.
     pub(crate) fn open(
         self: &Arc<Self>,
         channel_id: &str,
@@ -246,7 +246,7 @@ impl ContactCenter {
         Ok((id, created_at))
     }
 
-    /// The user leaves: the end of a conversation.
+    /// The user leaves, which ends the conversation.
     pub(crate) fn end(self: &Arc<Self>, id: &str) {
         match self.conversation(id) {
             Some(conversation) => {
@@ -256,7 +256,7 @@ impl ContactCenter {
                 }
                 conversation.idle();
             }
-            // A channel whose webhook is gone has nowhere to send events to.
+            // If the channel's webhook was removed, there is no URL to send events to.
             None => {
                 if let Some(record) = self.state().conversations.get_mut(id) {
                     record.remove(&record.user_id());

@@ -1,4 +1,4 @@
-//! Conversations of Chat API v2: the same ones, in that API's words, and what it knows of them.
+//! Conversations of Chat API v2: the same conversations, in that API's format and with the fields that it has.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -89,7 +89,7 @@ impl ContactCenter {
     fn create_conversation_v2(self: &Arc<Self>, body: &Value) -> Answer {
         let creation = Object::of(body, "body")?;
         let channel_id = creation.required("channelId", usize::MAX)?;
-        // The description defines the one and requires the other.
+        // The description defines one of the two names and requires the other.
         let customer = creation.object("customer")?;
         creation.object("user")?;
         for field in ["name", "customerId", "email", "company", "caseId", "language"] {
@@ -113,7 +113,7 @@ impl ContactCenter {
     }
 }
 
-/// Text and, under that name, who says it.
+/// The text, and its author in the field `author`.
 fn check_message<'m>(message: &'m Value, author: &str) -> Result<&'m str, Problem> {
     let fields = Object::of(message, "message")?;
     fields.required("text", usize::MAX)?;

@@ -1,4 +1,4 @@
-//! Events on their way: signed, sent in order, and sent again until they get a 2xx; and the log of them.
+//! Sends events: signed, in order, and again until they get a 2xx. Also the log of the events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const LATE: u128 = 300_000;
 /// An event that waits to be sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// Its place in the log.
+    /// Its position in the log.
     number: usize,
     event_id: String,
     event_type: String,
@@ -36,43 +36,43 @@ pub struct LoggedEvent {
     pub event_type: String,
     /// Its conversation.
     pub conversation_id: String,
-    /// Where it is sent.
+    /// The URL to which it is sent.
     pub webhook: String,
     /// The bytes that are signed and sent.
     pub body: String,
     /// The headers of the last attempt.
     pub headers: Vec<(&'static str, String)>,
-    /// How often it was sent, and what the responses were.
+    /// How often it was sent, and the responses.
     pub attempts: Vec<Attempt>,
 }
 
 /// One attempt to send an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt {
-    /// When there was a response or none was waited for any more, in milliseconds since 1970.
+    /// When the response arrived or the wait for it ended, in milliseconds since 1970.
     pub time: u128,
-    /// The status of the response; `None` if there was none.
+    /// The status of the response; `None` if there was no response.
     pub status: Option<StatusCode>,
 }
 
 /// How an event that was sent before is sent once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resend {
-    /// As a retry of 8x8.
+    /// Like a retry of 8x8.
     Again,
     /// With a signature that is five minutes old.
     Late,
-    /// Signed with another key than 8x8's.
+    /// Signed with a key that is not 8x8's.
     Forged,
 }
 
 impl ContactCenter {
-    /// Every event so far, those that were never accepted among them, oldest first.
+    /// Every event so far, including those that were never accepted, oldest first.
     pub fn events(&self) -> Vec<LoggedEvent> {
         self.state().events.clone()
     }
 
-    /// Sends an event of the log once more, and gives the status of the response; `None` if the log does not have the event.
+    /// Sends an event of the log once more, and returns the status of the response; `None` if the log does not have the event.
     pub async fn resend(&self, event_id: &str, how: Resend) -> Option<Option<StatusCode>> {
         let (number, event) = {
             let state = self.state();
@@ -183,7 +183,7 @@ impl ContactCenter {
         state.unanswered -= 1;
     }
 
-    /// A forger who has seen a genuine request sends it with another body; one who has not signs with a key of their own.
+    /// A forger who has seen a genuine request sends it with another body; a forger who has seen none signs with their own key.
     async fn send_forged(&self, conversation_id: &str, webhook: &str, event: &Outgoing) {
         let body = event.body.replacen('}', " }", 1);
         let claims = self.claims(&event.event_id, 0, now_millis());
@@ -192,7 +192,7 @@ impl ContactCenter {
         for headers in [changed, foreign] {
             let status = self.post(self.forged_target(webhook), &headers, &body).await;
             let receiver = self.settings.clients.webhook;
-            // Not as a hop of the event, which 8x8 has not sent yet.
+            // Not recorded as a hop of the event, because 8x8 has not sent the event yet.
             self.journal.exchange("a forger", receiver, &event.event_type, &shown(status), None, || {
                 (conversation_id.to_owned(), None)
             });
@@ -206,7 +206,7 @@ impl ContactCenter {
         }
     }
 
-    /// Where forged events go: past a load balancer, which would add the headers of a trusted caller to them.
+    /// Where forged events go: not through a load balancer, which would add the headers of a trusted caller to them.
     fn forged_target<'t>(&'t self, webhook: &'t str) -> &'t str {
         self.forged_target.get().map_or(webhook, String::as_str)
     }
@@ -218,7 +218,7 @@ impl ContactCenter {
         }
     }
 
-    /// What is signed beside the body of an event.
+    /// The claims that are signed with the body of an event.
     pub(crate) fn claims(&self, event_id: &str, retry: u64, transmission_time: u128) -> Claims {
         Claims {
             tenant_id: self.settings.tenant_id.clone(),

@@ -1,4 +1,4 @@
-//! What happens in a conversation becomes an event of it, in either dialect.
+//! Sends the events of what happens in a conversation, in either dialect.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -23,12 +23,12 @@ const ADAPTIVE: &str = "application/vnd.microsoft.card.adaptive";
 pub struct Conversation {
     pub(crate) contact_center: Arc<ContactCenter>,
     id: String,
-    /// The ids of the events that came about through this handle.
+    /// The ids of the events that were sent through this handle.
     sent: Arc<Mutex<Vec<String>>>,
 }
 
 impl ContactCenter {
-    /// A conversation on a channel, which is that of our bridge. Nothing is said of it to anyone.
+    /// Opens a conversation on a channel of our bridge, without sending an event.
     pub fn open_conversation(self: &Arc<Self>, channel_id: &str) -> Conversation {
         let id = simulation::id::base64();
         let user = json!({ "name": "Sandbox Customer", "userId": "c-1", "language": "en" });
@@ -39,13 +39,13 @@ impl ContactCenter {
         self.conversation(&id).expect("the channel has a webhook")
     }
 
-    /// The conversation of that id; `None` if its channel has no webhook that could receive its events.
+    /// The conversation with that id; `None` if its channel has no webhook that could receive its events.
     pub fn conversation(self: &Arc<Self>, id: &str) -> Option<Conversation> {
         self.webhook_of(id)?;
         Some(Conversation { contact_center: Arc::clone(self), id: id.to_owned(), sent: Arc::default() })
     }
 
-    /// Where an event of the conversation goes now: to the webhook that its channel has.
+    /// The URL to which an event of the conversation goes now: that of its channel's webhook.
     fn webhook_of(&self, conversation_id: &str) -> Option<String> {
         let state = self.state();
         let channel = state.channels.get(&state.conversations.get(conversation_id)?.channel_id)?;
@@ -59,7 +59,7 @@ impl Conversation {
         &self.id
     }
 
-    /// The ids of the events that came about through this handle and its clones.
+    /// The ids of the events that were sent through this handle and its clones.
     pub fn sent(&self) -> Vec<String> {
         self.sent.lock().expect("no holder panics").clone()
     }
@@ -73,7 +73,7 @@ impl Conversation {
         }
     }
 
-    /// It waits in a queue: that of its channel, or the one that it was transferred to.
+    /// The conversation waits in a queue: the queue of its channel, or the queue that it was transferred to.
     pub fn queued(&self) {
         let id = self.record(|record| {
             record.waiting_since.get_or_insert_with(Instant::now);
@@ -114,7 +114,7 @@ impl Conversation {
         self.typing(&json!([{ "type": "agent", "id": agent }]));
     }
 
-    /// An agent stops typing: no agent types any more.
+    /// An agent stops typing; no agent types any more.
     pub fn stops_typing(&self) {
         self.typing(&json!([]));
     }
@@ -125,7 +125,7 @@ impl Conversation {
         }
     }
 
-    /// An agent has read what was said so far. The older API has no event for it.
+    /// An agent has read the messages so far. The older API has no event for it.
     pub fn reads(&self, agent: &str) {
         if self.is_gateway() {
             let receipt = json!({ "type": "agent", "id": agent, "readAt": now_millis() as u64 });
@@ -133,13 +133,13 @@ impl Conversation {
         }
     }
 
-    /// The webhook also receives what customer or bot did with a card.
+    /// The webhook also receives the customer's or bot's action on a card.
     pub(crate) fn acted_on_card(&self, content_type: &str, action: &Value) {
         let name = if content_type == QUICK_REPLIES { "quickReply/action" } else { "adaptiveCard/action" };
         self.gateway("ACTIVITY", Some(json!({ "name": name, "value": action })));
     }
 
-    /// What the bridge has sent as customer or bot comes back as an echo. The older API has none.
+    /// A message that the bridge has sent as customer or bot comes back as an echo. The older API has no echoes.
     pub(crate) fn echo(&self, author: &str, message: &Value) {
         let mut data = json!({ "isEcho": true, "sender": { "id": author, "type": author } });
         for field in ["text", "cards"] {
@@ -171,12 +171,12 @@ impl Conversation {
         }
     }
 
-    /// An agent sends a file. The older API has none.
+    /// An agent sends a file. The older API has no files.
     pub fn sends_file(&self, agent: &str, name: &str, bytes: &[u8]) {
         self.sends_file_with(agent, name, bytes, FileHeaders::default());
     }
 
-    /// An agent sends a file that 8x8 hands out with such headers. The older API has none.
+    /// An agent sends a file, which 8x8 serves with these headers. The older API has no files.
     pub fn sends_file_with(&self, agent: &str, name: &str, bytes: &[u8], headers: FileHeaders) {
         if !self.is_gateway() {
             return;
@@ -192,7 +192,7 @@ impl Conversation {
         self.gateway("MESSAGE", Some(json!({ "isEcho": false, "sender": sender, "attachments": attachments })));
     }
 
-    /// An observer sees the content of an agent's file, which is not in the event. A replay needs it.
+    /// Shows an observer the content of an agent's file. The event does not hold it, and a replay needs it.
     fn uploaded(&self, id: &str, bytes: &[u8]) {
         self.contact_center.journal.exchange("an agent", "8x8", "POST attachments", "200", None, || {
             let path = format!("/conversations/{}/attachments", self.id);
@@ -210,12 +210,12 @@ impl Conversation {
         Some(json!({ "id": id, "type": kind, "preSignedUrl": url, "fileName": name }))
     }
 
-    /// An agent sends a card with quick replies. The older API has none. Gives the card's id.
+    /// An agent sends a card with quick replies, and the card's id is returned. The older API has no cards.
     pub fn sends_card(&self, agent: &str, content: &Value) -> Option<String> {
         self.sends_card_of(agent, QUICK_REPLIES, content)
     }
 
-    /// An agent sends an adaptive card. The older API has none. Gives the card's id.
+    /// An agent sends an adaptive card, and the card's id is returned. The older API has no cards.
     pub fn sends_adaptive_card(&self, agent: &str, content: &Value) -> Option<String> {
         self.sends_card_of(agent, ADAPTIVE, content)
     }
@@ -234,7 +234,7 @@ impl Conversation {
         card["id"].as_str().map(str::to_owned)
     }
 
-    /// The conversation is transferred: that the agent leaves is then not the end.
+    /// The conversation is transferred: when the agent leaves after this, the conversation does not end.
     pub fn transferred(&self) {
         match self.contact_center.settings.api {
             ContactCenterApi::ChatGatewayV1 => self.gateway("TRANSFER", None),
@@ -276,7 +276,7 @@ impl Conversation {
         }
     }
 
-    /// The end.
+    /// The conversation ends.
     pub fn idle(&self) {
         self.record(Record::ended);
         if self.is_gateway() {
@@ -284,8 +284,8 @@ impl Conversation {
         }
     }
 
-    /// Any body at all as an event of this conversation. Gives the event's id. An event of a conversation whose channel or
-    /// webhook was removed is not sent.
+    /// Sends any body as an event of this conversation, and returns the event's id. If the conversation's channel or webhook
+    /// was removed, the event is not sent.
     pub fn event(&self, event_type: &str, body: String) -> String {
         let event_id = simulation::id::base64();
         match self.contact_center.webhook_of(&self.id) {
@@ -306,7 +306,7 @@ impl Conversation {
         self.contact_center.is_gateway()
     }
 
-    /// The state of the conversation, with all that 8x8 says of it.
+    /// Sends the state of the conversation, with all fields that 8x8 includes.
     fn updated(&self) {
         let data = self.record(|record| {
             json!({
@@ -338,7 +338,7 @@ impl Conversation {
         self.event(event_type, event.to_string());
     }
 
-    /// Chat API v2.0: the payload beside the rest.
+    /// Chat API v2.0: the payload at the top level.
     fn flat(&self, event_type: &'static str, mut event: Value) {
         if self.contact_center.follows_recording() {
             return;

@@ -1,12 +1,12 @@
-//! What can go wrong at 8x8.
+//! The faults of 8x8.
 
 use std::time::Duration;
 
-/// The most that 8x8 is late with a call or a list. 8x8 documents no limit. A caller that has to respond to API
-/// Gateway within 29 seconds waits less than twenty.
+/// The longest delay of a call or of a listed message. 8x8 documents no limit. A caller that has to respond to API Gateway
+/// within 29 seconds waits less than twenty.
 pub const LATEST: Duration = Duration::from_secs(20);
 
-/// How late it is this time: any time up to [`LATEST`], all of them equally likely.
+/// A delay: any time up to [`LATEST`], all equally likely.
 pub(crate) fn delay() -> Duration {
     LATEST.mul_f64(fastrand::f64())
 }
@@ -14,13 +14,13 @@ pub(crate) fn delay() -> Duration {
 /// A fault of the contact center.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// It sends an event twice.
+    /// 8x8 sends an event twice.
     Duplicate,
     /// An event arrives five minutes after it was signed.
     Late,
-    /// It sends an event before the one that it follows.
+    /// 8x8 sends an event before the event that it follows.
     Reorder,
-    /// Beside an event, a forger sends one that 8x8 has not signed.
+    /// Beside an event, a forger sends an event that 8x8 has not signed.
     Forged,
     /// The key endpoint responds with 500.
     KeysDown,
@@ -28,22 +28,22 @@ pub enum Fault {
     KeysHang,
     /// The key endpoint responds with 404 for a key that it has.
     KeysGone,
-    /// It carries out a call about conversations, or does not, and then drops the connection instead of responding.
+    /// 8x8 carries out a call about conversations, or does not, and then drops the connection instead of responding.
     Drops,
-    /// It carries out a call about conversations, or does not, and then does not respond.
+    /// 8x8 carries out a call about conversations, or does not, and then does not respond.
     Hangs,
-    /// It carries out a call about conversations, or does not, and then responds with 500.
+    /// 8x8 carries out a call about conversations, or does not, and then responds with 500.
     Status500,
-    /// It responds to a call about conversations with 429 and `Retry-After: 1`.
+    /// 8x8 responds to a call about conversations with 429 and `Retry-After: 1`.
     Status429,
-    /// It drops the connection, does not respond, or responds with 500 or 504 when something is to be added to a conversation.
-    /// It adds it up to [`LATEST`] later.
+    /// 8x8 drops the connection, does not respond, or responds with 500 or 504 to a call that adds something to a conversation.
+    /// 8x8 carries out the call up to [`LATEST`] later.
     CarriesOutLate,
-    /// It carries out a POST at once, and responds nine seconds later.
+    /// 8x8 carries out a POST at once, and responds nine seconds later.
     AnswersSlowly,
-    /// It lists a message up to [`LATEST`] after it has accepted it; each message has a delay of its own.
+    /// 8x8 lists a message up to [`LATEST`] after it has accepted it; each message has its own delay.
     ListsLate,
-    /// It lists messages oldest first, whatever is asked for.
+    /// 8x8 lists messages oldest first, whatever order is requested.
     ListsOldestFirst,
 }
 

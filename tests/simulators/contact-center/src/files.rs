@@ -1,5 +1,5 @@
-//! The headers with which 8x8 hands out a file. Which of the forms below 8x8 uses is not documented: it passes on what the
-//! software of an agent or customer has sent, so that a client must expect all of them.
+//! The headers with which 8x8 serves a file. 8x8 does not document which of the forms below it uses: it passes on the headers
+//! that the software of an agent or customer has sent, so that a client must expect all forms.
 
 use axum::http::{HeaderMap, HeaderValue};
 
@@ -8,23 +8,23 @@ use axum::http::{HeaderMap, HeaderValue};
 pub struct FileHeaders {
     /// How `Content-Disposition` writes the file's name.
     pub name: NameEncoding,
-    /// The bytes of `Content-Type`; without it the header is left out.
+    /// The bytes of `Content-Type`; `None` omits the header.
     pub content_type: Option<Vec<u8>>,
 }
 
 /// How `Content-Disposition` writes the name of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NameEncoding {
-    /// `filename="…"` in UTF-8, which most clients read, and no standard allows.
+    /// `filename="…"` in UTF-8, which most clients read and no standard allows.
     #[default]
     Utf8,
-    /// `filename="…"` in Latin-1, as older software writes it. A character that Latin-1 does not have becomes `?`.
+    /// `filename="…"` in Latin-1, as older software writes it. A character that is not in Latin-1 becomes `?`.
     Latin1,
-    /// `filename*=UTF-8''…` alone (RFC 8187, formerly RFC 5987).
+    /// Only `filename*=UTF-8''…` (RFC 8187, formerly RFC 5987).
     Extended,
     /// Both: `filename="…"`, in ASCII with `?` for other characters, and `filename*=UTF-8''…` (RFC 6266, appendix D).
     Both,
-    /// No name at all.
+    /// No name.
     Missing,
 }
 
@@ -47,7 +47,7 @@ impl FileHeaders {
 }
 
 impl NameEncoding {
-    /// Every encoding with its name in the control API.
+    /// Every encoding, with its name in the control API.
     pub(crate) const ALL: [(&str, Self); 5] = [
         ("utf-8", Self::Utf8),
         ("latin-1", Self::Latin1),
@@ -77,12 +77,12 @@ impl NameEncoding {
     }
 }
 
-/// One byte a character; `?` for a character after `last`.
+/// One byte for each character; `?` for a character after `last`.
 fn up_to(last: char, name: &str) -> Vec<u8> {
     name.chars().map(|character| if character <= last { character as u8 } else { b'?' }).collect()
 }
 
-/// Inside quotation marks, a quotation mark and a backslash have a backslash before them (RFC 9110, section 5.6.4). A control
+/// Inside quotation marks, a quotation mark and a backslash are preceded by a backslash (RFC 9110, section 5.6.4). A control
 /// character, which no header can have, becomes `_`.
 fn quoted(name: &[u8]) -> Vec<u8> {
     let mut quoted = Vec::with_capacity(name.len());
@@ -96,7 +96,7 @@ fn quoted(name: &[u8]) -> Vec<u8> {
     quoted
 }
 
-/// Percent-encoded but for letters, digits and `*-._`, all of which RFC 8187 allows but for `*`.
+/// Percent-encoded except for letters, digits and `*-._`. RFC 8187 allows all of these except `*`.
 fn percent_encoded(name: &str) -> String {
     let encoded: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     encoded.replace('+', "%20").replace('*', "%2A")

@@ -1,4 +1,4 @@
-//! The key endpoint: which keys it has, and what goes wrong with it.
+//! The key endpoint: its keys and its faults.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::problem::Problem;
 use crate::signer::Signer;
 use crate::{ContactCenter, FailureKind, Fault};
 
-/// What the key endpoint has, and how often it was asked.
+/// The keys of the key endpoint, and the number of requests for them.
 #[derive(Debug)]
 pub(crate) struct Keys {
     published: HashMap<String, Value>,
@@ -23,17 +23,17 @@ impl Keys {
 }
 
 impl ContactCenter {
-    /// The key endpoint has this key too, in the place of one with the same id.
+    /// Adds this key to the key endpoint, in place of a key with the same id.
     pub fn publish_key(&self, signer: &Signer) {
         self.keys().published.insert(signer.key_id().to_owned(), signer.jwk());
     }
 
-    /// The key endpoint has no key of that id any more.
+    /// Removes the key with that id from the key endpoint.
     pub fn withdraw_key(&self, key_id: &str) {
         self.keys().published.remove(key_id);
     }
 
-    /// How often a key was asked for.
+    /// How often a key was requested.
     pub fn key_requests(&self) -> usize {
         self.keys().requests
     }

@@ -1,7 +1,8 @@
-//! 8x8 Contact Center: its API in both dialects, strict as its OpenAPI files are; its events, signed and sent again until
-//! they get a 2xx; agents who join, type, write, transfer and leave; and a control API to play them.
+//! 8x8 Contact Center: its API in both dialects, as strict as its OpenAPI files; its events, signed and sent again until they
+//! get a 2xx; agents who join, type, write, transfer and leave; and a control API to play them.
 //!
-//! [`signer`], [`captured`] and [`explain`] are 8x8's signature of an event: making one, and explaining why one does not verify.
+//! [`signer`], [`captured`] and [`explain`] are about 8x8's signature of an event: signing an event, and explaining why a
+//! signature does not verify.
 
 mod agent;
 mod api;
@@ -53,7 +54,7 @@ use record::{Message, Record};
 use registry::{Channel, Webhook};
 use signer::Signer;
 
-/// Where the program listens without `--port`.
+/// The port of the program without `--port`.
 pub const DEFAULT_PORT: u16 = 8188;
 
 /// The queues that agents of the simulated contact center work on, with their names.
@@ -69,10 +70,10 @@ pub struct ContactCenter {
     journal: Arc<Journal>,
     client: Client,
     forged_target: OnceLock<String>,
-    /// Where it listens.
+    /// Its base URL.
     origin: OnceLock<String>,
     state: Mutex<State>,
-    /// The next calls of these methods and resources go wrong.
+    /// Calls that will fail: the next ones of these methods and resources.
     failures: Mutex<Vec<PlannedFailure>>,
     list_form: Mutex<ListForm>,
     /// Whether it sends the events of a recording and no others.
@@ -85,19 +86,19 @@ struct State {
     channels: BTreeMap<String, Channel>,
     conversations: BTreeMap<String, Record>,
     tokens: HashMap<String, Instant>,
-    /// The URLs of files that need no credentials: conversation, attachment, and until when.
+    /// The URLs of files that need no credentials: conversation, attachment, and the time of expiry.
     file_urls: HashMap<String, (String, String, Instant)>,
-    /// Where the events of each conversation wait to be sent.
+    /// The queue in which the events of each conversation wait to be sent.
     outboxes: HashMap<String, mpsc::UnboundedSender<Outgoing>>,
     events: Vec<LoggedEvent>,
-    /// Event ids that got a 2xx, in that order, by conversation.
+    /// The ids of the events that got a 2xx, in that order, by conversation.
     accepted: BTreeMap<String, Vec<String>>,
     unanswered: usize,
     retries: usize,
     violations: Vec<String>,
 }
 
-/// A call to the API that goes wrong.
+/// A call to the API that will fail.
 #[derive(Debug, Clone)]
 struct PlannedFailure {
     method: String,
@@ -106,25 +107,25 @@ struct PlannedFailure {
     effect: Effect,
 }
 
-/// Whether and when a call that goes wrong has its effect all the same.
+/// Whether and when a call that fails is carried out all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
     None,
     AtOnce,
-    /// So long after the response, or what there is in its place.
+    /// This long after the response, or after the failure in its place.
     After(Duration),
 }
 
-/// How a call to the API goes wrong.
+/// How a call to the API fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// It is refused with 400.
+    /// The response is a 400.
     Status400,
-    /// It is refused with 403, because the credentials lack a right.
+    /// The response is a 403, because the credentials lack a permission.
     Status403,
     /// The response is a 500.
     Status500,
-    /// The response is a 504, as of a gateway that has waited for long enough.
+    /// The response is a 504, as from a gateway whose time-out is over.
     Status504,
     /// The response is a 429 with `Retry-After: 1`.
     Status429,
@@ -172,7 +173,7 @@ impl ContactCenter {
         (contact_center, server)
     }
 
-    /// A second server of the same contact center, without a control API: for clients that another network separates from it.
+    /// A second server of the same contact center, without a control API, for clients in another network.
     pub async fn second_server(self: &Arc<Self>) -> Server {
         Server::start(api::router(Arc::clone(self))).await
     }
@@ -185,7 +186,7 @@ impl ContactCenter {
         }
     }
 
-    /// Where the keys of its signatures are, for a server at `origin`.
+    /// The URL of the keys of its signatures, for a server at `origin`.
     pub fn key_url(settings: &ContactCenterSettings, origin: &str) -> String {
         match settings.api {
             ContactCenterApi::ChatGatewayV1 => format!("{origin}/chat-gateway/v1/jwk/{{kid}}/public"),
@@ -193,12 +194,12 @@ impl ContactCenter {
         }
     }
 
-    /// Where forged events go, if not to the webhook.
+    /// Sends forged events to `url` instead of the webhook.
     pub fn aim_forgers_at(&self, url: String) {
         let _ = self.forged_target.set(url);
     }
 
-    /// What signs its events.
+    /// Its signing key.
     pub fn signer(&self) -> &Signer {
         &self.signer
     }
@@ -208,7 +209,7 @@ impl ContactCenter {
         &self.settings
     }
 
-    /// Event ids that got a 2xx, in that order, by conversation.
+    /// The ids of the events that got a 2xx, in that order, by conversation.
     pub fn accepted(&self) -> BTreeMap<String, Vec<String>> {
         self.state().accepted.clone()
     }
@@ -223,19 +224,19 @@ impl ContactCenter {
         self.state().retries
     }
 
-    /// What should never have happened: a forged event that was accepted.
+    /// Violations: a forged event that was accepted.
     pub fn violations(&self) -> Vec<String> {
         self.state().violations.clone()
     }
 
-    /// The next call of `method` to such a resource gets a 500; `is_carried_out` says whether it has its effect
-    /// all the same.
+    /// The next call of `method` to such a resource gets a 500; `is_carried_out` sets whether the call is carried out all the
+    /// same.
     pub fn fail_next(&self, method: &'static str, path: &'static str, is_carried_out: bool) {
         self.break_next(method, path, FailureKind::Status500, is_carried_out);
     }
 
-    /// The next call of `method` to such a resource goes wrong in that way; `is_carried_out` says whether it has its
-    /// effect all the same.
+    /// The next call of `method` to such a resource fails in this way; `is_carried_out` sets whether the call is carried out
+    /// all the same.
     pub fn break_next(
         &self,
         method: impl Into<String>,
@@ -247,13 +248,13 @@ impl ContactCenter {
         self.failures().push(PlannedFailure { method: method.into(), path: path.into(), kind, effect });
     }
 
-    /// The next call of `method` to such a resource goes wrong in that way, and has its effect so long `after`wards.
+    /// The next call of `method` to such a resource fails in this way, and is carried out this long `after`wards.
     pub fn break_next_late(&self, method: &str, path: &str, kind: FailureKind, after: Duration) {
         let (method, path) = (method.to_owned(), path.to_owned());
         self.failures().push(PlannedFailure { method, path, kind, effect: Effect::After(after) });
     }
 
-    /// How many calls that are to go wrong have not come yet.
+    /// How many planned failures have not happened yet.
     pub fn planned_failures(&self) -> usize {
         self.failures().len()
     }
@@ -263,7 +264,7 @@ impl ContactCenter {
         self.state().tokens.clear();
     }
 
-    /// What was said in a conversation: who by, and what, in order.
+    /// The messages of a conversation in order: the author's type and the text.
     pub fn said(&self, conversation_id: &str) -> Vec<(String, String)> {
         let state = self.state();
         let record = state.conversations.get(conversation_id).expect("the conversation exists");
@@ -271,7 +272,7 @@ impl ContactCenter {
         record.messages.iter().map(|message| (message.author_type.clone(), text(&message.content))).collect()
     }
 
-    /// The same with everything that was said, as the API shows a message; a file has its name as well.
+    /// The messages of a conversation as the API shows them, with the names of files added.
     pub fn messages(&self, conversation_id: &str) -> Vec<Value> {
         let state = self.state();
         let record = state.conversations.get(conversation_id).expect("the conversation exists");
@@ -286,14 +287,14 @@ impl ContactCenter {
         record.messages.iter().map(show).collect()
     }
 
-    /// Name and content of a file of a conversation.
+    /// Name and content of a file in a conversation.
     pub fn attached_file(&self, conversation_id: &str, attachment_id: &str) -> Option<(String, Vec<u8>)> {
         let state = self.state();
         let attachment = state.conversations.get(conversation_id)?.attachment(attachment_id).ok()?;
         Some((attachment.filename.clone(), attachment.bytes.clone()))
     }
 
-    /// A conversation as it is kept: what the API shows of it, and its history, activities and assignments.
+    /// A conversation as it is stored: what the API shows of it, and its history, activities and assignments.
     pub fn kept(&self, conversation_id: &str) -> Value {
         let state = self.state();
         let record = state.conversations.get(conversation_id).expect("the conversation exists");
@@ -313,7 +314,7 @@ impl ContactCenter {
         self.state().conversations.keys().cloned().collect()
     }
 
-    /// A URL of an attachment that needs no credentials, for a while.
+    /// A URL of an attachment that needs no credentials until it expires.
     fn sign_url(&self, conversation: &str, attachment: &str) -> String {
         let token = simulation::id::base64();
         let file = (conversation.to_owned(), attachment.to_owned(), Instant::now() + self.settings.file_url_life);

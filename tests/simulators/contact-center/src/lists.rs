@@ -1,4 +1,4 @@
-//! Lists, as each dialect writes them, and in other forms that HAL or 8x8's gateway allows.
+//! Lists in the form of each dialect, and in other forms that HAL or 8x8's gateway allows.
 
 use std::collections::HashMap;
 
@@ -8,40 +8,40 @@ use crate::api::{Answer, ok};
 use crate::problem::Problem;
 use crate::{ContactCenter, ContactCenterApi};
 
-/// How the lists of the Chat Gateway are written.
+/// The form of the Chat Gateway's lists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ListForm {
     /// As 8x8 documents it.
     #[default]
     Documented,
-    /// One item stands without an array around it, as HAL allows.
+    /// A single item is not in an array, as HAL allows.
     SingleObject,
-    /// The numbers of the paging are floats.
+    /// The numbers of the paging are floating-point numbers.
     Floats,
-    /// The numbers of the paging are text.
+    /// The numbers of the paging are strings.
     Text,
     /// There are no numbers, but a link to the next page.
     NextLink,
-    /// The second page is empty; what follows is one page later.
+    /// The second page is empty; its items are one page later.
     EmptyPage,
     /// The response to the request for the second page is a 404.
     MissingPage,
-    /// The list stands under an unknown field.
+    /// The list is in an unknown field.
     Unknown,
 }
 
 impl ContactCenter {
-    /// From now on lists are written in another form that HAL or 8x8's gateway allows.
+    /// From now on, lists have another form that HAL or 8x8's gateway allows.
     pub fn write_lists(&self, form: ListForm) {
         *self.list_form.lock().expect("no holder panics") = form;
     }
 
-    /// A page of a list, as each dialect writes it; an empty list has no `_embedded`.
+    /// A page of a list in the form of each dialect; an empty list has no `_embedded`.
     pub(crate) fn list(&self, name: &str, all: Vec<Value>, query: &HashMap<String, String>) -> Answer {
         self.list_shown(name, &all, Value::clone, query)
     }
 
-    /// The same, where only what is on the page is worth the work of showing it.
+    /// The same, but `show` is called only for the items on the page.
     pub(crate) fn list_shown<T>(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! 8x8's error responses, in the shapes that its two APIs use.
+//! 8x8's error responses, in the forms that its two APIs use.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -21,7 +21,7 @@ impl Problem {
         Self { status, body, is_dropped: false }
     }
 
-    /// No response: the connection is dropped.
+    /// There is no response: the connection is dropped.
     pub(crate) fn dropped() -> Self {
         Self { is_dropped: true, ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, Value::Null) }
     }
@@ -38,7 +38,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, body)
     }
 
-    /// 400: something is not there.
+    /// 400: a member is missing.
     pub(crate) fn missing(field: &str) -> Self {
         Self::constraint(field, "May not be empty.")
     }
@@ -74,7 +74,7 @@ impl Problem {
         Self::new(status, json!({ "ErrorCode": code, "Error": error }))
     }
 
-    /// 500, in which each API writes `errors` in its own way.
+    /// 500: each API writes `errors` in its own form.
     pub(crate) fn internal(api: ContactCenterApi) -> Self {
         let message = "Internal error.";
         let body = match api {
@@ -99,12 +99,12 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, body)
     }
 
-    /// Status and body; none if the connection is dropped instead.
+    /// Status and body; `None` if the connection is dropped instead.
     pub(crate) fn answered(&self) -> Option<(StatusCode, &Value)> {
         (!self.is_dropped).then_some((self.status, &self.body))
     }
 
-    /// As a line shows it.
+    /// The error as it is shown in a line.
     pub(crate) fn shown(&self) -> String {
         if self.is_dropped { "no answer".to_owned() } else { self.status.as_u16().to_string() }
     }

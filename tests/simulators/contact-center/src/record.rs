@@ -1,4 +1,4 @@
-//! A conversation as 8x8 keeps it, and as the Chat Gateway shows it.
+//! A conversation as 8x8 stores it, and as the Chat Gateway shows it.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::fault;
 use crate::files::FileHeaders;
 use crate::problem::Problem;
 
-/// A conversation as 8x8 keeps it.
+/// A conversation as 8x8 stores it.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) channel_id: String,
@@ -24,27 +24,27 @@ pub(crate) struct Record {
     pub(crate) messages: Vec<Message>,
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) participants: Vec<Participant>,
-    /// Signs of activity and other things that leave nothing to read: `typing`, `thinking`, …
+    /// Activities without a message: `typing`, `thinking`, …
     pub(crate) activities: Vec<String>,
     pub(crate) post_agent_assignments: Vec<Value>,
-    /// The queue that it came from or was transferred to.
+    /// The queue that the conversation came from or was transferred to.
     pub(crate) queue_id: String,
-    /// Since when it waits for an agent.
+    /// Since when the conversation has waited for an agent.
     pub(crate) waiting_since: Option<Instant>,
-    /// The time of its last event.
+    /// The time of the conversation's last event.
     last_event_at: u64,
 }
 
-/// Something that was said.
+/// A message of a conversation.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
     pub(crate) id: String,
     pub(crate) created_at: u64,
-    /// When it is listed while 8x8 lists messages late.
+    /// When the message is listed while 8x8 lists messages late.
     pub(crate) listed_late_at: Instant,
     pub(crate) author_id: String,
     pub(crate) author_type: String,
-    /// As it was sent: `text`, `attachments`, `cards`, `externalProvider`; the cards with ids.
+    /// The content as it was sent: `text`, `attachments`, `cards`, `externalProvider`; cards have got ids.
     pub(crate) content: Value,
 }
 
@@ -85,7 +85,8 @@ impl Record {
         }
     }
 
-    /// The time of the next event: now, and after the one before it. What takes people seconds takes a script no millisecond.
+    /// The time of the next event: now, but later than the event before it. A script needs less than a millisecond for what
+    /// takes people seconds.
     pub(crate) fn next_time(&mut self) -> u64 {
         self.last_event_at = (now_millis() as u64).max(self.last_event_at + 1);
         self.last_event_at
@@ -109,7 +110,7 @@ impl Record {
         self.participants.push(Participant { id: id.to_owned(), kind, removed: false });
     }
 
-    /// The conversation has ended.
+    /// Ends the conversation.
     pub(crate) fn ended(&mut self) {
         self.state = "idle";
         self.waiting_since = None;
@@ -127,7 +128,7 @@ impl Record {
         user.map(|user| user.id.clone()).unwrap_or_default()
     }
 
-    /// Adds a file and gives its id.
+    /// Adds a file and returns its id.
     pub(crate) fn attach(&mut self, filename: &str, bytes: &[u8], headers: FileHeaders) -> String {
         let id = simulation::id::base64();
         self.attach_as(&id, filename, bytes, headers);

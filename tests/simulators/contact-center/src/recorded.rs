@@ -1,5 +1,5 @@
-//! Events of a recording. While a recording is played, 8x8 sends these and no others: an event that follows from a call, such
-//! as an echo, is in the recording, and would be sent twice.
+//! Events of a recording. While a recording is played, 8x8 sends only these events: an event that follows from a call, such as
+//! an echo, is in the recording, and would be sent twice.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use crate::files::FileHeaders;
 use crate::record::Record;
 use crate::{ContactCenter, Conversation};
 
-/// In place of an agent's file that was sent at another contact center: then only its name is in the recording.
+/// Replaces an agent's file that was sent at another contact center: the recording has only its name.
 const UNKNOWN_CONTENT: &[u8] = b"The recording does not hold the content of this file.\n";
 
 impl ContactCenter {
@@ -26,8 +26,8 @@ impl ContactCenter {
 }
 
 impl Conversation {
-    /// Sends a recorded event of this conversation. What it says is kept as if it had happened here, and files are found
-    /// under URLs of this contact center. `files` holds the content of agents' files by id.
+    /// Sends a recorded event of this conversation. Its content is stored as if it had happened here, and files get URLs of
+    /// this contact center. `files` holds the content of agents' files by id.
     pub fn send_recorded(&self, event_type: &str, mut body: String, files: &HashMap<String, Bytes>) {
         let event: Value = serde_json::from_str(&body).unwrap_or_default();
         let data = event.get("data").unwrap_or(&event);
@@ -50,7 +50,7 @@ impl Conversation {
 }
 
 impl Record {
-    /// Changes as an event says, in either dialect. What user and bot did is in their calls.
+    /// Changes the conversation as an event says, in either dialect. The actions of user and bot are in their calls.
     fn follow(&mut self, event_type: &str, data: &Value) {
         let text = |field: &str| data[field].as_str().unwrap_or_default();
         match (event_type, text("memberType"), text("change")) {
@@ -78,7 +78,7 @@ impl Record {
         }
     }
 
-    /// An agent's message. Its cards keep their ids: what the customer chooses names them.
+    /// An agent's message. Its cards keep their ids, because the customer's choice refers to them.
     fn hear(&mut self, data: &Value) {
         let mut content = json!({});
         for field in ["text", "cards"] {
@@ -96,7 +96,7 @@ impl Record {
         }
     }
 
-    /// The echo of a message names the ids of its cards.
+    /// Copies the ids of the cards from the echo of a message.
     fn name_cards(&mut self, data: &Value) {
         let cards = data["cards"].as_array().into_iter().flatten();
         let own = self.messages.iter_mut().rev().find(|message| message.author_type == data["sender"]["type"]);

@@ -1,4 +1,4 @@
-//! Webhooks and channels: what the API does with them, and what an administrator in 8x8's console does.
+//! Webhooks and channels: the operations of the API, and an administrator's changes in 8x8's console.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::schema::Object;
 use crate::{ContactCenter, ContactCenterApi, QUEUES};
 
-/// A URL that events are sent to.
+/// A URL to which events are sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Webhook {
     pub(crate) name: String,
@@ -18,7 +18,7 @@ pub(crate) struct Webhook {
     pub(crate) version: String,
 }
 
-/// What conversations are opened on.
+/// A channel, on which conversations are opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Channel {
     pub(crate) name: String,
@@ -106,7 +106,7 @@ impl ContactCenter {
         ok(answer)
     }
 
-    /// Sends WEB_HOOK_VERIFY, unsigned: whether 8x8 signs it is not documented.
+    /// Sends WEB_HOOK_VERIFY without a signature: whether 8x8 signs it is not documented.
     async fn verify(&self, uri: &str, version: &str) -> Result<(), Problem> {
         let body = json!({ "notificationVersion": version, "eventType": "WEB_HOOK_VERIFY" }).to_string();
         let started = Instant::now();
@@ -190,14 +190,14 @@ impl ContactCenter {
         (webhooks, channels)
     }
 
-    /// Removes a webhook or channel behind the API's back, as an administrator in the console may.
+    /// Removes a webhook or channel outside the API, as an administrator in the console may.
     pub fn remove(&self, id: &str) {
         let mut state = self.state();
         state.webhooks.remove(id);
         state.channels.remove(id);
     }
 
-    /// Adds a channel behind the API's back, to make lists longer than a page. It has the first of the webhooks.
+    /// Adds a channel outside the API, to make lists longer than a page. The channel gets the first of the webhooks.
     pub fn add_channel(&self, name: &str) {
         let mut state = self.state();
         let webhook_id = state.webhooks.keys().next().cloned().unwrap_or_default();
@@ -245,7 +245,7 @@ impl ContactCenter {
         }
     }
 
-    /// Routes a channel to another queue behind the API's back.
+    /// Routes a channel to another queue outside the API.
     pub fn reroute(&self, channel_id: &str, queue_id: &str) {
         if let Some(channel) = self.state().channels.get_mut(channel_id) {
             channel.queue_id = queue_id.to_owned();

@@ -1,5 +1,5 @@
-//! What 8x8's OpenAPI files ask of a body: required fields, types, lengths, enumerations. What they do not mention is
-//! allowed, as OpenAPI allows it.
+//! The rules of 8x8's OpenAPI files for a body: required fields, types, lengths, enumerations. Fields that the files do not
+//! mention are allowed, as OpenAPI allows them.
 
 use std::ops::RangeInclusive;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::problem::Problem;
 
-/// A body that was found to be an object.
+/// A body that is an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Object<'b>(&'b Value);
 
@@ -69,7 +69,7 @@ impl<'b> Object<'b> {
         self.one_of(field, values)?.ok_or_else(|| Problem::missing(field))
     }
 
-    /// An array of at most so many items that may be missing.
+    /// An array of at most `items` items that may be missing.
     pub(crate) fn optional_array(self, field: &str, items: usize) -> Result<Option<&'b [Value]>, Problem> {
         match self.0.get(field) {
             None => Ok(None),
@@ -79,7 +79,7 @@ impl<'b> Object<'b> {
         }
     }
 
-    /// An array of at most so many items that must be there.
+    /// An array of at most `items` items that must be there.
     pub(crate) fn array(self, field: &str, items: usize) -> Result<&'b [Value], Problem> {
         self.optional_array(field, items)?.ok_or_else(|| Problem::missing(field))
     }

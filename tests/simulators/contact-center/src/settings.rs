@@ -24,7 +24,7 @@ pub enum Authentication {
     Password,
 }
 
-/// How the simulated contact center is set up.
+/// The settings of the simulated contact center.
 #[derive(Debug, Clone)]
 pub struct ContactCenterSettings {
     /// Its API.
@@ -39,11 +39,11 @@ pub struct ContactCenterSettings {
     pub token_life: Duration,
     /// How long the URL of an agent's file works.
     pub file_url_life: Duration,
-    /// Whether what is said through the API comes back as an echo.
+    /// Whether messages that were sent through the API come back as echoes.
     pub echoes: bool,
     /// Who plays the agents.
     pub agents: Agents,
-    /// What the journal calls those on the other side.
+    /// The names of its clients in the journal.
     pub clients: Clients,
 }
 
@@ -57,14 +57,14 @@ pub enum Agents {
     Auto,
 }
 
-/// What the journal calls those on the other side.
+/// The names of the clients in the journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Clients {
-    /// Who receives events, and fetches the keys that they are signed with.
+    /// The client that receives events, and fetches the keys that they are signed with.
     pub webhook: &'static str,
-    /// Who calls the API about conversations.
+    /// The client that calls the API about conversations.
     pub conversations: &'static str,
-    /// Who calls the API about webhooks and channels.
+    /// The client that calls the API about webhooks and channels.
     pub registrar: &'static str,
 }
 
@@ -94,7 +94,7 @@ impl Default for ContactCenterSettings {
                 password: "sandbox-8x8-password".to_owned(),
             },
             token_life: Duration::from_secs(1799),
-            // 8x8 does not document it; storage that signs URLs gives them some minutes.
+            // 8x8 does not document it; storage services commonly let a signed URL expire after some minutes.
             file_url_life: Duration::from_secs(300),
             echoes: true,
             agents: Agents::default(),

@@ -15,7 +15,7 @@ pub struct Signer {
     key: KeyPair,
 }
 
-/// What is signed beside the body.
+/// The values that are signed with the body.
 #[derive(Debug, Clone)]
 pub struct Claims {
     /// `x-8x8-tenant-id`.
@@ -43,15 +43,15 @@ impl Signer {
         KeyPair::from_pkcs8(&der).or_else(|_| KeyPair::from_der(&der)).ok().map(Self::of)
     }
 
-    /// The key's id is the first half of its thumbprint (RFC 7638): always the same for a key, and 22 characters long as
-    /// 8x8's ids are.
+    /// The key's id is the first half of its thumbprint (RFC 7638): the same key always has the same id, which has 22
+    /// characters like 8x8's ids.
     fn of(key: KeyPair) -> Self {
         let (n, e) = components(&key);
         let thumbprint = digest(&SHA256, format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#).as_bytes());
         Self { key_id: URL_SAFE_NO_PAD.encode(&thumbprint.as_ref()[..16]), key }
     }
 
-    /// The same key under another id, which another key may have.
+    /// The same key with another id, which may belong to another key.
     pub fn with_key_id(self, key_id: &str) -> Self {
         Self { key_id: key_id.to_owned(), ..self }
     }
@@ -81,10 +81,10 @@ impl Signer {
         ]
     }
 
-    /// The signature under any JOSE header, also one that 8x8 would never send.
+    /// The signature with any JOSE header, including a header that 8x8 would never send.
     pub fn sign(&self, header: &str, body: &[u8], claims: &Claims) -> String {
         let header = URL_SAFE_NO_PAD.encode(header);
-        // serde_json's objects are sorted by key, and so are 8x8's: checksum, cid, eid, retry, tid, tt.
+        // serde_json sorts the keys of objects, and so does 8x8: checksum, cid, eid, retry, tid, tt.
         let payload = json!({
             "checksum": crc32fast::hash(body),
             "cid": claims.customer_id,
@@ -108,7 +108,7 @@ impl Default for Signer {
     }
 }
 
-/// Modulus and exponent, as a JWK writes them.
+/// Modulus and exponent, in the form of a JWK.
 fn components(key: &KeyPair) -> (String, String) {
     let public = key.public_key();
     let (modulus, exponent) = (public.modulus(), public.exponent());

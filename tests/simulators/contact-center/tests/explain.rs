@@ -1,4 +1,4 @@
-//! Every check that fails alone is named, and every change of a body or header is found.
+//! Every check that fails alone is reported, and every change of a body or header is found.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,7 +9,7 @@ use contact_center::signer::{Claims, Signer};
 const SENT: u64 = 1_785_312_000_250;
 const BODY: &str = r#"{"eventType":"MESSAGE","conversationId":"c/1","timestamp":1785312000000,"data":{"isEcho":false,"text":"Grüezi 👋 & <b>100%</b>"}}"#;
 
-/// Its user alone has 5040 orders.
+/// Its member `user` alone has 5040 orders.
 const UPDATE: &str = r#"{"eventType":"CONVERSATION_UPDATE","conversationId":"c","timestamp":1,"data":{"state":"created","assignment":{"type":"queue","id":"101"},"user":{"name":"Ada","userId":"u","email":"e","phone":"p","company":"c","caseId":"1","language":"en"},"msisdn":"1","channel":"2"}}"#;
 
 type Headers = Vec<(&'static str, String)>;
@@ -35,7 +35,7 @@ fn set(headers: &Headers, name: &str, value: &str) -> Headers {
     headers.iter().map(set).collect()
 }
 
-/// The report on a body that arrived in place of the signed one.
+/// The report on a body that arrived in place of the signed body.
 fn report_on(signer: &Signer, headers: &Headers, body: impl AsRef<[u8]>) -> Report {
     let request = CapturedRequest::new(headers.clone(), body.as_ref());
     explain(&request, Some(&key(signer)), Some("acme01"), SENT)
@@ -116,7 +116,7 @@ fn every_change_of_a_body_is_found() {
         ("read as Windows-1252 and written as UTF-8", bytes("Grüezi 👋"), bytes("GrÃ¼ezi ðŸ‘‹")),
         ("read as UTF-8 and written as Latin-1", bytes("Grüezi"), latin_1("Grüezi")),
         ("read as UTF-8 and written as Windows-1252", bytes("5 €"), [b'5', b' ', 0x80].to_vec()),
-        // Two of them.
+        // Two of the changes.
         (
             r"were written as \u escapes, and then the JSON was re-serialised with spaces",
             bytes(r#"{"a":"ü","b":1}"#),
@@ -161,7 +161,7 @@ fn every_change_of_a_header_is_found() {
         let report = report_on(&signer, &set(&headers, name, arrived), BODY);
         assert!(report.names(Outcome::Fails).contains(&"signature"), "{name}: {report}");
         assert!(report.causes[0].contains(&format!("{name} was ")), "{name} {arrived}: {report}");
-        // And with a changed body.
+        // Also with a changed body.
         let report = report_on(&signer, &set(&headers, name, arrived), format!("{BODY}\n"));
         assert!(report.causes[0].contains(&format!("{name} was ")), "{name}: {report}");
         assert!(report.causes[0].contains("a newline (LF) was added"), "{name}: {report}");

@@ -1,4 +1,5 @@
-//! The program as a whole: what its README promises, with the program itself, `curl`, and a webhook that keeps what it gets.
+//! The program as a whole: what its README describes, with the program itself, `curl`, and a webhook that stores what it
+//! receives.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -18,14 +19,14 @@ use simulation::server::Server;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_contact-center");
 
-/// Far more than an event on loopback needs; a test that waits so long fails.
+/// Far longer than an event on loopback needs; a test that waits longer fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A simulator of its own, on a free port.
+/// A running simulator on a free port.
 struct Program {
     process: Child,
     url: String,
-    /// What it prints after the start.
+    /// The lines that it prints after the start.
     lines: Arc<Mutex<Vec<String>>>,
 }
 
@@ -69,7 +70,7 @@ impl Program {
         (status.parse().unwrap(), body["error"].as_str().expect("an error is a sentence").to_owned())
     }
 
-    /// Registers webhook and channel, and gives the channel's id.
+    /// Registers webhook and channel, and returns the channel's id.
     fn register(&self, webhook: &Webhook) -> String {
         let uri = webhook.server.url();
         let version = "Chat Gateway v1.0";
@@ -91,7 +92,7 @@ impl Program {
         self.api(&format!("conversations/{conversation}/messages"), &["--data", &body]);
     }
 
-    /// Whether an event is signed by the program, with the key that its key endpoint returns.
+    /// Whether the program signed an event, with the key that its key endpoint returns.
     fn has_signed(&self, event: &Event) -> bool {
         let decoded = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
         let jws = event.header("x-8x8-signature");
@@ -101,7 +102,7 @@ impl Program {
             .args(["-sS", "--fail", &format!("{}/chat-gateway/v1/jwk/{}/public", self.url, text(&jose["kid"]))])
             .output()
             .unwrap();
-        // The key of a forger is unknown.
+        // The forger's key is unknown.
         let Ok(key) = serde_json::from_slice::<Value>(&key.stdout) else { return false };
         let number = |name: &str| event.header(name).parse::<u64>().unwrap();
         let payload = json!({
@@ -130,7 +131,7 @@ fn run(program: &str, arguments: &[&str]) -> Output {
     output.unwrap_or_else(|error| panic!("{program} cannot be started ({error}): this test needs it, install it"))
 }
 
-/// What curl, and nothing but curl, gets from a URL.
+/// The response that curl alone gets from a URL.
 fn curl(url: &str, options: &[&str]) -> Value {
     let output = run("curl", &[&["-sS", "--fail-with-body", url], options].concat());
     assert!(output.status.success(), "curl {url} {options:?}: {output:?}");
@@ -141,7 +142,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
 }
 
-/// An event as the webhook got it.
+/// An event as the webhook received it.
 #[derive(Debug)]
 struct Event {
     headers: HeaderMap,
@@ -157,7 +158,7 @@ impl Event {
         serde_json::from_slice(&self.body).expect("an event is JSON")
     }
 
-    /// Its type, and what distinguishes it from others of that type.
+    /// Its type, and the details that distinguish it from other events of that type.
     fn kind(&self) -> String {
         let event = self.json();
         let data = &event["data"];
@@ -260,7 +261,7 @@ async fn curl_alone_plays_an_agent() {
     let named: Vec<&str> =
         answers.iter().flat_map(|answer| answer["events"].as_array().unwrap()).filter_map(Value::as_str).collect();
     assert_eq!(named, events.iter().map(|event| event.header("x-8x8-event-id")).collect::<Vec<_>>());
-    // The file is what curl sent, byte for byte.
+    // The file is identical to the one that curl sent, byte for byte.
     let url = text(&events[6].json()["data"]["attachments"][0]["preSignedUrl"]);
     assert_eq!(run("curl", &["-sS", "--fail", &url]).stdout, file);
 }
@@ -372,7 +373,7 @@ async fn an_event_is_read_and_sent_again_late_or_forged() {
     assert_eq!(event["headers"]["x-8x8-event-id"], id);
     let attempts = event["attempts"].as_array().unwrap();
     assert!(attempts.iter().all(|attempt| attempt["status"] == 200 && attempt["time"].is_u64()), "{attempts:?}");
-    // The forged one was not 8x8's.
+    // The forged event was not sent by 8x8.
     assert_eq!(attempts.len(), 3);
 }
 
@@ -413,7 +414,7 @@ async fn a_refusal_of_the_control_api_says_what_to_do() {
     check("agents/anna/messages", &["--data", r#"{"text":"?"}"#], 409, "agents/anna/join comes first");
     check("agents/anna/join", &["--data", r#"{"conversation":"unknown"}"#], 404, "GET /_control/conversations");
     let (first, second) = (program.open(&channel), program.open(&channel));
-    // The first of the two has waited longer.
+    // The first of the two conversations has waited longer.
     assert_eq!(program.agent("anna/join", &json!({}))["conversation"], *first);
     check("agents/anna/messages", &["--data", r#"{"text":"a","card":{}}"#], 400, "either");
     check("agents/anna/messages", &["--data", "not JSON"], 400, "JSON");

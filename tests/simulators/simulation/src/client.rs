@@ -8,7 +8,7 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-/// Longer than any response of ours takes.
+/// Longer than any of our responses takes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A pool of connections.
@@ -23,7 +23,7 @@ impl Client {
         Self(Pool::builder(TokioExecutor::new()).build(connector))
     }
 
-    /// Sends a request and reads the response; `None` if there is none.
+    /// Sends a request and reads the response; `None` if there is no response.
     pub async fn send(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let exchange = async {
             let (parts, body) = self.0.request(request.map(Body::from)).await.ok()?.into_parts();
@@ -33,7 +33,7 @@ impl Client {
         tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.ok()?
     }
 
-    /// Posts `body` and gives the status; `None` if there is no response.
+    /// Posts `body` and returns the status; `None` if there is no response.
     pub async fn post<'h>(
         &self,
         url: &str,

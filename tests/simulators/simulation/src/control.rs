@@ -1,5 +1,5 @@
-//! What the control APIs of the simulators share. They have no credentials: they listen on loopback only, and refuse what a web
-//! page elsewhere could send.
+//! The code that the control APIs of the simulators share. They need no credentials: they listen on loopback only, and refuse
+//! requests that a web page of another origin could send.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
         .map_err(|error| Rejection::bad_request(format!("The body is not the JSON that this request needs: {error}.")))
 }
 
-/// Lets in only requests of programs on this machine. A web page elsewhere can point a name of its own at 127.0.0.1 (then the
+/// Accepts only requests of programs on this machine. A web page elsewhere can point its own host name at 127.0.0.1 (then the
 /// Host header has that name), and can post to 127.0.0.1 (then the browser adds an Origin header).
 pub fn protect(router: Router) -> Router {
     router.layer(axum::middleware::from_fn(guard))
@@ -79,7 +79,7 @@ async fn guard(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// A header that is there once.
+/// A header that occurs exactly once.
 fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -103,7 +103,7 @@ async fn show_faults<F: Fault>(State(faults): State<Arc<Faults<F>>>) -> Json<Val
 
 #[derive(Deserialize)]
 struct Planned {
-    /// As on the command line.
+    /// The form of the command line.
     fault: String,
 }
 
@@ -119,7 +119,7 @@ async fn clear_faults<F: Fault>(State(faults): State<Arc<Faults<F>>>) -> Json<Va
     Json(shown(&faults))
 }
 
-/// Every fault: whether it may still strike, and how often it has struck.
+/// Every fault: whether it can still strike, and how often it has struck.
 fn shown<F: Fault>(faults: &Faults<F>) -> Value {
     let struck = faults.struck();
     let shown = F::all().into_iter().map(|(fault, name)| {

@@ -1,5 +1,5 @@
-//! What can go wrong in a simulator, switched on from the command line, over its control API and from tests. Each simulator has
-//! an enum of its own for the faults.
+//! The faults of a simulator, switched on from the command line, over its control API and from tests. Each simulator has its
+//! own enum of faults.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -16,7 +16,7 @@ pub trait Fault: Copy + Eq + Hash + Debug + Send + 'static {
     /// Its name on the command line.
     ///
     /// # Panics
-    /// If [`Self::all`] does not have it.
+    /// If [`Self::all`] does not contain the fault.
     fn name(self) -> &'static str {
         let named = Self::all().into_iter().find(|(fault, _)| *fault == self);
         named.map(|(_, name)| name).expect("every fault has a name")
@@ -40,20 +40,20 @@ fn names<F: Fault>() -> String {
 /// When a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum When {
-    /// At the next so many occasions.
+    /// At the next occasions, this many times.
     Next(u32),
-    /// At that share of all occasions, from 0 to 1.
+    /// At this share of all occasions, from 0 to 1.
     Share(f64),
-    /// At every occasion for so long.
+    /// At every occasion during this time.
     For(Duration),
 }
 
 /// A fault and when it strikes, as the command line names it: `bot-500=3`, `bot-500=20%`, `bot-500=5s`, `bot-500` (once).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlannedFault<F> {
-    /// What goes wrong.
+    /// The fault.
     pub fault: F,
-    /// When.
+    /// When it strikes.
     pub when: When,
 }
 
@@ -124,7 +124,7 @@ impl<F: Copy + Eq + Hash> Faults<F> {
         }
     }
 
-    /// Whether a fault may still strike.
+    /// Whether a fault can still strike.
     pub fn is_on(&self, fault: F) -> bool {
         self.active().get(&fault).is_some_and(|active| match active.when {
             When::Next(left) => left > 0,
@@ -150,7 +150,7 @@ impl<F: Copy + Eq + Hash> Faults<F> {
         strikes
     }
 
-    /// How often each fault has struck, in no order.
+    /// How often each fault has struck, in no particular order.
     pub fn struck(&self) -> Vec<(F, u64)> {
         self.active().iter().map(|(fault, active)| (*fault, active.struck)).collect()
     }

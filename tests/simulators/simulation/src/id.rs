@@ -1,4 +1,4 @@
-//! Ids as the simulated systems give them.
+//! Ids in the form of the simulated systems.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ pub fn uuid() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// 22 characters, as 8x8's ids of keys, events and conversations have.
+/// 22 characters, like 8x8's ids of keys, events and conversations.
 pub fn base64() -> String {
     URL_SAFE_NO_PAD.encode(fastrand::u128(..).to_be_bytes())
 }

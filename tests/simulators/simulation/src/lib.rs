@@ -1,13 +1,13 @@
-//! What the simulators are made of: servers and a client on loopback, faults, ids, and the journal of what happens between
+//! The parts that the simulators share: servers and a client on loopback, faults, ids, and the journal of what happens between
 //! the parts.
 //!
-//! | module | what it has |
+//! | module | content |
 //! |---|---|
 //! | [`server`], [`client`] | HTTP on loopback, with connections that can be dropped |
-//! | [`control`] | what the control APIs of the simulators share: who may call them, errors, faults |
-//! | [`faults`] | what goes wrong, and when |
-//! | [`journal`] | what is seen, a line for each hop |
-//! | [`id`] | ids as the simulated systems give them |
+//! | [`control`] | the shared code of the control APIs: access control, errors, faults |
+//! | [`faults`] | faults, and when they strike |
+//! | [`journal`] | the journal, with a line for each hop |
+//! | [`id`] | ids in the form of the simulated systems |
 
 pub mod client;
 pub mod control;

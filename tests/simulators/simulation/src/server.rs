@@ -31,7 +31,7 @@ pub struct Server {
     task: JoinHandle<()>,
 }
 
-/// What can be changed while the server runs.
+/// The settings that can be changed while the server runs.
 #[derive(Debug)]
 struct Conduct {
     is_reachable: AtomicBool,
@@ -50,7 +50,7 @@ impl Server {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free loopback port")
     }
 
-    /// The port that a program was asked to listen on.
+    /// Listens on the port that a program was started with.
     ///
     /// # Errors
     /// Fails if the port cannot be used, with a sentence for the person who started the program.
@@ -61,20 +61,20 @@ impl Server {
         })
     }
 
-    /// Serves `router` on a listener whose port had to be known before.
+    /// Serves `router` on a listener whose port had to be known earlier.
     pub fn on(listener: TcpListener, router: Router) -> Self {
         let address = listener.local_addr().expect("a bound listener has an address");
         let conduct = Arc::new(Conduct { is_reachable: AtomicBool::new(true), ahead: AtomicI64::new(0) });
         Self { address, task: tokio::spawn(accept(listener, router, Arc::clone(&conduct))), conduct }
     }
 
-    /// Whether it can be reached from now on. Otherwise connections are dropped, new ones at once and those that there are with
-    /// their next request. The port stays bound, so that no other program gets it.
+    /// Sets whether the server can be reached from now on. If not, connections are dropped: new ones at once, and existing ones
+    /// at their next request. The port stays bound, so that no other program gets it.
     pub fn set_reachable(&self, is_reachable: bool) {
         self.conduct.is_reachable.store(is_reachable, Ordering::SeqCst);
     }
 
-    /// From now on the `Date` of its responses is so many seconds ahead of this machine's clock, or behind it.
+    /// From now on the `Date` of its responses is this many seconds ahead of this machine's clock, or behind it.
     pub fn set_clock_ahead(&self, seconds: i64) {
         self.conduct.ahead.store(seconds, Ordering::SeqCst);
     }
@@ -96,7 +96,7 @@ impl Drop for Server {
     }
 }
 
-/// The time by a clock that is so many seconds ahead.
+/// The time of a clock that is this many seconds ahead.
 fn date(ahead: i64) -> HeaderValue {
     let (now, by) = (SystemTime::now(), Duration::from_secs(ahead.unsigned_abs()));
     let time = if ahead > 0 { now + by } else { now - by };
@@ -118,7 +118,7 @@ async fn accept(listener: TcpListener, router: Router, conduct: Arc<Conduct>) {
 }
 
 async fn serve(stream: TcpStream, router: Router, conduct: Arc<Conduct>) {
-    // What is not sent at once would be measured as the functions' latency.
+    // A delayed write would be measured as the functions' latency.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
@@ -139,11 +139,12 @@ async fn serve(stream: TcpStream, router: Router, conduct: Arc<Conduct>) {
             }
         }
     });
-    // The peer may end the connection as it likes.
+    // The peer may close the connection at any time.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }
 
-/// Returns a free port for a program that takes its port as an argument. Below those that systems give out, and each only once.
+/// Returns a free port for a program that gets its port as an argument. The ports are below those that systems assign, and each
+/// is returned only once.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 8000).expect("it is small");

@@ -1,5 +1,5 @@
-//! DynamoDB: tables of items with one key each, conditional puts and updates, queries of an index, and the small languages of their
-//! expressions, as far as the functions speak them. What is not known of them is refused, as DynamoDB refuses a mistake.
+//! DynamoDB: tables of items with one key each, conditional puts and updates, queries of an index, and the expression languages
+//! as far as the functions use them. An expression that is not simulated is refused, as DynamoDB refuses a mistake.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/>
 
@@ -14,26 +14,26 @@ use super::AwsError;
 
 type Item = Map<String, Value>;
 
-/// What a write makes of a table: the id of an item, and its content.
+/// Evaluates a write on a table: returns the id of an item and its new content.
 type Write = fn(&Table, &Value) -> Result<(String, Item), AwsError>;
 
 /// The tables of an account, each with the name of its key and its items by the key's value.
 #[derive(Debug, Default)]
 pub struct DynamoDb {
     tables: Mutex<BTreeMap<String, Table>>,
-    /// How many of the next writes meet a transaction in progress.
+    /// How many of the next writes conflict with a transaction in progress.
     conflicts: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Table {
     key: String,
-    /// The attribute that each index has as its key: an item without it is not in the index.
+    /// The key attribute of each index: an item without this attribute is not in the index.
     indexes: BTreeMap<String, String>,
     items: BTreeMap<String, Item>,
 }
 
-/// A query of a page of many megabytes is cut at 1 MB; here at so many items, so that callers meet pages.
+/// DynamoDB cuts a page of a query at 1 MB. Here a page has at most this many items, so that callers get several pages.
 const PAGE: usize = 100;
 
 impl DynamoDb {
@@ -50,25 +50,25 @@ impl DynamoDb {
         table.indexes.insert(name.to_owned(), attribute.to_owned());
     }
 
-    /// The next so many writes are rejected because another one is in progress.
+    /// The next `times` writes are rejected because another write is in progress.
     pub fn conflict(&self, times: usize) {
         self.conflicts.store(times, Ordering::SeqCst);
     }
 
-    /// The items of a table, past the wire.
+    /// The items of a table, without a request.
     pub fn items(&self, name: &str) -> Vec<Value> {
         let tables = self.tables();
         tables.get(name).expect("the table exists").items.values().cloned().map(Value::Object).collect()
     }
 
-    /// Sets an attribute of all items of a table, past the wire.
+    /// Sets an attribute of all items of a table, without a request.
     pub fn set(&self, name: &str, attribute: &str, value: &Value) {
         for item in self.tables().get_mut(name).expect("the table exists").items.values_mut() {
             item.insert(attribute.to_owned(), value.clone());
         }
     }
 
-    /// Adds to a number in all items of a table that have it, past the wire.
+    /// Adds `by` to a number in all items of a table that have it, without a request.
     pub fn advance(&self, name: &str, attribute: &str, by: i64) {
         for item in self.tables().get_mut(name).expect("the table exists").items.values_mut() {
             let number = item.get(attribute).and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
@@ -195,7 +195,7 @@ impl DynamoDb {
         Err(error)
     }
 
-    /// Whether this write meets another one, as far as a test has asked for it.
+    /// Whether this write conflicts with another one, as a test has requested.
     fn is_conflict(&self) -> bool {
         let next = |left: usize| left.checked_sub(1);
         self.conflicts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok()
@@ -245,7 +245,8 @@ fn update_item(table: &Table, input: &Value) -> Result<(String, Item), AwsError>
     Ok((id, item))
 }
 
-/// What `ADD` makes of an attribute: a sum of numbers, or the union of two sets of strings. What is missing is 0 or empty.
+/// The result of `ADD` on an attribute: a sum of numbers, or the union of two sets of strings. A missing attribute counts as 0
+/// or empty.
 fn added(before: Option<&Value>, value: &Value) -> Result<Value, AwsError> {
     if let Some(number) = value["N"].as_str() {
         let before = before.map_or(Some("0"), |before| before["N"].as_str());
@@ -264,7 +265,7 @@ fn added(before: Option<&Value>, value: &Value) -> Result<Value, AwsError> {
     Ok(json!({ "SS": union }))
 }
 
-/// Refuses the request if its condition does not hold for the item that there is.
+/// Refuses the request if its condition does not hold for the present item.
 fn check(input: &Value, item: Option<&Item>) -> Result<(), AwsError> {
     let Some(condition) = input["ConditionExpression"].as_str() else { return Ok(()) };
     // AND binds closer than OR.
@@ -343,7 +344,7 @@ fn evaluate(expression: &str, item: &Item, input: &Value) -> Result<Value, AwsEr
     }
 }
 
-/// What stands between the commas that no parentheses enclose.
+/// The texts between the commas that are not inside parentheses.
 fn operands(text: &str) -> Vec<&str> {
     let mut depth = 0;
     let is_separator = |letter: char| {
@@ -364,7 +365,7 @@ fn substitute<'i>(input: &'i Value, placeholder: &str) -> Result<&'i Value, AwsE
     })
 }
 
-/// An attribute's name, or what a placeholder like `#name` stands for.
+/// An attribute's name, or the name for which a placeholder like `#name` stands.
 fn named<'i>(attribute: &'i str, input: &'i Value) -> Result<&'i str, AwsError> {
     let attribute = attribute.trim();
     match attribute.starts_with('#') {
@@ -375,7 +376,7 @@ fn named<'i>(attribute: &'i str, input: &'i Value) -> Result<&'i str, AwsError> 
     }
 }
 
-/// An attribute's name as an expression may have it. DynamoDB has 573 reserved words; these are some that come to mind.
+/// An attribute's name as it is allowed in an expression. DynamoDB has 573 reserved words; the list here has some of them.
 fn name(attribute: &str) -> Result<&str, AwsError> {
     const RESERVED: [&str; 10] =
         ["status", "name", "state", "timestamp", "ttl", "type", "value", "key", "body", "owner"];

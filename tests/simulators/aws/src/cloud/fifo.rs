@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// SQS remembers a deduplication id for five minutes, also after the message was deleted.
+/// SQS remembers a deduplication id for five minutes, even after the message was deleted.
 const DEDUPLICATION_INTERVAL: Duration = Duration::from_secs(300);
 
 /// How a queue was created.
@@ -19,11 +19,11 @@ const DEDUPLICATION_INTERVAL: Duration = Duration::from_secs(300);
 pub struct QueueSettings {
     /// How long a received message stays hidden by default.
     pub visibility_timeout: Duration,
-    /// After how many receives a message goes where.
+    /// After how many receives a message is moved, and to which queue.
     pub redrive: Option<(u32, Arc<FifoQueue>)>,
     /// `DeduplicationScope: messageGroup` (high-throughput mode) instead of the whole queue.
     pub deduplicates_per_group: bool,
-    /// How many times faster than in life a hidden message comes back: hours of outage pass in minutes.
+    /// How many times faster than at SQS a hidden message becomes visible again: an outage of hours takes minutes.
     pub time_scale: u32,
 }
 
@@ -32,11 +32,11 @@ pub struct QueueSettings {
 pub struct Received {
     /// SQS's id of the message.
     pub message_id: String,
-    /// Names this receive of the message.
+    /// Identifies this receive of the message.
     pub receipt_handle: String,
-    /// What was sent.
+    /// The body that was sent.
     pub body: String,
-    /// What was sent with it: `{"name":{"DataType","StringValue"}}`.
+    /// The attributes that were sent with it: `{"name":{"DataType","StringValue"}}`.
     pub message_attributes: Value,
     /// `MessageGroupId`.
     pub group: String,
@@ -55,7 +55,7 @@ pub struct Received {
 /// Why an operation on a received message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceiptError {
-    /// No such handle was ever given.
+    /// No receive has this handle.
     Unknown,
     /// The message is visible again or was received again.
     Expired,
@@ -64,11 +64,11 @@ pub enum ReceiptError {
 /// What SendMessage returns.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// The id of the message, or of the one that this repeats.
+    /// The id of the message, or of the message that this one repeats.
     pub message_id: String,
-    /// Its place in the order.
+    /// Its position in the order.
     pub sequence: u64,
-    /// Whether it was dropped, since its deduplication id was seen before.
+    /// Whether it was dropped because its deduplication id was seen before.
     pub is_repeat: bool,
 }
 
@@ -82,9 +82,9 @@ struct Message {
     sent_at: u128,
     receive_count: u32,
     first_received_at: u128,
-    /// While in flight: until when, and which receive.
+    /// While in flight: until when it is hidden, and by which receive.
     hidden: Option<(Instant, u32)>,
-    /// While in flight: whether its receiver has said when it is to come again.
+    /// While in flight: whether its receiver has set when it becomes visible again.
     is_given_back: bool,
 }
 
@@ -100,9 +100,9 @@ struct Group {
 struct State {
     messages: BTreeMap<u64, Message>,
     groups: HashMap<String, Group>,
-    /// Groups that have something to receive.
+    /// Groups with a message that can be received.
     ready: VecDeque<String>,
-    /// When which receive of which message ends.
+    /// When each receive of a message ends.
     expiries: BinaryHeap<Reverse<(Instant, u64, u32)>>,
     seen: HashMap<(Option<String>, String), (Instant, Sent)>,
     next_sequence: u64,
@@ -123,12 +123,12 @@ impl FifoQueue {
         Arc::new(Self { settings, state: Mutex::default(), changed: Notify::new() })
     }
 
-    /// How it was created.
+    /// The settings that it was created with.
     pub fn settings(&self) -> &QueueSettings {
         &self.settings
     }
 
-    /// SendMessage. An id that was seen within five minutes is confirmed and dropped.
+    /// SendMessage. An id that was seen within five minutes is confirmed, and the message is dropped.
     pub fn send(&self, body: String, attributes: Value, group: &str, deduplication_id: &str) -> Sent {
         let now = Instant::now();
         let mut state = self.state();
@@ -140,7 +140,7 @@ impl FifoQueue {
             return Sent { is_repeat: true, ..sent.clone() };
         }
         state.next_sequence += 1;
-        // As SQS writes it: twenty digits.
+        // SQS writes it with twenty digits.
         let sequence = 18_000_000_000_000_000_000 + state.next_sequence;
         let sent = Sent { message_id: simulation::id::uuid(), sequence, is_repeat: false };
         state.seen.insert(key, (now, sent.clone()));
@@ -208,7 +208,7 @@ impl FifoQueue {
         received
     }
 
-    /// ReceiveMessage that waits until there is something.
+    /// ReceiveMessage that waits until there is a message.
     pub async fn next(&self, most: usize) -> Vec<Received> {
         loop {
             let changed = self.changed.notified();
@@ -247,7 +247,7 @@ impl FifoQueue {
         Ok(())
     }
 
-    /// ChangeMessageVisibility. Gives the message's deduplication id.
+    /// ChangeMessageVisibility. Returns the message's deduplication id.
     pub fn hide(&self, receipt_handle: &str, timeout: Duration) -> Result<String, ReceiptError> {
         let mut state = self.state();
         let sequence = state.in_flight(receipt_handle)?;
@@ -262,17 +262,17 @@ impl FifoQueue {
         Ok(deduplication_id)
     }
 
-    /// Everything that waits or is in flight, in order.
+    /// All messages that wait or are in flight, in order.
     pub fn contents(&self) -> Vec<Received> {
         self.state().messages.iter().map(|(sequence, message)| message.received(*sequence)).collect()
     }
 
-    /// How many messages have been stored since the queue exists.
+    /// How many messages have been stored since the queue was created.
     pub fn sent(&self) -> u64 {
         self.state().next_sequence
     }
 
-    /// How often a message came back because its receiver neither deleted it nor gave it back in time.
+    /// How often a message became visible again because its receiver neither deleted it nor returned it in time.
     pub fn timeouts(&self) -> u64 {
         self.state().timeouts
     }
@@ -282,7 +282,7 @@ impl FifoQueue {
         self.state().messages.len()
     }
 
-    /// How many messages wait, those behind one in flight included, and how many are in flight.
+    /// How many messages wait, including those behind a message in flight, and how many are in flight.
     pub fn counts(&self) -> (usize, usize) {
         let mut state = self.state();
         state.expire(Instant::now());
@@ -290,7 +290,7 @@ impl FifoQueue {
         (state.messages.len() - in_flight, in_flight)
     }
 
-    /// Whether nothing waits and nothing is in flight.
+    /// Whether no message waits and none is in flight.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -313,7 +313,7 @@ impl State {
         }
     }
 
-    /// Makes visible again what has been hidden long enough.
+    /// Makes messages visible again whose visibility timeout is over.
     fn expire(&mut self, now: Instant) {
         while let Some(Reverse((at, sequence, receive))) = self.expiries.peek().copied()
             && at <= now

@@ -1,5 +1,5 @@
-//! CloudWatch Logs: the lines that functions wrote, each function in a log group of its own, and filter patterns for fields of
-//! JSON lines.
+//! CloudWatch Logs: the lines of the functions, with a log group for each function, and filter patterns for fields of JSON
+//! lines.
 //!
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::AwsError;
 use crate::lambda::LogLine;
 
-/// So many events are on a page; AWS has ten thousand, or a megabyte.
+/// The number of events on a page; AWS has ten thousand, or a megabyte.
 const PAGE: usize = 100;
 
 /// The log groups of an account.
@@ -43,7 +43,7 @@ impl Logs {
         }
     }
 
-    /// Oldest first, as AWS gives them. A page of AWS may have less than there is room for; the first one here has none.
+    /// Oldest first, as AWS returns them. A page of AWS may hold fewer events than fit on it; here the first page is empty.
     fn filter_log_events(&self, input: &Value) -> Result<Value, AwsError> {
         let text = |field: &str| {
             let missing = || invalid(&format!("{field} is missing"));
@@ -92,9 +92,9 @@ fn timestamp(fields: &Value) -> Option<u64> {
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html>
 #[derive(Debug)]
 pub struct FilterPattern {
-    /// Fields with the text that they must have; `None`: any value.
+    /// Fields with the text that they must have; `None` means any value.
     conditions: Vec<(String, Option<String>)>,
-    /// Whether all conditions must hold, and not only one of them.
+    /// Whether all conditions must hold, or only one of them.
     needs_all: bool,
 }
 

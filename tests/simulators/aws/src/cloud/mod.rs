@@ -1,5 +1,6 @@
-//! AWS as the functions see it: Secrets Manager, SQS, DynamoDB and CloudWatch Logs behind one address, on AWS's own JSON protocol, so that the
-//! functions' SDK clients run unchanged. An operation that is not simulated is refused as AWS refuses an unknown one.
+//! AWS as the functions see it: Secrets Manager, SQS, DynamoDB and CloudWatch Logs at one address, on AWS's own JSON protocol,
+//! so that the functions' SDK clients run unchanged. An operation that is not simulated is refused as AWS refuses an unknown
+//! one.
 
 pub mod dynamo_db;
 pub mod fifo;
@@ -27,10 +28,10 @@ use simulation::journal::Journal;
 use simulation::server::Server;
 use sqs::Sqs;
 
-/// Where the cloud is.
+/// The region of the cloud.
 pub const REGION: &str = "us-east-1";
 
-/// What the access key of each function begins with; its name follows.
+/// The prefix of each function's access key; the function's name follows.
 pub const ACCESS_KEY_PREFIX: &str = "ASIASANDBOX-";
 
 /// Secrets Manager, SQS, DynamoDB and CloudWatch Logs.
@@ -42,20 +43,20 @@ pub struct Cloud {
     pub sqs: Sqs,
     /// The tables.
     pub dynamo_db: DynamoDb,
-    /// What the functions wrote.
+    /// The functions' log lines.
     pub logs: Logs,
     base: String,
     faults: Arc<Faults<Fault>>,
     journal: Arc<Journal>,
     calls: Mutex<BTreeMap<Call, usize>>,
-    /// By caller and service.
+    /// Counted by caller and service.
     requests: Mutex<BTreeMap<(String, &'static str), usize>>,
 }
 
-/// A call that was made, as a policy would allow it.
+/// A call that was made, in the terms of an IAM policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
-    /// The function that made it.
+    /// The function that made the call.
     pub function: String,
     /// `sqs:SendMessage`
     pub action: String,
@@ -70,7 +71,7 @@ pub struct AwsError {
     kind: String,
     query_code: Option<String>,
     message: String,
-    /// What the error says beside its message.
+    /// The fields of the error other than its message.
     fields: Option<Value>,
 }
 
@@ -102,7 +103,7 @@ impl AwsError {
 }
 
 impl Cloud {
-    /// Starts the cloud; its state can be reached past the wire too.
+    /// Starts the cloud; its state can also be read and changed without a request.
     pub async fn start(faults: Arc<Faults<Fault>>, journal: Arc<Journal>) -> (Arc<Self>, Server) {
         let listener = Server::listener().await;
         let base = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
@@ -117,7 +118,7 @@ impl Cloud {
             calls: Mutex::default(),
             requests: Mutex::default(),
         });
-        // A queue message may have 1 MiB and arrives as JSON within JSON.
+        // A queue message may have 1 MiB, and arrives as JSON within JSON.
         let router = Router::new().fallback(answer).with_state(Arc::clone(&cloud));
         let router = router.layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024));
         (cloud, Server::on(listener, router))
@@ -138,7 +139,7 @@ impl Cloud {
             "Logs_20140328" => "logs",
             unknown => return Err(AwsError::unknown_operation(unknown)),
         };
-        // The SDK's own signer makes the signatures, so that their value is not checked; AWS refuses a call without one.
+        // The SDK makes the signatures, so that their value is not checked here. AWS refuses a call without one.
         if !header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=") {
             return Err(AwsError {
                 status: StatusCode::FORBIDDEN,
@@ -178,7 +179,7 @@ impl Cloud {
         target.starts_with("secretsmanager.") && self.faults.strikes(Fault::SecretsHang)
     }
 
-    /// Every kind of call that the functions have made, and how often.
+    /// Every kind of call that the functions have made, with its number.
     pub fn calls(&self) -> BTreeMap<Call, usize> {
         self.calls.lock().expect("no holder panics").clone()
     }
@@ -189,14 +190,14 @@ impl Cloud {
         self.calls().iter().filter(|(call, _)| is_asked(call)).map(|(_, times)| times).sum()
     }
 
-    /// How many requests a function has made to a service; a transaction is one, whatever calls it is made of.
+    /// How many requests a function has made to a service. A transaction is one request, whatever calls it consists of.
     pub fn requests_of(&self, function: &str, service: &'static str) -> usize {
         let requests = self.requests.lock().expect("no holder panics");
         requests.get(&(function.to_owned(), service)).copied().unwrap_or_default()
     }
 
     fn record(&self, function: &str, service: &str, operation: &str, input: &Value) {
-        // A transaction needs the rights of what is in it:
+        // A transaction needs the permissions of the calls that it consists of:
         // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
         if operation == "TransactWriteItems" {
             for item in input["TransactItems"].as_array().into_iter().flatten() {
@@ -211,7 +212,7 @@ impl Cloud {
             .find_map(|field| input.get(field)?.as_str())
             .unwrap_or_default();
         let name = name.rsplit('/').next().unwrap_or_default();
-        // An index is a resource of its own.
+        // An index is a separate resource.
         let resource = match input["IndexName"].as_str() {
             Some(index) => format!("{name}/index/{index}"),
             None => name.to_owned(),
@@ -221,7 +222,7 @@ impl Cloud {
     }
 }
 
-/// The function whose credentials signed the request: each has an access key of its own.
+/// The function whose credentials signed the request. Each function has its own access key.
 fn caller(authorization: &str) -> &str {
     let key = authorization.split("Credential=").nth(1).and_then(|credential| credential.split('/').next());
     key.and_then(|key| key.strip_prefix(ACCESS_KEY_PREFIX)).unwrap_or("unknown")

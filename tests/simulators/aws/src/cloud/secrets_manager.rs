@@ -30,7 +30,7 @@ struct Secret {
 #[derive(Debug)]
 struct Version {
     id: String,
-    /// None while a rotation has begun and not made it yet.
+    /// `None` while a rotation has begun and has not made the value yet.
     value: Option<String>,
     stages: Vec<String>,
     created: f64,
@@ -41,7 +41,7 @@ impl Secret {
         self.versions.iter().find(|version| version.stages.iter().any(|label| label == stage))
     }
 
-    /// Moves `stage` to the version of that id; AWSCURRENT leaves AWSPREVIOUS behind.
+    /// Moves `stage` to the version with that id. If `stage` is AWSCURRENT, the version that had it gets AWSPREVIOUS.
     fn stage(&mut self, id: &str, stage: &str) {
         if stage == CURRENT
             && let Some(current) = self.staged(CURRENT).map(|version| version.id.clone())
@@ -63,7 +63,7 @@ impl Secret {
 }
 
 impl SecretsManager {
-    /// Creates a secret, or replaces its value, past the wire.
+    /// Creates a secret, or replaces its value, without a request.
     pub fn set(&self, name: &str, value: &Value) {
         let mut secrets = self.secrets();
         let secret = secrets.entry(name.to_owned()).or_insert_with(|| Secret::new(name));
@@ -72,10 +72,10 @@ impl SecretsManager {
         secret.stage(&id, CURRENT);
     }
 
-    /// Begins a rotation, as RotateSecret does: a version without a value is labelled AWSPENDING. Gives its id.
+    /// Begins a rotation, as RotateSecret does: a version without a value gets the label AWSPENDING. Returns its id.
     ///
     /// # Panics
-    /// If the rotation before is not complete: then RotateSecret is an error
+    /// If the previous rotation is not complete: then RotateSecret fails
     /// (<https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>).
     pub fn begin_rotation(&self, name: &str) -> String {
         let mut secrets = self.secrets();
@@ -88,7 +88,7 @@ impl SecretsManager {
         id
     }
 
-    /// Makes all versions of a secret older than they are.
+    /// Makes all versions of a secret older by this time.
     pub fn age(&self, name: &str, by: Duration) {
         let mut secrets = self.secrets();
         for version in &mut secrets.get_mut(name).expect("the secret exists").versions {
@@ -96,7 +96,7 @@ impl SecretsManager {
         }
     }
 
-    /// The current value, past the wire.
+    /// The current value, without a request.
     pub fn current(&self, name: &str) -> Value {
         let secrets = self.secrets();
         let version = secrets.get(name).and_then(|secret| secret.staged(CURRENT)).expect("the secret exists");
@@ -199,7 +199,7 @@ impl SecretsManager {
         Ok(json!({ "ARN": secret.arn, "Name": name, "RotationEnabled": true, "VersionIdsToStages": stages }))
     }
 
-    /// In pages of two, so that every list has to be paged.
+    /// Lists in pages of two, so that every list has several pages.
     fn list_secret_version_ids(&self, input: &Value) -> Result<Value, AwsError> {
         const PAGE: usize = 2;
 

@@ -1,4 +1,4 @@
-//! SQS on the wire: what the functions and Lambda's event source use of its JSON protocol.
+//! SQS's JSON protocol, as far as the functions and Lambda's event source use it.
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/>
 
@@ -13,7 +13,7 @@ use super::AwsError;
 use super::fifo::{FifoQueue, QueueSettings, ReceiptError, Received};
 use simulation::journal::Journal;
 
-/// A message with its attributes: 1 MiB.
+/// The limit of a message with its attributes: 1 MiB.
 const MESSAGE_LIMIT: usize = 1024 * 1024;
 
 /// The queues of an account.
@@ -23,12 +23,12 @@ pub struct Sqs {
 }
 
 impl Sqs {
-    /// Makes a queue of that name, past the wire.
+    /// Creates a queue of that name, without a request.
     pub fn add(&self, name: &str, queue: Arc<FifoQueue>) {
         self.queues().insert(name.to_owned(), queue);
     }
 
-    /// Removes the queue of that name, past the wire, and gives it.
+    /// Removes the queue of that name, without a request, and returns it.
     pub fn remove(&self, name: &str) -> Option<Arc<FifoQueue>> {
         self.queues().remove(name)
     }
@@ -89,7 +89,7 @@ impl Sqs {
         })
     }
 
-    /// Whether it is the dead-letter queue of another one.
+    /// Whether `queue` is the dead-letter queue of another queue.
     fn is_for_dead_letters(&self, queue: &Arc<FifoQueue>) -> bool {
         let queues = self.queues();
         let mut redrives = queues.values().filter_map(|other| other.settings().redrive.as_ref());
@@ -101,7 +101,7 @@ impl Sqs {
     }
 }
 
-/// Gives the deduplication id and what became of the message, beside the response.
+/// Returns the deduplication id, the result and the response.
 fn send_message<'i>(queue: &FifoQueue, input: &'i Value) -> Result<(&'i str, &'static str, Value), AwsError> {
     let body = text(input, "MessageBody")?;
     let attributes = input.get("MessageAttributes").cloned().unwrap_or_else(|| json!({}));
@@ -160,13 +160,13 @@ fn receive_message(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> 
     Ok(json!({ "Messages": messages }))
 }
 
-/// Those attributes whose names the request has; without names, there are none.
+/// The attributes whose names the request has; without names, there are none.
 fn asked_for(attributes: Map<String, Value>, input: &Value, names: &str) -> Map<String, Value> {
     let names: Vec<&str> = input[names].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     attributes.into_iter().filter(|(name, _)| names.contains(&"All") || names.contains(&name.as_str())).collect()
 }
 
-/// Of all attributes the numbers of messages, which are exact here.
+/// The only queue attributes are the numbers of messages, which are exact here.
 fn get_queue_attributes(queue: &FifoQueue, input: &Value) -> Result<Value, AwsError> {
     let (waiting, in_flight) = queue.counts();
     let numbers = [
@@ -178,7 +178,7 @@ fn get_queue_attributes(queue: &FifoQueue, input: &Value) -> Result<Value, AwsEr
     Ok(json!({ "Attributes": asked_for(numbers.into_iter().collect(), input, "AttributeNames") }))
 }
 
-/// `ApproximateReceiveCount` and its like, as strings.
+/// `ApproximateReceiveCount` and similar attributes, as strings.
 pub fn system_attributes(message: &Received) -> Map<String, Value> {
     [
         ("ApproximateReceiveCount", message.receive_count.to_string()),

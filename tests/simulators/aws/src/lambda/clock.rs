@@ -1,5 +1,5 @@
-//! The clock of a function's processes, which can be set ahead of this machine's: what a function remembers for an hour is
-//! tested within a second.
+//! The clock of a function's processes, which can be set ahead of this machine's clock: an hour of cache time is tested within
+//! a second.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A clock that is ahead, or not yet.
+/// A clock that may be set ahead.
 #[derive(Debug)]
 pub struct Clock {
     library: PathBuf,
@@ -18,10 +18,10 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Not ahead yet. `library` is what the package `clock` builds.
+    /// A clock that is not ahead yet. `library` is the library that the package `clock` builds.
     ///
     /// # Panics
-    /// If no file can be made.
+    /// If the file cannot be created.
     pub fn new(library: PathBuf) -> Self {
         let path = std::env::temp_dir().join(format!("clock-{}", simulation::id::uuid()));
         let file = File::create_new(&path).expect("a file can be made");
@@ -30,7 +30,7 @@ impl Clock {
         clock
     }
 
-    /// So many seconds ahead, from now, in all processes.
+    /// Sets the clock ahead by this time in all processes, from now.
     pub fn set_ahead(&self, by: Duration) {
         self.seconds_ahead.store(by.as_secs(), Ordering::Relaxed);
         self.file.write_all_at(&by.as_secs().to_ne_bytes(), 0).expect("the file can be written");
@@ -42,7 +42,7 @@ impl Clock {
         now + Duration::from_secs(self.seconds_ahead.load(Ordering::Relaxed))
     }
 
-    /// What a process needs to have this clock.
+    /// The environment variables that give a process this clock.
     pub(super) fn variables(&self) -> [(&'static str, OsString); 2] {
         [("LD_PRELOAD", self.library.clone().into()), ("CLOCK_AHEAD", self.path.clone().into())]
     }

@@ -1,4 +1,4 @@
-//! One execution environment: a process and the runtime API that it asks for work.
+//! One execution environment: a process, and the runtime API from which the process gets its work.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -34,7 +34,7 @@ struct Invocation {
     answer: oneshot::Sender<Answer>,
 }
 
-/// What the runtime API's handlers share.
+/// The state that the runtime API's handlers share.
 #[derive(Debug)]
 struct RuntimeApi {
     function: &'static str,
@@ -53,7 +53,7 @@ pub(super) struct ExecutionEnvironment {
 }
 
 impl ExecutionEnvironment {
-    /// Starts the process and waits until it asks for work; `None` if it ends before.
+    /// Starts the process and waits until it requests its first invocation; `None` if it ends before.
     pub(super) async fn start(settings: &FunctionSettings, logs: mpsc::UnboundedSender<LogLine>) -> Option<Self> {
         let (invocations, next) = mpsc::channel(1);
         let (asked, initialised) = oneshot::channel();
@@ -92,7 +92,7 @@ impl ExecutionEnvironment {
         Some(Self { process, invocations, clock: settings.clock.clone(), _runtime_api: runtime_api })
     }
 
-    /// Hands the event to the process. With `kill`, the process is killed while it works on it.
+    /// Passes the event to the process. With `kill`, the process is killed while it processes the event.
     pub(super) async fn invoke(&mut self, event: Bytes, timeout: Duration, kill: bool) -> Result<Bytes, InvokeError> {
         let (answer, answered) = oneshot::channel();
         let now = match &self.clock {
@@ -104,7 +104,7 @@ impl ExecutionEnvironment {
         self.invocations.send(invocation).await.map_err(|_| InvokeError::Exited)?;
         let killed = async {
             if kill {
-                // An event takes a few milliseconds: some die before their first call, some after their last.
+                // An event takes a few milliseconds: some processes are killed before their first call, some after their last.
                 tokio::time::sleep(Duration::from_micros(fastrand::u64(0..4000))).await;
             } else {
                 std::future::pending::<()>().await;
@@ -135,7 +135,7 @@ impl ExecutionEnvironment {
     }
 }
 
-/// What Lambda sets for every function.
+/// The environment variables that Lambda sets for every function.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>
 fn lambda_variables(name: &str, runtime_api: &Server) -> Vec<(&'static str, String)> {
     vec![

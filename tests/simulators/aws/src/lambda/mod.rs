@@ -1,5 +1,5 @@
-//! AWS Lambda: a function is a pool of execution environments, each a process of the real binary that takes one
-//! invocation at a time.
+//! AWS Lambda: a function is a pool of execution environments. Each is a process of the real binary and handles one invocation
+//! at a time.
 
 mod clock;
 mod environment;
@@ -22,17 +22,17 @@ use simulation::faults::Faults;
 /// How a function is deployed.
 #[derive(Debug, Clone)]
 pub struct FunctionSettings {
-    /// Folder, package, binary.
+    /// The name of folder, package and binary.
     pub name: &'static str,
-    /// The binary.
+    /// The path of the binary.
     pub binary: PathBuf,
     /// The variables that its configuration sets.
     pub variables: BTreeMap<String, String>,
-    /// After that long an invocation is ended, and its environment with it.
+    /// The time-out of an invocation. When it is over, the invocation and its environment are ended.
     pub timeout: Duration,
-    /// At most so many environments.
+    /// The largest number of environments.
     pub concurrency: usize,
-    /// The clock of its processes, if it is not this machine's.
+    /// The clock of its processes, if they do not use this machine's clock.
     pub clock: Option<Arc<Clock>>,
 }
 
@@ -45,7 +45,7 @@ pub enum InvokeError {
     /// The process ended before it responded.
     #[error("the process ended")]
     Exited,
-    /// The time-out came first.
+    /// The time-out was over before the process responded.
     #[error("timed out")]
     TimedOut,
     /// The process did not start.
@@ -58,7 +58,7 @@ pub enum InvokeError {
 pub struct LogLine {
     /// The function.
     pub function: &'static str,
-    /// What it wrote, without the line feed.
+    /// The line, without the line feed.
     pub text: String,
 }
 
@@ -68,7 +68,7 @@ pub struct Function {
     settings: FunctionSettings,
     faults: Arc<Faults<Fault>>,
     logs: mpsc::UnboundedSender<LogLine>,
-    /// Those that wait for work; the one that worked last is on top, as on Lambda.
+    /// The idle environments. The last one used is on top, as on Lambda.
     idle: Mutex<Vec<ExecutionEnvironment>>,
     busy: Arc<Semaphore>,
     started: AtomicUsize,
@@ -90,7 +90,7 @@ impl Function {
         self.settings.name
     }
 
-    /// How it is deployed.
+    /// The settings that it is deployed with.
     pub fn settings(&self) -> &FunctionSettings {
         &self.settings
     }
@@ -100,7 +100,7 @@ impl Function {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// Invokes the function and waits for its response; if all environments are busy, until one is free.
+    /// Invokes the function and waits for its response. If all environments are busy, first waits until one is free.
     pub async fn invoke(&self, event: &Value) -> Result<Bytes, InvokeError> {
         self.invoke_bytes(event.to_string().into()).await
     }
@@ -118,18 +118,18 @@ impl Function {
         let answer = environment.invoke(event, self.settings.timeout, kill).await;
         match &answer {
             Ok(_) | Err(InvokeError::Function(_)) => self.idle().push(environment),
-            // Dropped, and with it the process.
+            // The environment is dropped, and its process with it.
             Err(InvokeError::Exited | InvokeError::TimedOut | InvokeError::DidNotStart) => {}
         }
         answer
     }
 
-    /// Kills every process that waits for work. The next invocations start new ones.
+    /// Kills every idle process. The next invocations start new ones.
     pub fn recycle(&self) {
         self.idle().clear();
     }
 
-    /// The ids of the processes that wait for work.
+    /// The ids of the idle processes.
     pub fn processes(&self) -> Vec<u32> {
         self.idle().iter().filter_map(ExecutionEnvironment::process).collect()
     }

@@ -1,4 +1,4 @@
-//! What agents do.
+//! The actions of agents.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{ContactCenter, Conversation, FileHeaders, NameEncoding, QUEUES};
 
 type Done = Result<Json<Value>, Rejection>;
 
-/// A request that needs nothing but, perhaps, the conversation.
+/// A request with no body other than, perhaps, the conversation.
 #[derive(Deserialize)]
 pub(super) struct Chosen {
     conversation: Option<String>,
@@ -88,7 +88,7 @@ pub(super) struct Attachment {
     filename: Option<String>,
     #[serde(rename = "name-encoding")]
     name_encoding: Option<String>,
-    /// Each character is a byte, so that any bytes can be asked for; empty: no header.
+    /// Each character stands for one byte, so that any bytes can be requested; empty means no header.
     #[serde(rename = "content-type")]
     content_type: Option<String>,
 }
@@ -154,7 +154,7 @@ pub(super) async fn transfer(State(contact_center): Shared, Path(agent): Path<St
     done(&conversation)
 }
 
-/// The last agent who leaves ends the conversation, unless the bot has asked to get it back (`post-agent-assignment`).
+/// When the last agent leaves, the conversation ends, unless the bot has asked to get it back (`post-agent-assignment`).
 pub(super) async fn leave(State(contact_center): Shared, Path(agent): Path<String>, body: Bytes) -> Done {
     let chosen: Chosen = json_body(&body)?;
     let conversation = of_agent(&contact_center, &agent, chosen.conversation)?;
@@ -187,7 +187,7 @@ fn waiting_longest(contact_center: &ContactCenter) -> Result<String, Rejection> 
     })
 }
 
-/// The conversation that the request names, or else the only one that the agent is in.
+/// The conversation that the request names, or else the only conversation that the agent is in.
 fn of_agent(
     contact_center: &Arc<ContactCenter>,
     agent: &str,

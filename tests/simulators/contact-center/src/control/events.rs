@@ -1,4 +1,4 @@
-//! Conversations and events: what there is, and what is sent.
+//! Conversations and events: lists them, and sends events.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,4 @@
-//! The control API: any HTTP client plays the agents, lets something go wrong, and reads what happened.
+//! The control API: any HTTP client plays the agents, switches on faults, and reads what happened.
 //!
 //! | request | what it does |
 //! |---|---|
@@ -26,8 +26,8 @@
 //! | `GET`, `POST` `{"fault"}`, `DELETE /_control/faults` | shows the faults, switches one on, switches all off |
 //! | `GET /_control/violations` | what should not have happened: a forged event that was accepted |
 //!
-//! A request of an agent can name the conversation: `{"conversation"}`, or `?conversation=` where the body is a file. Without
-//! it, it is the one that the agent is in.
+//! A request of an agent can name the conversation: `{"conversation"}`, or `?conversation=` if the body is a file. Without a
+//! name, it is the conversation that the agent is in.
 
 mod agents;
 mod events;
@@ -42,7 +42,7 @@ use simulation::control::{self, Rejection};
 
 use crate::{ContactCenter, Conversation};
 
-/// An attachment of an agent may have what 8x8's API accepts from a customer here.
+/// An attachment of an agent may have the size that 8x8's API accepts from a customer here.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
 type Shared = axum::extract::State<Arc<ContactCenter>>;
@@ -80,7 +80,7 @@ async fn unknown() -> Rejection {
     Rejection::not_found("The control API has no such path; the README of contact-center lists those that it has.")
 }
 
-/// The conversation of that id, with a webhook that its events can be sent to.
+/// The conversation with that id, if it has a webhook to which its events can be sent.
 fn with_webhook(contact_center: &Arc<ContactCenter>, id: &str) -> Result<Conversation, Rejection> {
     if !contact_center.state().conversations.contains_key(id) {
         return Err(Rejection::not_found(format!(

@@ -1,4 +1,4 @@
-//! Webhooks and channels: what an administrator does in 8x8's console, and calls that fail.
+//! Webhooks and channels: an administrator's actions in 8x8's console, and calls that fail.
 
 use axum::Json;
 use axum::body::Bytes;

@@ -35,7 +35,7 @@ impl Claims {
     }
 }
 
-/// Checks that each header occurs once and is well-formed. Returns the value to go on with, even if a check failed.
+/// Checks that each header occurs once and is well-formed. Returns the value for the next checks, even if a check failed.
 pub(super) fn read(request: &CapturedRequest, checks: &mut Vec<Check>) -> (Option<String>, Claims) {
     let mut header = |name, is_number| {
         let (check, value) = check(request, name, is_number);
@@ -76,7 +76,7 @@ fn check(request: &CapturedRequest, name: &'static str, is_number: bool) -> (Che
     (check, Some(value))
 }
 
-/// A number in the one form that JSON has for it.
+/// A number in the only form that JSON allows for it.
 pub(super) fn number(text: &str) -> Option<u64> {
     let number = text.parse::<u64>().ok()?;
     (number.to_string() == text).then_some(number)

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::Check;
 
-/// A signature that could be taken apart.
+/// A signature that could be parsed.
 #[derive(Debug)]
 pub(super) struct Jws {
     /// The header as it was signed: in base64url.
     pub(super) header: String,
-    /// The key's id, where it is one that 8x8 gives.
+    /// The key's id, if it has the form of 8x8's ids.
     pub(super) kid: Option<String>,
     pub(super) signature: Vec<u8>,
 }
@@ -31,7 +31,7 @@ struct Header {
     x5c: Option<Value>,
 }
 
-/// Checks the form of a signature, then what its header says.
+/// Checks the format of a signature, then the content of its header.
 pub(super) fn read(text: &str, checks: &mut Vec<Check>) -> Option<Jws> {
     let (header, signature, fields) = match parse(text) {
         Ok(parts) => {
@@ -77,7 +77,7 @@ fn parse(text: &str) -> Result<(String, Vec<u8>, Header), String> {
     Ok((header.to_owned(), signature, fields))
 }
 
-/// What is safe in the URL that the key is fetched from.
+/// Whether an id is safe in the URL from which the key is fetched.
 fn is_key_id(kid: &str) -> bool {
     (1..=64).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

@@ -19,11 +19,11 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a JWK: an object, or a string that holds one. 8x8's schema says string, its example is an object. A PEM file
-    /// (`BEGIN PUBLIC KEY`) is read too; it names no `kid`.
+    /// Reads a JWK: an object, or a string that holds one. In 8x8's schema it is a string, in its example an object. A PEM file
+    /// (`BEGIN PUBLIC KEY`) is read too; it has no `kid`.
     ///
     /// # Errors
-    /// Why this is not an RSA key that can verify 8x8's signatures.
+    /// The text says why this is not an RSA key that can verify 8x8's signatures.
     pub fn parse(file: &[u8]) -> Result<Self, String> {
         if let Some(key) = std::str::from_utf8(file).ok().and_then(pem) {
             let key = rsa::PublicKey::from_der(&key).map_err(|_| "the PEM file holds no RSA public key")?;

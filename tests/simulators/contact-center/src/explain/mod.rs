@@ -1,7 +1,7 @@
 //! Whether a captured request is genuine, and if not, why.
 //!
-//! The checks are those of the bridge, in its order, written independently of it. All of them are made even
-//! if one fails, so that everything that is wrong is seen at once.
+//! The checks are those of the bridge, in the same order, written independently of it. All checks are made even if one fails,
+//! so that everything that is wrong is reported at once.
 
 mod changes;
 mod claims;
@@ -18,8 +18,8 @@ use jws::Jws;
 pub use key::PublicKey;
 use search::Search;
 
-/// How old an event may be, in milliseconds. 8x8 names no limit; these are the bridge's, which accepts an event for 300 s in
-/// all because SQS drops a repeated event id for so long.
+/// How old an event may be, in milliseconds. 8x8 documents no limit. These are the limits of the bridge, which accepts an event
+/// for 300 s in all because SQS drops a repeated event id for that time.
 const AGE: u64 = 240_000;
 
 /// How far the sender's clock may be ahead, in milliseconds. See [`AGE`].
@@ -28,18 +28,18 @@ const AHEAD: u64 = 60_000;
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// As 8x8 sends it.
+    /// The request is as 8x8 sends it.
     Ok,
     /// A receiver must reject the request.
     Fails,
-    /// Something that the check needs is missing.
+    /// Something is missing that the check needs.
     NotChecked,
 }
 
-/// One check: its outcome, what was found, and what to do.
+/// One check: its result, what was found, and what to do.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// What is checked: a header's name, or a property of the request.
+    /// The subject of the check: a header's name, or a property of the request.
     pub name: &'static str,
     /// The result.
     pub outcome: Outcome,
@@ -77,7 +77,7 @@ pub enum Verdict {
 pub struct Report {
     /// In the order in which the bridge makes them.
     pub checks: Vec<Check>,
-    /// Sentences about the cause of a failure, and what to do.
+    /// Sentences about the cause of a failure and what to do.
     pub causes: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ impl Report {
         }
     }
 
-    /// The names of the checks with this outcome.
+    /// The names of the checks with this result.
     pub fn names(&self, outcome: Outcome) -> Vec<&'static str> {
         self.checks.iter().filter(|check| check.outcome == outcome).map(|check| check.name).collect()
     }
@@ -215,7 +215,7 @@ fn check_signature(
     }
 }
 
-/// Where 8x8 publishes a key. Neither address needs credentials.
+/// The URLs at which 8x8 publishes a key. Neither needs credentials.
 fn how_to_fetch(kid: &str) -> String {
     format!(
         "Fetch the key from 8x8, then give it with --jwk jwk.json:\n  \

@@ -1,10 +1,10 @@
-//! What an RSA signature says without the text that was signed.
+//! What an RSA signature shows without the text that was signed.
 //!
-//! A verification says only yes or no. Undone with the public key, the signature shows the SHA-256 of the text that was
-//! signed: then it was made with this key, and the text was changed afterwards. If it shows no digest, it was made with
-//! another key, or the signature itself was changed.
+//! A verification returns only yes or no. Decrypted with the public key, the signature shows the SHA-256 of the text that was
+//! signed: then it was made with this key, and the text was changed afterwards. If the result is not a digest, the signature
+//! was made with another key, or was itself changed.
 
-/// What stands before a SHA-256 digest in an RSASSA-PKCS1-v1_5 signature (RFC 8017, section 9.2, note 1).
+/// The bytes before a SHA-256 digest in an RSASSA-PKCS1-v1_5 signature (RFC 8017, section 9.2, note 1).
 const SHA256_PREFIX: [u8; 19] =
     [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 
@@ -42,7 +42,7 @@ fn power(base: &[u32], exponent: &[u8], n: &[u32]) -> Vec<u32> {
     result
 }
 
-/// `a * b mod n`, bit by bit: the numbers are public, and there are few of them.
+/// `a * b mod n`, bit by bit. The numbers are public, and there are few of them.
 fn product(a: &[u32], b: &[u32], n: &[u32]) -> Vec<u32> {
     let mut result = vec![0; n.len()];
     for bit in b.iter().rev().flat_map(|limb| (0..32).rev().map(move |bit| limb >> bit & 1)) {

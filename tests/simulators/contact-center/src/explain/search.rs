@@ -1,4 +1,4 @@
-//! Which change of the body or of a header explains a signature that does not fit.
+//! Finds the change of the body or of a header that explains a signature that does not match.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,16 @@ use super::changes;
 use super::claims::{CUSTOMER_ID, Claims, EVENT_ID, RETRY, TENANT_ID, TRANSMISSION_TIME, number};
 use super::jws::{Jws, header_of_8x8};
 
-/// 8x8's retries come one after the other; more of them than this would be an outage of hours.
+/// 8x8's retries come one after the other. More retries than this would mean an outage of hours.
 const RETRIES: u64 = 20;
 
-/// A transmission time without milliseconds may be a rounded one, which is less than a second away.
+/// A transmission time without milliseconds may have been rounded; the signed time is less than a second away.
 const SECOND: u64 = 1000;
 
-/// Two changes are tried on bodies up to this size. 8x8's events have some KiB; half a MiB would take ten seconds and more.
+/// Two changes are tried on bodies up to this size. 8x8's events have some KiB; half a MiB would take ten seconds or more.
 const TWO_CHANGES_LIMIT: usize = 64 * 1024;
 
-/// What was signed: only its digest is known.
+/// The text that was signed; only its digest is known.
 #[derive(Debug)]
 pub(super) struct Search<'r> {
     pub(super) jws: &'r Jws,
@@ -30,7 +30,7 @@ pub(super) struct Search<'r> {
 }
 
 impl Search<'_> {
-    /// What was changed, as a sentence. `None` if no change that is tried here explains the signature.
+    /// The change, as a sentence. `None` if none of the changes that are tried here explains the signature.
     pub(super) fn explanation(&self) -> Option<String> {
         let header = self.jws.header.as_str();
         let checksum = crc32fast::hash(self.body);
@@ -69,7 +69,7 @@ impl Search<'_> {
         if self.body.len() > TWO_CHANGES_LIMIT {
             return None;
         }
-        // Two changes of the body. What is cheap is tried first: an object of eight members has 40,320 orders.
+        // Two changes of the body. The fast ones are tried first: an object of eight members has 40,320 orders.
         for (later, body) in &bodies {
             for change in changes::all() {
                 let before = change.undo(body).map(|before| crc32fast::hash(&before));
@@ -93,7 +93,7 @@ impl Search<'_> {
         input.is_some_and(|input| digest(&SHA256, input.as_bytes()).as_ref() == self.digest)
     }
 
-    /// Headers that may have been signed in place of those that arrived, each with what was changed.
+    /// Headers that may have been signed in place of those that arrived, each with a description of the change.
     fn other_headers(&self) -> Vec<(String, Claims)> {
         let mut headers = Vec::new();
         let mut add = |name, arrived: &Option<String>, signed: String, set: fn(&mut Claims) -> &mut Option<String>| {
@@ -155,7 +155,7 @@ fn header_sentence(what: &str) -> String {
     )
 }
 
-/// The value as a proxy, or a person who copied it, may have found it: before a change of case, white space, quotation marks,
+/// The value before a proxy, or a person who copied it, may have changed it: by a change of case, white space, quotation marks,
 /// leading zeros, or a second header that was joined to the first (RFC 9110, section 5.3).
 fn spellings(value: &str) -> Vec<String> {
     let once = match value.split_once(',') {

@@ -1,4 +1,4 @@
-//! Hops as data: what the console page shows, and what a recording holds.
+//! Hops as data: for the console page and for recordings.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,45 +14,45 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// So many hops are kept: some hundred events.
+/// The number of hops that are kept: some hundred events.
 const HISTORY: usize = 4000;
 
-/// Of larger bodies only the beginning is kept.
+/// Only the beginning of a larger body is kept.
 const BODY_LIMIT: usize = 256 * 1024;
 
-/// What is shown of a secret.
+/// The text that is shown in place of a secret.
 const MASK: &str = "•••";
 
-/// Headers that hold a secret, or what was made with one.
+/// Headers that hold a secret, or a value made with a secret.
 const SECRET_HEADERS: [&str; 6] =
     ["authorization", "x-app-token", "x-api-key", "x-8x8-signature", "cookie", "set-cookie"];
 
 /// One hop, or a sentence between hops.
 #[derive(Debug, Serialize)]
 pub struct Entry {
-    /// Its place in the run, from 1.
+    /// Its number in the run, from 1.
     pub number: u64,
     /// Milliseconds since the start.
     pub at_ms: u64,
     /// Milliseconds since 1970.
     pub time: u64,
-    /// Who sends; empty for a sentence.
+    /// The sender; empty for a sentence.
     pub from: String,
-    /// Who receives.
+    /// The receiver.
     pub to: String,
-    /// The type of an event, the operation of a call; of a sentence `note`, `fault` or `kill`.
+    /// The type of an event or the operation of a call; for a sentence `note`, `fault` or `kill`.
     pub kind: String,
-    /// The event, or empty.
+    /// The id of the event, or empty.
     pub event_id: String,
-    /// The conversation, where it is known.
+    /// The conversation, if it is known.
     pub conversation_id: String,
-    /// A status, or what became of it; the sentence itself.
+    /// A status or another result; for a sentence, its text.
     pub outcome: String,
     /// How long it took.
     pub took_ms: Option<f64>,
-    /// How often the same event has passed here before.
+    /// How often the same event has made this hop before.
     pub retries: usize,
-    /// The request, where it is known.
+    /// The request, if it is known.
     #[serde(skip)]
     pub exchange: Option<Exchange>,
 }
@@ -126,7 +126,7 @@ impl Exchange {
                 json!({ "status": reply.status, "headers": reply.headers, "body": text(&reply.body) })
             }),
         });
-        // A picture is no text, and a replay sends it again.
+        // A picture is not text, and a replay sends it again.
         if std::str::from_utf8(&self.body).is_err() {
             shown["body_base64"] = STANDARD.encode(&self.body).into();
         }
@@ -136,7 +136,7 @@ impl Exchange {
         shown
     }
 
-    /// The type and the conversation that an event's body names; both empty if it names neither.
+    /// The type and the conversation in an event's body; each is empty if it is missing.
     pub(super) fn event(&self) -> (String, String) {
         let event: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let field = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
@@ -152,7 +152,7 @@ impl Reply {
 }
 
 impl Entry {
-    /// All of it as JSON, with the request.
+    /// The whole entry as JSON, with the request.
     pub fn show(&self) -> Value {
         let mut shown = json!(self);
         if let Some(exchange) = &self.exchange {
@@ -162,7 +162,7 @@ impl Entry {
     }
 }
 
-/// What an entry is made of.
+/// The data that an entry is made from.
 pub(super) struct Draft<'a> {
     pub(super) from: &'a str,
     pub(super) to: &'a str,
@@ -180,7 +180,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Keeps the last hops, says when there is a new one, and records them.
+/// Keeps the last hops, notifies of new ones, and records them.
 #[derive(Debug)]
 pub(super) struct Observer {
     history: Mutex<VecDeque<Arc<Entry>>>,
@@ -200,7 +200,7 @@ impl Observer {
                 entry.event_id == draft.event_id && entry.from == draft.from && entry.to == draft.to
             };
             let retries = if draft.event_id.is_empty() { 0 } else { history.iter().filter(is_same).count() };
-            // An event's text for people is its type and its conversation.
+            // The description of an event is its type and its conversation.
             let kind = if draft.event_id.is_empty() { Some(draft.what) } else { draft.what.split_whitespace().next() };
             let entry = Arc::new(Entry {
                 number: history.back().map_or(0, |entry| entry.number) + 1,
@@ -223,7 +223,7 @@ impl Observer {
             self.newest.send_replace(entry.number);
             entry
         };
-        // A request without its response is recorded when there is one.
+        // A request without a response is recorded when the response is there.
         if entry.exchange.as_ref().is_none_or(|exchange| exchange.replied().is_some()) {
             self.record(&entry);
         }
@@ -269,7 +269,7 @@ fn masked(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 fn limited(body: &Bytes) -> Bytes {
-    // A copy, so that the rest can be freed.
+    // A copy, so that the rest of the body can be freed.
     if body.len() > BODY_LIMIT { Bytes::copy_from_slice(&body[..BODY_LIMIT]) } else { body.clone() }
 }
 

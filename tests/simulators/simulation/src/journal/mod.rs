@@ -1,5 +1,5 @@
-//! What happens between the parts, a line for each hop: who → who, what, how long. No text of a message, no person, no
-//! token is in a line, so that it can be shown to anyone.
+//! The journal: one line for each hop between the parts, with sender, receiver, content and duration. A line holds no message
+//! text, no person and no token, so that it can be shown to anyone.
 //!
 //! Once the journal is observed, it also keeps the last hops as [`Entry`]s, with their requests, for the console page and for
 //! recordings. Until then nothing is kept.
@@ -27,21 +27,21 @@ pub struct Journal {
     observer: OnceLock<Observer>,
 }
 
-/// Where and when an event was seen on its way.
+/// The times and places at which an event was seen.
 #[derive(Debug, Clone)]
 pub struct EventTrace {
     what: String,
     /// Its conversation; empty if it is not known.
     pub conversation_id: String,
-    /// When its sender began to send it, the time that it was accepted.
+    /// When its sender began to send it, at the attempt that was accepted.
     pub sent_at: Instant,
     last_hop: Instant,
-    /// When the last receiver first had it.
+    /// When the last receiver first received it.
     pub received_at: Option<Instant>,
 }
 
 impl EventTrace {
-    /// From the sender's post to the last receiver's receipt, if it got there.
+    /// The time from the sender's post to the last receiver's receipt, if the event was received.
     pub fn latency(&self) -> Option<Duration> {
         Some(self.received_at?.duration_since(self.sent_at))
     }
@@ -63,22 +63,23 @@ impl Journal {
         Ok(())
     }
 
-    /// The hops after that number that are still kept, oldest first; all of them after number 0.
+    /// The hops after that number that are still kept, oldest first; after number 0, all of them.
     pub fn entries_after(&self, number: u64) -> Vec<Arc<Entry>> {
         self.observer.get().map(|observer| observer.entries_after(number)).unwrap_or_default()
     }
 
-    /// The hop of that number, if it is still kept.
+    /// The hop with that number, if it is still kept.
     pub fn entry(&self, number: u64) -> Option<Arc<Entry>> {
         self.observer.get()?.entry(number)
     }
 
-    /// The number of the newest hop, each time that there is one; `None` if the journal is not observed.
+    /// The number of the newest hop, sent for each new hop; `None` if the journal is not observed.
     pub fn newest(&self) -> Option<watch::Receiver<u64>> {
         self.observer.get().map(Observer::newest)
     }
 
-    /// An event arrives. Only an observer sees it: what is printed is the response. `details` gives the outcome and the request.
+    /// Records the arrival of an event, for an observer only: the response is what is printed. `details` returns the outcome
+    /// and the request.
     pub fn event_arrived(
         &self,
         event_id: &str,
@@ -89,7 +90,7 @@ impl Journal {
         let observer = self.observer.get()?;
         let (outcome, request) = details();
         let (mut what, mut conversation_id) = self.known(event_id);
-        // Our 8x8 has not sent it: a forger did, or another contact center.
+        // Our simulated 8x8 has not sent it: a forger or another contact center did.
         if conversation_id.is_empty() {
             (what, conversation_id) = request.event();
         }
@@ -102,7 +103,7 @@ impl Journal {
         Some(observer.publish(&self.started, draft))
     }
 
-    /// The response to what [`Self::event_arrived`] saw.
+    /// Adds the response to an arrival that [`Self::event_arrived`] recorded.
     pub fn event_replied(&self, arrival: &Entry, reply: Reply) {
         if let Some(exchange) = &arrival.exchange {
             exchange.reply(reply);
@@ -112,7 +113,7 @@ impl Journal {
         }
     }
 
-    /// Its sender begins to send an event, or sends it again.
+    /// The sender of an event begins to send it, or sends it again.
     pub fn event_sent(&self, event_id: &str, event_type: &str, conversation_id: &str) {
         let now = Instant::now();
         let what = format!("{event_type:<19} {}", short(conversation_id));
@@ -129,12 +130,12 @@ impl Journal {
         }
     }
 
-    /// An event arrives somewhere.
+    /// An event arrives at one of the parts.
     pub fn event_hop(&self, event_id: &str, from: &str, to: &str, outcome: &str) {
         self.event_exchange(event_id, from, to, outcome, || None);
     }
 
-    /// As [`Self::event_hop`], with the request that brought it there.
+    /// The same as [`Self::event_hop`], with the request that carried the event.
     pub fn event_exchange(
         &self,
         event_id: &str,
@@ -170,14 +171,14 @@ impl Journal {
         }
     }
 
-    /// The last receiver has an event, for the first time.
+    /// The last receiver has received an event for the first time.
     pub fn event_received(&self, event_id: &str) {
         if let Some(trace) = self.events().get_mut(event_id) {
             trace.received_at = Some(Instant::now());
         }
     }
 
-    /// The sender of an event has a response to it, `took` after it began to send the event.
+    /// The sender of an event has got a response, `took` after it began to send the event.
     pub fn event_answered(&self, event_id: &str, from: &str, to: &str, outcome: &str, took: Duration) {
         let (what, conversation_id) = self.known(event_id);
         self.show(from, to, &what, outcome, Some(took));
@@ -192,12 +193,12 @@ impl Journal {
         }
     }
 
-    /// Anything else that crosses a line.
+    /// Any other hop.
     pub fn hop(&self, from: &str, to: &str, what: &str, outcome: &str, took: Option<Duration>) {
         self.exchange(from, to, what, outcome, took, || (String::new(), None));
     }
 
-    /// As [`Self::hop`], with the conversation that it belongs to and the request, where they are known.
+    /// The same as [`Self::hop`], with the conversation that it belongs to and the request, if they are known.
     pub fn exchange(
         &self,
         from: &str,
@@ -226,7 +227,7 @@ impl Journal {
         self.note("fault", fault, &format!("fault {fault}"));
     }
 
-    /// The waiting processes of a function are killed, and the next one in the middle of its work.
+    /// The idle processes of a function are killed, and the next process during its work.
     pub fn killed(&self, function: &str) {
         self.note("kill", function, &format!("kill {function}"));
     }
@@ -240,7 +241,7 @@ impl Journal {
         }
     }
 
-    /// From the sender's post to the last receiver's receipt, for each event that got there.
+    /// The time from the sender's post to the last receiver's receipt, for each event that was received.
     pub fn latencies(&self) -> Vec<Duration> {
         let mut latencies: Vec<_> = self.events().values().filter_map(EventTrace::latency).collect();
         latencies.sort();
@@ -252,7 +253,7 @@ impl Journal {
         self.events().values().cloned().collect()
     }
 
-    /// The traces so far, which are then forgotten.
+    /// Returns the traces so far and forgets them.
     pub fn take(&self) -> Vec<EventTrace> {
         std::mem::take(&mut *self.events()).into_values().collect()
     }
@@ -265,14 +266,14 @@ impl Journal {
         }
     }
 
-    /// What is known of an event: what it is, for people, and its conversation.
+    /// What is known about an event: its description and its conversation.
     fn known(&self, event_id: &str) -> (String, String) {
         let events = self.events();
         let trace = events.get(event_id);
         trace.map(|trace| (trace.what.clone(), self.if_observed(trace))).unwrap_or_default()
     }
 
-    /// The conversation of an event, which only an observer wants.
+    /// The conversation of an event, which only an observer needs.
     fn if_observed(&self, trace: &EventTrace) -> String {
         self.observer.get().map(|_| trace.conversation_id.clone()).unwrap_or_default()
     }
@@ -282,7 +283,7 @@ impl Journal {
     }
 }
 
-/// The value below which that share of the sorted values lies.
+/// The value below which this share of the sorted values lies.
 pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
     let index = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().unwrap_or_default()

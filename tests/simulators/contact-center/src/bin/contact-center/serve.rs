@@ -72,7 +72,7 @@ pub(super) async fn serve(options: Serve) -> Result<(), String> {
     tokio::signal::ctrl_c().await.map_err(|error| error.to_string())
 }
 
-/// Where it is, how to log in, and how to play an agent.
+/// The address, the credentials, and how to act as an agent.
 fn greeting(url: &str, settings: &ContactCenterSettings) -> String {
     let endpoint = ContactCenter::endpoint(settings, url);
     let known = &settings.credentials;

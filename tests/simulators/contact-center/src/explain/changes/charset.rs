@@ -25,7 +25,7 @@ fn text(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(body).ok()
 }
 
-/// Windows-1252 is Latin-1 but for 0x80 to 0x9f. The five bytes that it does not use stay control characters, as in
+/// Windows-1252 is Latin-1 except for 0x80 to 0x9f. The five bytes that it does not use stay control characters, as in
 /// <https://encoding.spec.whatwg.org/#windows-1252>.
 fn windows_1252(byte: u8) -> char {
     const C1: [char; 32] = [

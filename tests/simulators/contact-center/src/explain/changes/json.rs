@@ -86,8 +86,8 @@ enum Layout {
 
 const LAYOUTS: [Layout; 4] = [Layout::Spaced, Layout::Indented("  "), Layout::Indented("    "), Layout::Indented("\t")];
 
-/// The compact form of a body that has white space in some other way. A body with one of the layouts and a newline at its end
-/// has two changes, each of which has its own sentence.
+/// The compact form of a body that has white space in a layout that is not listed. A body with one of the listed layouts and a
+/// newline at its end has two changes, each of which has its own sentence.
 fn undo_other_layout(body: &[u8]) -> Option<Vec<u8>> {
     let is_known =
         LAYOUTS.into_iter().any(|layout| laid_out(body, layout).is_some_and(|text| text == body.trim_ascii()));
@@ -151,7 +151,7 @@ fn with_whole_numbers(body: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// The body with each unit (a character or an escape sequence) replaced for which there is a replacement.
+/// The body in which each unit (a character or an escape sequence) with a replacement is replaced.
 fn rewritten(body: &[u8], replacement: impl Fn(&str) -> Option<String>) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(body).ok()?;
     Some(units(text).map(|unit| replacement(unit).unwrap_or_else(|| unit.to_owned())).collect::<String>().into())
@@ -177,7 +177,7 @@ fn units(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The text of a `\u` escape or of a surrogate pair of them.
+/// The text of a `\u` escape, or of a surrogate pair of escapes.
 fn unescaped(unit: &str) -> Option<String> {
     unit.starts_with(r"\u").then(|| serde_json::from_str(&format!("\"{unit}\"")).ok())?
 }

@@ -1,6 +1,7 @@
-//! What may have changed a body between 8x8 and the receiver.
+//! The changes that may have happened to a body between 8x8 and the receiver.
 //!
-//! Each change is a sentence and the function that undoes it. The one that makes the signature right is what happened.
+//! Each change is a sentence and the function that undoes the change. The change whose undoing makes the signature right is
+//! what happened.
 
 mod charset;
 mod json;
@@ -9,12 +10,12 @@ mod text;
 
 pub(super) use orders::orders;
 
-/// Something that proxies, frameworks and editors do to a body.
+/// A change that proxies, frameworks or editors make to a body.
 #[derive(Debug)]
 pub(super) struct Change {
-    /// What was done, as the end of the sentence "between 8x8 and the capture, …".
+    /// The change, as the end of the sentence "between 8x8 and the capture, …".
     pub(super) what: &'static str,
-    /// Undoes it. `None` if it cannot have happened to this body.
+    /// Undoes the change. `None` if it cannot have happened to this body.
     undo: fn(&[u8]) -> Option<Vec<u8>>,
 }
 
@@ -25,7 +26,7 @@ impl Change {
     }
 }
 
-/// Every change, the more specific before the more general: the first that explains a body is reported.
+/// Every change, the more specific ones before the more general ones: the first one that explains a body is reported.
 pub(super) fn all() -> impl Iterator<Item = &'static Change> + Clone {
     text::CHANGES.iter().chain(json::CHANGES).chain(charset::CHANGES)
 }

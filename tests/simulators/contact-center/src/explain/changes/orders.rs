@@ -1,9 +1,9 @@
-//! The orders that the members of a body's objects may have had: a program that sorts them, or keeps them in a hash map, loses
-//! the order that was signed.
+//! The orders that the members of a body's objects may have had: a program that sorts members, or keeps them in a hash map,
+//! loses the order that was signed.
 
 use super::json::tokens;
 
-/// The members of 8x8's events in the order of its documentation, which is that of its samples.
+/// The members of 8x8's events in the order of its documentation, which is also the order of its samples.
 const DOCUMENTED: [&str; 34] = [
     "notificationVersion",
     "eventType",
@@ -41,14 +41,14 @@ const DOCUMENTED: [&str; 34] = [
     "cards",
 ];
 
-/// More orders than this would take seconds. Most of 8x8's events have a few hundred.
+/// More orders than this would take seconds. Most of 8x8's events have a few hundred orders.
 const LIMIT: usize = 50_000;
 
-/// The bytes of all orders.
+/// The limit of the bytes of all orders together.
 const MEMORY: usize = 16 << 20;
 
-/// The JSON in its compact form, with the members of its objects in other orders. Where there are too many, those in which the
-/// inner objects keep their order or have the documented one. Empty if the body is not JSON.
+/// The JSON in its compact form, with the members of its objects in other orders. If there are too many orders, only those in
+/// which the inner objects keep their order or have the documented one. Empty if the body is not JSON.
 pub(in crate::explain) fn orders(body: &[u8]) -> Vec<Vec<u8>> {
     let Some(tokens) = tokens(body) else { return Vec::new() };
     let limit = LIMIT.min(MEMORY / body.len().max(1));
@@ -60,7 +60,7 @@ fn orders_of(tokens: &[&str], limit: usize) -> Vec<String> {
     let items = items_of(items);
     // An object's items are `"name" : value`.
     let value = if *open == "{" { 2 } else { 0 };
-    // 8! orders are within the limit, 9! are not.
+    // 8! orders are within the limit; 9! are not.
     let arrangements = match items.len() {
         _ if *open == "[" => Some(1),
         length @ 0..=8 => Some((1..=length).product::<usize>()),
@@ -98,7 +98,7 @@ fn orders_of(tokens: &[&str], limit: usize) -> Vec<String> {
     orders
 }
 
-/// The value with all members in the documented order; the ones that are not documented come last.
+/// The value with all members in the documented order; undocumented members come last.
 fn documented(tokens: &[&str]) -> String {
     let [open @ ("{" | "["), items @ .., close] = tokens else { return tokens.concat() };
     let mut items = items_of(items);

@@ -1,4 +1,4 @@
-//! Changes of a body as text: its ends, its line ends, and the encodings that wrap a whole body.
+//! Changes of a body as text: its beginning and end, its line ends, and the encodings of a whole body.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
