@@ -20,6 +20,9 @@ use crate::statistics::median;
 /// Starts of each function, in turns, so that whatever else the machine does meanwhile strikes all alike.
 const STARTS: usize = 15;
 
+/// Starts in a row that may fail before one counts as a fault of the function.
+const LOST_STARTS: usize = 5;
+
 /// Starts whose parts are logged.
 const TRACED_STARTS: usize = 7;
 
@@ -75,7 +78,8 @@ pub async fn measure(binaries: &Path, folder: &Path) -> (Vec<Cold>, Vec<Peer>) {
     let mut starts = vec![(Vec::new(), Vec::new()); all.len()];
     for _ in 0..STARTS {
         for ((name, settings), (inits, firsts)) in all.iter().zip(&mut starts) {
-            let first = invoke(&mut Emulator::start(settings, "INFO"), name, settings, &events).await;
+            let (emulator, first) = start(name, settings, "INFO", &events).await;
+            emulator.stop().await;
             inits.push(first.init.expect("the first invocation comes after an init"));
             firsts.push(first.duration);
         }
@@ -92,7 +96,7 @@ pub async fn measure(binaries: &Path, folder: &Path) -> (Vec<Cold>, Vec<Peer>) {
             ours: warm.ours,
             peak_memory: warm.peak_memory,
             zip: is_ours.then(|| zip(&settings.binary, folder)),
-            spans: if is_ours { spans(settings, &events).await } else { BTreeMap::new() },
+            spans: if is_ours { spans(name, settings, &events).await } else { BTreeMap::new() },
         });
     }
     let mut of_peers = measured.split_off(ours.len()).into_iter();
@@ -103,14 +107,38 @@ pub async fn measure(binaries: &Path, folder: &Path) -> (Vec<Cold>, Vec<Peer>) {
     (measured, peers.into())
 }
 
+/// Starts a function by its first invocation.
+async fn start(
+    name: &str,
+    settings: &FunctionSettings,
+    log_level: &str,
+    events: &Events<'_>,
+) -> (Emulator, Invocation) {
+    for _ in 0..LOST_STARTS {
+        let mut emulator = Emulator::start(settings, log_level);
+        let first = emulator.invoke(&events.next(settings.name)).await;
+        if first.answer["errorType"] != "Runtime.ExitError" {
+            check(name, settings, &first);
+            return (emulator, first);
+        }
+        // The emulator may start a function before it listens itself, and a quick function finds nothing there.
+        emulator.stop().await;
+    }
+    panic!("{name} has ended during {LOST_STARTS} starts, one after the other");
+}
+
 /// Invokes a function. Those that do receive-message's job must have stored the event.
 async fn invoke(emulator: &mut Emulator, name: &str, settings: &FunctionSettings, events: &Events<'_>) -> Invocation {
     let invocation = emulator.invoke(&events.next(settings.name)).await;
-    if settings.name == deployment::RECEIVE_MESSAGE {
-        let Invocation { answer, lines, .. } = &invocation;
-        assert_eq!(answer["statusCode"], 200, "{name} answers a genuine event with {answer}: {lines:#?}");
-    }
+    check(name, settings, &invocation);
     invocation
+}
+
+fn check(name: &str, settings: &FunctionSettings, invocation: &Invocation) {
+    if settings.name == deployment::RECEIVE_MESSAGE {
+        let Invocation { answer, lines, .. } = invocation;
+        assert_eq!(answer["statusCode"], 200, "{name} responds to a genuine event with {answer}: {lines:#?}");
+    }
 }
 
 struct Warm {
@@ -121,8 +149,8 @@ struct Warm {
 
 impl Warm {
     async fn measure(name: &str, settings: &FunctionSettings, events: &Events<'_>) -> Self {
-        let mut emulator = Emulator::start(settings, "INFO");
-        for _ in 0..WARM_UP {
+        let (mut emulator, _) = start(name, settings, "INFO", events).await;
+        for _ in 1..WARM_UP {
             invoke(&mut emulator, name, settings, events).await;
         }
         let function = emulator.function();
@@ -132,19 +160,18 @@ impl Warm {
             durations.push(invoke(&mut emulator, name, settings, events).await.duration);
         }
         let after = process::processor_time(function).expect("it runs");
-        Self {
-            duration: median(durations),
-            ours: (after - before) / INVOCATIONS as f64,
-            peak_memory: process::peak_memory(function).expect("it runs"),
-        }
+        let peak_memory = process::peak_memory(function).expect("it runs");
+        emulator.stop().await;
+        Self { duration: median(durations), ours: (after - before) / INVOCATIONS as f64, peak_memory }
     }
 }
 
 /// The medians of the spans that a start closes, and of the whole, which the functions log at `DEBUG`.
-async fn spans(settings: &FunctionSettings, events: &Events<'_>) -> BTreeMap<String, f64> {
+async fn spans(name: &str, settings: &FunctionSettings, events: &Events<'_>) -> BTreeMap<String, f64> {
     let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for _ in 0..TRACED_STARTS {
-        let traced = Emulator::start(settings, "DEBUG").invoke(&events.next(settings.name)).await;
+        let (emulator, traced) = start(name, settings, "DEBUG", events).await;
+        emulator.stop().await;
         for line in traced.lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
             if let Some(took) = line["took_us"].as_f64() {
                 all.entry("in all".to_owned()).or_default().push(took / 1000.0);

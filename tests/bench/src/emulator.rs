@@ -97,6 +97,20 @@ impl Emulator {
         }
     }
 
+    /// Ends the emulator and waits until the function has ended too, which it does when its runtime API is gone: the end of a
+    /// large process takes processor time from the next start.
+    pub async fn stop(mut self) {
+        let emulator = self.process.id().expect("the emulator runs");
+        let functions = process::children(emulator);
+        self.process.kill().await.expect("the emulator can be killed");
+        let ended = async {
+            while functions.iter().any(|function| process::memory(function.id).is_some()) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("a function ends when its runtime API is gone");
+    }
+
     /// The function's process.
     pub fn function(&self) -> u32 {
         let emulator = self.process.id().expect("the emulator runs");
