@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use aws::cloud::Cloud;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws::cloud::{Cloud, sdk_config};
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
-use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use axum::Router;
 use axum::routing::get;
 use base64::Engine;
@@ -157,7 +155,9 @@ impl Subjects {
         cloud.secrets.set("caller", &login);
         let callers = || {
             let config = CallersConfig { integration_name: "acme".to_owned(), secret_id: "caller".to_owned() };
-            Callers::new(config, &SecretsManager::new(&sdk_config(&cloud_server.url())))
+            let client = shared::aws::Transport::new().expect("a client");
+            let sdk = sdk_config(&cloud_server.url()).http_client(client).build();
+            Callers::new(config, &SecretsManager::new(&sdk))
         };
         let (verifier, callers) = (CallbackVerifier::Headers(callers()), callers());
         let now = UnixTime::from_millis(transmitted_at);
@@ -236,18 +236,6 @@ impl Subjects {
             }
         }
     }
-}
-
-/// The SDK's configuration for a cloud at `url`, otherwise as the functions have it.
-fn sdk_config(url: &str) -> SdkConfig {
-    let credentials = Credentials::new("test", "test", None, None, "test");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("us-east-1"))
-        .endpoint_url(url)
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(shared::aws::Transport::new().expect("a client"))
-        .build()
 }
 
 fn headers<'h>(pairs: impl IntoIterator<Item = (&'h str, &'h str)>) -> HeaderMap {

@@ -6,8 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use ::aws::cloud::Cloud;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use aws_config::SdkConfig;
 use shared::aws;
 use simulation::faults::Faults;
 use simulation::journal::Journal;
@@ -17,14 +16,7 @@ use tokio::process::{Child, Command};
 
 /// The SDK's configuration for a cloud at `url`, otherwise as the functions have it.
 pub fn sdk_config(url: &str) -> SdkConfig {
-    let credentials = Credentials::new("test", "test", None, None, "test");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("us-east-1"))
-        .endpoint_url(url)
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(aws::Transport::new().unwrap())
-        .build()
+    ::aws::cloud::sdk_config(url).http_client(aws::Transport::new().unwrap()).build()
 }
 
 /// One of the two clouds.

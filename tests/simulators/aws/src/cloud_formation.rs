@@ -61,7 +61,7 @@ impl CloudFormation {
         request.answer()
     }
 
-    /// A request that does not come from this CloudFormation.
+    /// A request of this CloudFormation with which the caller invokes the function itself.
     pub fn prepare(&self, request_type: &str, physical_id: Option<&str>, properties: Value) -> CustomResourceRequest {
         let request_id = simulation::id::uuid();
         let mut event = json!({

@@ -5,7 +5,7 @@
 //! | [`lambda`] | Lambda: processes and their runtime API |
 //! | [`http_api`] | API Gateway's HTTP API |
 //! | [`event_source`], [`scheduler`] | what invokes functions: an SQS queue, a schedule |
-//! | [`cloud`] | Secrets Manager, SQS and DynamoDB |
+//! | [`cloud`] | Secrets Manager, SQS, DynamoDB and CloudWatch Logs |
 //! | [`cloud_formation`] | CloudFormation's protocol for a custom resource |
 //!
 //! This crate is a library only: without functions to run, a program would have nothing to do. The caller sets which functions
