@@ -33,7 +33,7 @@ pub(super) struct ForbiddenEvents(Mutex<Vec<ForbiddenEvent>>);
 #[derive(Debug)]
 struct ForbiddenEvent {
     id: String,
-    /// The tokens with which the event was forbidden, the latest last.
+    /// The tokens with which the event was forbidden, the latest first.
     tokens: Vec<Arc<Token>>,
     /// The token of these with which another event was accepted afterwards.
     accepted: Option<Arc<Token>>,

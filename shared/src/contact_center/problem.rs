@@ -1,6 +1,6 @@
-//! 8x8's error responses. Their bodies have five forms: `errors` as objects, as strings, or as one object;
+//! 8x8's error responses. Their bodies have six forms: `errors` as objects, as strings, or as one object; `message` and `code`;
 //! `{"ErrorCode","Error"}` from the token endpoint; `{"fault":{"faultstring","detail":{"errorcode"}}}` from the gateway in
-//! front of them. One lenient parser reads all five.
+//! front of them. One lenient parser reads all of them.
 
 use std::fmt;
 

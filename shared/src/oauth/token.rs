@@ -164,7 +164,7 @@ fn lifetime(value: &RawValue) -> Option<Duration> {
 pub struct Lifetime {
     /// How much of it remains.
     pub remaining: Duration,
-    /// The whole lifetime; an hour if it is not known.
+    /// The whole lifetime; an hour if it is not known, zero if there is no token.
     pub total: Duration,
 }
 

@@ -20,7 +20,7 @@ pub struct Rotation<'s, T> {
 /// The stage of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Secrets Manager does not know the rotation.
+    /// Secrets Manager does not know the rotation, or its version is neither pending nor current.
     Unknown,
     /// The rotation has begun and has not ended.
     Pending,

@@ -11,9 +11,9 @@ pub enum Fault {
     Status429,
     /// The bot platform rejects the access token of an event.
     Status401,
-    /// The bot platform takes the event and never responds.
+    /// The bot platform takes the event, or does not, and never responds.
     Hangs,
-    /// The bot platform takes the event and drops the connection.
+    /// The bot platform takes the event, or does not, and drops the connection.
     Drops,
     /// The bot platform revokes all access tokens.
     TokenRevoked,
