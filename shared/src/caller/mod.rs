@@ -1,4 +1,4 @@
-//! Who calls us with an app token and a bearer token: 8x8's load balancer, or a bot.
+//! Who calls us with an app token and a bearer token: the tenant's load balancer, or a bot.
 //!
 //! Checking a caller needs no request: the callers' credentials are in a secret that is cached in memory, and a bearer
 //! token is signed by us. The secret changes, by rotation or by hand, and no caller is rejected for it:

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`deployment`] | the template: which function gets what |
 //! | [`build`] | the functions' binaries |
-//! | [`load_balancer`] | what 8x8's administrators put in front of us, where they do |
+//! | [`load_balancer`] | what an 8x8 tenant's administrators may put in front of us |
 //! | [`chatbot`] | a bot that talks to 8x8 through us |
 //! | [`caller`] | how load balancer and chatbot log in at us |
 //! | [`faults`] | what goes wrong, in all simulators |
