@@ -155,6 +155,7 @@ def the_outputs_name_what_exists(world, stack):
     expect(webhook and channel, f"8x8 has no such webhook or channel: {registered}")
     expect_equal(channel["webHookId"], webhook["id"], "the channel's webhook")
     expect_equal(webhook["uri"], outputs["CallbackUrl"], "the webhook's URL")
+    expect_equal(outputs["ReceiveMessageUrl"], outputs["CallbackUrl"], "the API's own address, where no other is given")
     expect(outputs["CallbackUrl"].endswith("/v1/liveAgent/receiveMessage"), outputs["CallbackUrl"])
     expect(outputs["TokenUrl"].endswith("/tenant-users/oauth2/token"), outputs["TokenUrl"])
     expect(outputs["ConversationsUrl"].endswith("/v1/liveAgent/conversations"), outputs["ConversationsUrl"])

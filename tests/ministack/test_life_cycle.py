@@ -163,7 +163,7 @@ class LifeCycle(unittest.TestCase):
         url = f"{self.world.bridge.url}/load-balancer/v1/liveAgent/receiveMessage"
         webhook_id = self.stack.outputs["WebhookId"]
         self.stack.update(CallbackUrl=url)
-        self.assertEqual(self.stack.outputs["CallbackUrl"], url)
+        self.assertEqual((self.stack.outputs["CallbackUrl"], self.stack.outputs["ReceiveMessageUrl"]), (url, own))
         self.stack.update(QueueId="101")
         self.assertEqual((self.stack.outputs["WebhookId"], self.peers.webhook(webhook_id)["uri"]), (webhook_id, url))
         checks.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
