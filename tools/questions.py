@@ -56,7 +56,7 @@ QUESTIONS = [
              empty("ChannelId"), lambda values: True),
     Question("CallbackUrl", "The address of your load balancer, if 8x8 must call that one. Otherwise leave it empty. "
              "Owner: network administrator."),
-    Question("CallbackAuthentication", "signature, unless a load balancer of yours adds x-app-token and a bearer token."),
+    Question("CallbackAuthentication", "signature, unless your load balancer adds x-app-token and a bearer token."),
     Question("AiseraTenant", "The first part of https://<tenant>.api.aisera.cloud. Leave it empty for another bot platform. "
              "Owner: Aisera administrator."),
     Question("BotEndpoint", "The bot platform's documentation. Owner: administrator of the bot platform.",

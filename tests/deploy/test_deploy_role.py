@@ -8,6 +8,7 @@ import json
 import os
 import re
 import unittest
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -242,6 +243,43 @@ def guide():
     return (ROOT / "docs/guides/deploy.md").read_text(encoding="utf-8")
 
 
+def idle_cost():
+    """The table of the cost of an idle stack as two columns: with an API key and with a token at 8x8. The keys are the first
+    words of the items."""
+    table = guide().split("## Cost of an idle stack")[1]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in re.findall(r"^\|.*\|$", table, re.MULTILINE)[2:]]
+    items = [re.split(r"[,;:] | of the empty", item)[0] if not item.startswith("all of it") else item for item, *_ in rows]
+    return dict(zip(items, (row[1] for row in rows))), dict(zip(items, (row[2] for row in rows)))
+
+
+def custom_metrics(tokens):
+    """The metrics that an idle stack writes all the time: those of each token, and those of the customers who wait."""
+    telemetry = (ROOT / "shared/src/telemetry.rs").read_text(encoding="utf-8")
+    return tokens * telemetry.count('"Token" => token)') + len(re.findall(r'histogram!\("(?:HandoversWaiting|OldestWaiting)"\)', telemetry))
+
+
+# What an account has for nothing: number and price of one.
+FREE = {
+    "alarm metrics": (10, Decimal("0.10")),
+    "dashboard": (3, Decimal("3.00")),
+    "custom metrics": (10, Decimal("0.30")),
+    "Lambda's polling": (1_000_000, Decimal("0.50") / 1_000_000),
+}
+
+
+def product(formula):
+    """What a formula of the table is: `5 × 131,400 × $0.50 / million`."""
+    factors, _, divisor = formula.replace("$", "").replace(",", "").partition(" / ")
+    result = Decimal(1)
+    for factor in factors.split(" × "):
+        result *= Decimal(factor)
+    return result / Decimal(divisor.replace("million", "1000000") or 1)
+
+
+def to_five_cents(dollars):
+    return round(dollars * 20) / Decimal(20)
+
+
 class DeployRole(unittest.TestCase):
     maxDiff = None
 
@@ -312,18 +350,42 @@ class Guide(unittest.TestCase):
         required = {name for name, parameter in parameters.items() if "Default" not in parameter}
         self.assertLessEqual(required, example.keys() | given)
 
-    def test_the_cost_counts_the_templates_secrets_and_alarms(self):
-        resources = template()["Resources"].values()
-        secrets = [resource for resource in resources if resource["Type"] == "AWS::SecretsManager::Secret"]
-        always = sum("Condition" not in secret for secret in secrets)
-        # An alarm of a metric expression is billed by the metrics that it reads.
-        alarms = sum(
-            max(1, sum("MetricStat" in metric for metric in resource["Properties"].get("Metrics", [])))
-            for resource in resources
-            if resource["Type"] == "AWS::CloudWatch::Alarm"
-        )
-        rows = re.findall(r"^\| (\d+ secrets \(\d+|\d+ alarm metrics)", guide(), re.MULTILINE)
-        self.assertEqual(rows, [f"{always} secrets ({len(secrets)}", f"{alarms} alarm metrics"])
+    def test_the_cost_counts_what_the_template_has_in_both_cases(self):
+        with_key, with_token = idle_cost()
+        for column, has_token in ((with_key, False), (with_token, True)):
+            resources = [resource for resource in template()["Resources"].values()
+                         if has_token or resource.get("Condition") != "HasToken"]
+            kinds = [resource["Type"] for resource in resources]
+            alarms = [resource for resource in resources if resource["Type"] == "AWS::CloudWatch::Alarm"]
+            # An alarm of a metric expression is billed by the metrics that it reads.
+            metrics = sum(max(1, sum("MetricStat" in metric for metric in alarm["Properties"].get("Metrics", [])))
+                          for alarm in alarms)
+            expected = {
+                "secrets": kinds.count("AWS::SecretsManager::Secret"),
+                "alarm metrics": metrics,
+                "dashboard": kinds.count("AWS::CloudWatch::Dashboard"),
+                "custom metrics": custom_metrics(tokens=1 + has_token),
+            }
+            counts = {item: int(cell.split(" × ")[0]) for item, cell in column.items() if item in expected}
+            self.assertEqual(counts, expected, f"{has_token=}")
+            alarms_of_the_case = f"or {len(alarms)} with a token;" if has_token else f"of {len(alarms)} alarms,"
+            self.assertIn(alarms_of_the_case, re.search(r"^\| alarm metrics(.*?)\|", guide(), re.MULTILINE).group(1))
+
+    def test_the_cost_is_calculated_correctly_in_both_cases(self):
+        for column in idle_cost():
+            total = free = Decimal(0)
+            for item, cell in column.items():
+                if item.startswith("all of it"):
+                    continue
+                formula, dollars = re.fullmatch(r"(?:(.*) = |< )\$(\d+\.\d\d)", cell).groups()
+                dollars = Decimal(dollars)
+                if formula:
+                    self.assertEqual(round(product(formula), 2), dollars, (item, cell))
+                total += dollars
+                allowance, price = FREE.get(item, (0, 0))
+                free += max(Decimal(0), dollars - allowance * price)
+            totals = [Decimal(cell.removeprefix("≈ $")) for item, cell in column.items() if item.startswith("all of it")]
+            self.assertEqual(totals, [to_five_cents(total), to_five_cents(free)])
 
 
 if __name__ == "__main__":

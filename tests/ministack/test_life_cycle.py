@@ -16,7 +16,8 @@ import checks
 import deploy
 import report
 from botocore.exceptions import ClientError
-from checks import expect_nothing_left, inventory
+from checks import calls, paths
+from checks.inventory import expect_nothing_left, inventory
 from deployment import ROOT
 from peers import Peers
 from world import World, wait_for
@@ -36,7 +37,7 @@ MEMBERS = {
     "BotSecretArn": {"app_token": "AppToken", "username": "BotUsername", "password": "BotPassword"},
 }
 INTEGRATION = "acme"
-# Tests that rest on an entry of the add-on and are no checks of checks.py.
+# Tests that rest on an entry of the add-on and are no checks of checks/.
 RESTING = {
     "a creation that 8x8 refuses leaves nothing and can be repeated": ("failed-create-is-deleted", "log-groups"),
     "a second stack of the same integration does not take the first ones webhook": ("failed-create-is-deleted", "log-groups"),
@@ -98,7 +99,7 @@ class LifeCycle(unittest.TestCase):
 
     def test_secrets_with_every_allowed_character_arrive_as_they_were_given(self):
         for output, members in MEMBERS.items():
-            content = checks.secret(self.world, self.stack.outputs[output])
+            content = calls.secret(self.world, self.stack.outputs[output])
             self.assertEqual(content, {member: CREDENTIALS[name] for member, name in members.items()})
 
     def test_an_excluded_character_is_refused_with_its_reason(self):
@@ -124,19 +125,19 @@ class LifeCycle(unittest.TestCase):
         self.assertIsNone(self.stack.update())
 
     def test_an_update_of_the_queue_changes_nothing_else(self):
-        outputs, resources, versions = self.stack.outputs, self.stack.resources(), checks.versions(self.world, self.stack)
-        headers = checks.token_of(self.world, self.stack)
+        outputs, resources, versions = self.stack.outputs, self.stack.resources(), calls.versions(self.world, self.stack)
+        headers = calls.token_of(self.world, self.stack)
         webhook = self.peers.webhook(outputs["WebhookId"])
         self.stack.update(QueueId="102")
         self.assertEqual(self.peers.channel(outputs["ChannelId"])["routingOptions"]["id"], "102")
         self.assertEqual(self.stack.outputs, outputs)
         self.assertEqual(self.stack.resources(), resources)
         self.assertEqual(self.peers.webhook(outputs["WebhookId"]), webhook)
-        after = checks.versions(self.world, self.stack)
+        after = calls.versions(self.world, self.stack)
         # The queue stands in the channel's secret.
-        self.assertEqual(checks.secret(self.world, outputs["ChannelSecretArn"])["queue_id"], "102")
+        self.assertEqual(calls.secret(self.world, outputs["ChannelSecretArn"])["queue_id"], "102")
         self.assertEqual({**after, "ChannelSecret": None}, {**versions, "ChannelSecret": None})
-        self.assertEqual(checks.request(outputs["ConversationsUrl"], None, headers, "GET")[0], 200)
+        self.assertEqual(calls.request(outputs["ConversationsUrl"], None, headers, "GET")[0], 200)
 
     def test_an_update_that_8x8_refuses_rolls_back(self):
         outputs, resources, registered = self.stack.outputs, self.stack.resources(), self.peers.registered()
@@ -147,7 +148,7 @@ class LifeCycle(unittest.TestCase):
         self.assertEqual(self.stack.outputs, outputs)
         self.assertEqual(self.stack.resources(), resources)
         self.assertEqual(self.peers.registered(), registered)
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
 
     def test_new_credentials_are_checked_at_8x8(self):
         try:
@@ -163,17 +164,17 @@ class LifeCycle(unittest.TestCase):
         url = f"{self.world.bridge.url}/load-balancer/v1/liveAgent/receiveMessage"
         webhook_id = self.stack.outputs["WebhookId"]
         self.stack.update(CallbackUrl=url)
-        self.assertEqual(self.stack.outputs["CallbackUrl"], url)
+        self.assertEqual((self.stack.outputs["CallbackUrl"], self.stack.outputs["ReceiveMessageUrl"]), (url, own))
         self.stack.update(QueueId="101")
         self.assertEqual((self.stack.outputs["WebhookId"], self.peers.webhook(webhook_id)["uri"]), (webhook_id, url))
-        checks.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
+        paths.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
         self.stack.update(CallbackUrl="")
         self.assertEqual(self.peers.webhook(webhook_id)["uri"], own)
         # One that an operator has put in place stays, too.
-        checks.invoke(self.world, self.stack, "RegisterChannelFunction", {"operation": "update", "callback_url": url})
+        calls.invoke(self.world, self.stack, "RegisterChannelFunction", {"operation": "update", "callback_url": url})
         self.stack.update(QueueId="102")
         self.assertEqual(self.peers.webhook(webhook_id)["uri"], url)
-        checks.invoke(self.world, self.stack, "RegisterChannelFunction", {"operation": "update", "callback_url": own})
+        calls.invoke(self.world, self.stack, "RegisterChannelFunction", {"operation": "update", "callback_url": own})
         self.assertEqual(self.peers.webhook(webhook_id)["uri"], own)
 
     def test_an_integration_can_be_renamed(self):
@@ -183,7 +184,7 @@ class LifeCycle(unittest.TestCase):
         self.assertEqual(self.peers.webhook(outputs["WebhookId"])["name"], "live-agent-acme-2")
         self.assertEqual(self.peers.channel(outputs["ChannelId"])["name"], "live-agent-acme-2")
         self.assertEqual(len(self.peers.registered()["webhooks"]), 1)
-        checks.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
+        paths.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
         self.stack.update(IntegrationName=INTEGRATION)
         self.assertEqual(self.peers.webhook(outputs["WebhookId"])["name"], "live-agent-acme")
 
@@ -194,29 +195,29 @@ class LifeCycle(unittest.TestCase):
         self.assertIn("live-agent-acme", reason)
         self.assertEqual(self.peers.registered(), registered)
         expect_nothing_left(self.world, before)
-        checks.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
+        paths.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
 
     def test_two_integrations_live_side_by_side(self):
         registered, before = self.peers.registered(), inventory(self.world)
         second = self.world.new_stack("second")
         second.create(self.world.parameters("other"))
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(self.world, second)
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(self.world, second)
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
         self.assertEqual(second.delete(), "DELETE_COMPLETE")
         self.assertEqual(self.peers.registered(), registered)
         expect_nothing_left(self.world, before)
 
     def test_a_token_from_before_a_rotation_stays_valid(self):
-        headers, url = checks.token_of(self.world, self.stack), self.stack.outputs["ConversationsUrl"]
+        headers, url = calls.token_of(self.world, self.stack), self.stack.outputs["ConversationsUrl"]
         arn = self.stack.outputs["CallerSecretArn"]
-        before = checks.secret(self.world, arn)
+        before = calls.secret(self.world, arn)
         self.world.client("secretsmanager").rotate_secret(SecretId=arn)
-        wait_for("the rotation", lambda: checks.secret(self.world, arn)["signing_key"] != before["signing_key"])
-        after = checks.secret(self.world, arn)
+        wait_for("the rotation", lambda: calls.secret(self.world, arn)["signing_key"] != before["signing_key"])
+        after = calls.secret(self.world, arn)
         for name in ("app_token", "username", "password"):
             self.assertEqual(after[name], before[name])
-        for each in (headers, checks.token_of(self.world, self.stack)):
-            self.assertEqual(checks.request(url, None, each, "GET")[0], 200)
+        for each in (headers, calls.token_of(self.world, self.stack)):
+            self.assertEqual(calls.request(url, None, each, "GET")[0], 200)
 
     # ---- other options
 
@@ -250,12 +251,12 @@ class LifeCycle(unittest.TestCase):
                     self.assertEqual(retention[physical_id], 90)
         reserved = client("lambda").get_function_concurrency(FunctionName=stack.physical_id("RefreshTokensFunction"))
         self.assertEqual(reserved["ReservedConcurrentExecutions"], 1)
-        checks.refresh_tokens_keeps_the_tokens_fresh(self.world, stack)
+        paths.refresh_tokens_keeps_the_tokens_fresh(self.world, stack)
         conversation = self.peers.open_conversation(stack.outputs["ChannelId"])
-        body, headers = checks.event_of(conversation), checks.token_of(self.world, stack)
-        alone = checks.request(stack.outputs["CallbackUrl"], body, {**headers, "content-type": "application/json"})
-        self.assertEqual((alone[0], checks.send_signed(self.world, stack, body)[0]), (401, 401))
-        self.assertEqual(checks.send_signed(self.world, stack, body, **headers)[0], 200)
+        body, headers = calls.event_of(conversation), calls.token_of(self.world, stack)
+        alone = calls.request(stack.outputs["CallbackUrl"], body, {**headers, "content-type": "application/json"})
+        self.assertEqual((alone[0], calls.send_signed(self.world, stack, body)[0]), (401, 401))
+        self.assertEqual(calls.send_signed(self.world, stack, body, **headers)[0], 200)
         wait_for("the event reaches the bot", lambda: self.peers.receipts(conversation) == [body])
         self.assertEqual(stack.delete(), "DELETE_COMPLETE")
         expect_nothing_left(self.world, before)
@@ -267,9 +268,9 @@ class LifeCycle(unittest.TestCase):
         world = self.world.with_peers(peers)
         stack = world.new_stack("older")
         stack.create(world.parameters("older"))
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(world, stack)
-        checks.the_bot_opens_a_conversation_and_speaks_in_it(world, stack)
-        checks.the_daily_review_finds_everything_in_sync(world, stack)
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(world, stack)
+        paths.the_bot_opens_a_conversation_and_speaks_in_it(world, stack)
+        paths.the_daily_review_finds_everything_in_sync(world, stack)
         self.assertEqual(stack.delete(), "DELETE_COMPLETE")
         self.assertEqual(peers.registered(), {"webhooks": [], "channels": []})
         self.assertEqual(peers.violations(), [])
@@ -287,12 +288,12 @@ class LifeCycle(unittest.TestCase):
         self.assertEqual(self.peers.channel(channel_id), channel)
         # Our own are gone.
         self.assertEqual([each["id"] for each in self.peers.registered()["webhooks"]], [webhook_id])
-        checks.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
+        paths.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
         self.stack.update(ChannelId="")
         self.assertEqual(self.peers.webhook(webhook_id), webhook)
         self.assertEqual(self.peers.channel(channel_id), channel)
         self.assertNotEqual(self.stack.outputs["ChannelId"], channel_id)
-        checks.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
+        paths.an_event_that_8x8_sends_reaches_the_bot(self.world, self.stack)
         self.peers.remove(channel_id)
         self.peers.remove(webhook_id)
 
@@ -302,7 +303,7 @@ class LifeCycle(unittest.TestCase):
         second = self.world.new_stack("second")
         second.create(self.world.parameters("adopting", QueueId="", ChannelId=channel_id))
         self.assertEqual(self.peers.webhook(webhook_id)["uri"], second.outputs["CallbackUrl"])
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(self.world, second)
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(self.world, second)
         self.assertEqual(second.delete(), "DELETE_COMPLETE")
         self.assertEqual(self.peers.registered(), registered)
         expect_nothing_left(self.world, before)

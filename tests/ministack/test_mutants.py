@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import checks
 import deploy
 import world as surroundings
+from checks.inventory import inventory
 from deployment import mutated
 from mutants import CREATION, DELETION, MUTANTS, Mutant
 from world import World
@@ -31,7 +32,7 @@ def left_by(world, stack):
     mine = {physical_id for physical_id, _ in stack.resources().values()}
     if (status := stack.delete()) != "DELETE_COMPLETE":
         return f"the stack is {status}"
-    return sorted(name for _, name in checks.inventory(world) if name in mine)
+    return sorted(name for _, name in inventory(world) if name in mine)
 
 
 class Mutants(unittest.TestCase):

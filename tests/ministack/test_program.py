@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import checks
 import deploy
 import template_copy
-from checks import expect_nothing_left, inventory
+from checks import calls, paths
+from checks.inventory import expect_nothing_left, inventory
 from deployment import POLL, ROOT
 from world import World
 
@@ -82,7 +82,7 @@ class Program(unittest.TestCase):
         present = self.stack.stack.describe()
         functions = {name: self.configuration(name)["CodeSha256"] for name in self.functions()}
         return (present["Parameters"], present["Outputs"], self.stack.resources(), functions, self.peers.registered(),
-                checks.versions(self.world, self.stack))
+                calls.versions(self.world, self.stack))
 
     def functions(self):
         """Logical id → the folder of the function's zip."""
@@ -131,7 +131,7 @@ class Program(unittest.TestCase):
         self.assertEqual(len([name for name in buckets if name.startswith("aws-sam-cli-managed-default-")]), 1, buckets)
 
     def test_an_event_reaches_the_bot(self):
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
 
     def test_the_next_deployment_asks_nothing_and_changes_nothing(self):
         before, saved = self.state(), self.config.read_text(encoding="utf-8")
@@ -150,8 +150,8 @@ class Program(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.peers.channel(outputs["ChannelId"])["routingOptions"]["id"], "102")
         self.assertEqual(self.stack.outputs, outputs)
-        self.assertEqual(checks.secret(self.world, outputs["ContactCenterSecretArn"])["api_key"], CREDENTIALS["ApiKey"])
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
+        self.assertEqual(calls.secret(self.world, outputs["ContactCenterSecretArn"])["api_key"], CREDENTIALS["ApiKey"])
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
 
     def test_an_update_that_8x8_refuses_says_why_and_changes_nothing(self):
         before, saved = self.state(), self.config.read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ class Program(unittest.TestCase):
         parameters, outputs, resources, functions, registered, _ = self.state()
         self.assertEqual((parameters, outputs, resources, functions, registered), before[:5])
         self.assertEqual(self.config.read_text(encoding="utf-8"), saved)
-        checks.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
+        paths.a_signed_event_reaches_the_bot_byte_for_byte(self.world, self.stack)
 
     def test_the_deletion_leaves_nothing(self):
         done = self.run_program("delete")

@@ -1,4 +1,4 @@
-//! The callers: 8x8's load balancer, or a bot. They send an app token and a bearer token.
+//! The callers: the tenant's load balancer, or a bot. They send an app token and a bearer token.
 //!
 //! Checking a caller needs no request: the callers' credentials are in a secret that is cached in memory, and we sign the
 //! bearer tokens ourselves. A change of the secret, by rotation or by hand, does not make us reject a caller:

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`deployment`] | the counterpart of the template: the functions, and which variables each gets |
 //! | [`build`] | the functions' binaries |
-//! | [`load_balancer`] | the load balancer that some administrators of 8x8 put in front of us |
+//! | [`load_balancer`] | the load balancer that some 8x8 tenants put in front of us |
 //! | [`chatbot`] | a bot that calls 8x8 through us |
 //! | [`caller`] | how load balancer and chatbot log in at us |
 //! | [`faults`] | the faults of all simulators |

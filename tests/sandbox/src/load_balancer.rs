@@ -1,4 +1,4 @@
-//! A load balancer of 8x8's administrators between 8x8 and us: it adds `x-app-token` and `Authorization: Bearer …` to every
+//! The tenant's own load balancer between 8x8 and us: it adds `x-app-token` and `Authorization: Bearer …` to every
 //! callback.
 
 use std::sync::Arc;
