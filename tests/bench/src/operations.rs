@@ -155,8 +155,7 @@ impl Subjects {
         cloud.secrets.set("caller", &login);
         let callers = || {
             let config = CallersConfig { integration_name: "acme".to_owned(), secret_id: "caller".to_owned() };
-            let client = shared::aws::Transport::new().expect("a client");
-            let sdk = sdk_config(&cloud_server.url()).http_client(client).build();
+            let sdk = sdk_config(&cloud_server.url(), shared::aws::Transport::new().expect("a client"));
             Callers::new(config, &SecretsManager::new(&sdk))
         };
         let (verifier, callers) = (CallbackVerifier::Headers(callers()), callers());

@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 
 /// The SDK's configuration for a cloud at `url`, otherwise as the functions have it.
 pub fn sdk_config(url: &str) -> SdkConfig {
-    ::aws::cloud::sdk_config(url).http_client(aws::Transport::new().unwrap()).build()
+    ::aws::cloud::sdk_config(url, aws::Transport::new().unwrap())
 }
 
 /// One of the two clouds.

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_config::sdk_config::{Builder, SharedCredentialsProvider};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::HttpClient;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -37,14 +38,16 @@ pub const REGION: &str = "us-east-1";
 /// The prefix of each function's access key; the function's name follows.
 pub const ACCESS_KEY_PREFIX: &str = "ASIASANDBOX-";
 
-/// The configuration of SDK clients that call the cloud at `url`; the caller chooses their HTTP client.
-pub fn sdk_config(url: &str) -> Builder {
+/// The configuration of SDK clients that call the cloud at `url` by that HTTP client.
+pub fn sdk_config(url: &str, http_client: impl HttpClient + 'static) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "test");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))
         .endpoint_url(url)
         .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http_client)
+        .build()
 }
 
 /// Secrets Manager, SQS, DynamoDB and CloudWatch Logs.
