@@ -10,6 +10,7 @@
 //! | [`whole_path`] | the set in the sandbox, under load |
 //! | [`stuck`] | one conversation that is stuck, and what the others notice |
 //! | [`detour`] | what the bridge adds to a bot's message |
+//! | [`recovery`] | the end of an outage of the bot platform |
 //! | [`cost`] | what that comes to on AWS |
 //! | [`targets`] | what was to be reached, and whether it is |
 //! | [`report`], [`plot`] | tables and pictures |
@@ -26,6 +27,7 @@ pub mod peers;
 pub mod plot;
 pub mod process;
 pub mod pure;
+pub mod recovery;
 pub mod report;
 pub mod statistics;
 pub mod stuck;

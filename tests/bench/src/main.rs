@@ -7,6 +7,7 @@ use bench::cold;
 use bench::detour;
 use bench::events::Events;
 use bench::pure;
+use bench::recovery;
 use bench::report::{self, Results};
 use bench::stuck;
 use bench::whole_path;
@@ -34,6 +35,8 @@ enum Part {
     Path,
     /// One conversation stuck, and what the others notice.
     Stuck,
+    /// The end of an outage of the bot platform.
+    Recovery,
     /// What the bridge adds to a bot's message.
     Detour,
 }
@@ -86,6 +89,10 @@ async fn main() {
     if asked(Part::Stuck) {
         eprintln!("Letting one conversation hang …");
         results.stuck = Some(stuck::measure().await);
+    }
+    if asked(Part::Recovery) {
+        eprintln!("Ending an outage of the bot platform …");
+        results.recovery = Some(recovery::measure().await);
     }
     if asked(Part::Detour) {
         eprintln!("Sending messages with and without the bridge …");

@@ -12,6 +12,7 @@ use crate::operations::Operation;
 use crate::peers::Peer;
 use crate::plot::{Series, bars, lines};
 use crate::pure::Time;
+use crate::recovery::Recovery;
 use crate::stuck::Stuck;
 use crate::whole_path::{Phase, WholePath};
 use crate::{cost, targets};
@@ -34,6 +35,8 @@ pub struct Results {
     pub path: Option<WholePath>,
     /// What one conversation that is stuck does to the others.
     pub stuck: Option<Stuck>,
+    /// The end of an outage of the bot platform.
+    pub recovery: Option<Recovery>,
     /// A bot's message, directly to 8x8 and through the bridge.
     pub detour: Vec<Way>,
 }

@@ -81,6 +81,13 @@ pub fn all(results: &Results) -> Vec<Target> {
             }
         }
     }
+    if let Some(recovery) = &results.recovery {
+        let name = format!(
+            "until all is delivered after an outage of the bot platform with {} conversations waiting",
+            recovery.conversations
+        );
+        add(name, 90.0, recovery.seconds, "s");
+    }
     if let [direct, ways @ ..] = &results.detour[..] {
         // Without an `Idempotency-Key`, and with one: two requests to the table come on top.
         for (way, limit) in ways.iter().zip([0.6, 1.0]) {
