@@ -71,6 +71,7 @@ pub fn all(results: &Results) -> Vec<Target> {
             let name = format!("p50 at {} conversations, as a multiple of that at 1", most.conversations);
             add(name, 1.3, most.latency[0] / one.latency[0], "×");
         }
+        add("log lines of an event".to_owned(), 600.0, path.log_bytes.values().sum(), "bytes");
         for name in ON_THE_PATH {
             let memory: Vec<f64> = path.memory.iter().filter_map(|sample| sample.largest.get(name).copied()).collect();
             // After the first tenth everything that is kept is there.
