@@ -1,7 +1,7 @@
-//! The AWS SDK's configuration: AWS's own environment variables work as in every AWS program, and each call has a time-out.
-//! Lambda sets region and credentials in the environment
-//! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>), so nothing else is asked for them: only to prepare
-//! asking the others, as the SDK does by default, took a third of a millisecond of each start.
+//! The AWS SDK's configuration. Each call has a time-out. AWS's environment variables for endpoints, retries and FIPS work as in
+//! every AWS program. Region and credentials are read from the environment alone, where Lambda sets them
+//! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>): preparing the SDK's other sources took a third of
+//! a millisecond of each start. Profiles are therefore not read for credentials.
 //!
 //! The future of an SDK operation has 15 KB. Where it is awaited in place, every future around it becomes as large, and is
 //! copied whenever it is moved. Where events pass, it is therefore put on the heap (`Box::pin`), which saved 34,000
