@@ -185,7 +185,7 @@ async fn no_delivery_waits_long_for_a_secrets_manager_that_hangs() {
     }
     stack.faults.clear();
     assert_eq!(calls(), before, "no call was answered");
-    // A minute after the last try, and with an answer, the secrets are read again.
+    // A minute after the last try, and with a response, the secrets are read again.
     deliver(8 * MINUTE).await;
     assert_eq!(calls() - before, 2, "the credentials and the token");
     stack.finish().await;

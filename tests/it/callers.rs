@@ -33,8 +33,9 @@ async fn tokens(stack: &Stack, login: &Login) -> Value {
         "grant_type": "password", "username": login.username, "password": login.password, "clientid": login.app_token,
     });
     let request = Request::post(stack.api_url(sandbox::TOKEN)).header("content-type", "application/json");
-    let answer = Client::new().send(request.body(body.to_string().into()).unwrap()).await.expect("issue-token answers");
-    serde_json::from_slice(answer.body()).expect("answers are JSON")
+    let response =
+        Client::new().send(request.body(body.to_string().into()).unwrap()).await.expect("issue-token answers");
+    serde_json::from_slice(response.body()).expect("responses are JSON")
 }
 
 /// What a load balancer adds to 8x8's own headers.
@@ -380,8 +381,8 @@ async fn not_before_revokes_all_tokens_and_replaced_logins() {
         let form = format!("grant_type=refresh_token&refresh_token={refresh_token}&clientid={}", stolen.app_token);
         let request = Request::post(stack.api_url(sandbox::TOKEN));
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.into()).unwrap();
-        let answer = Client::new().send(request).await.expect("issue-token answers");
-        serde_json::from_slice::<Value>(answer.body()).unwrap()["error"].clone()
+        let response = Client::new().send(request).await.expect("issue-token answers");
+        serde_json::from_slice::<Value>(response.body()).unwrap()["error"].clone()
     };
     for revoked in ["at once", "after a rotation"] {
         assert_eq!(status(&stack, &stolen_headers).await, StatusCode::UNAUTHORIZED, "{revoked}");

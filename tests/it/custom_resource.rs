@@ -41,25 +41,25 @@ impl Deployment {
         properties["ServiceToken"] = "arn".into();
         properties["ServiceTimeout"] = "180".into();
         let function = &self.stack.function(deployment::REGISTER_CHANNEL);
-        let answer = self.cloud_formation.request(function, request_type, physical_id, properties).await;
-        let answer = answer.expect("CloudFormation gets an answer");
+        let response = self.cloud_formation.request(function, request_type, physical_id, properties).await;
+        let response = response.expect("CloudFormation gets a response");
         for field in ["StackId", "RequestId", "LogicalResourceId", "PhysicalResourceId"] {
-            assert!(answer[field].as_str().is_some_and(|value| !value.is_empty()), "{field} in {answer}");
+            assert!(response[field].as_str().is_some_and(|value| !value.is_empty()), "{field} in {response}");
         }
-        answer
+        response
     }
 
     /// Asserts that the operation fails, and gives the reason.
     async fn fails(&self, request_type: &str, physical_id: Option<&str>, queue_id: &str) -> String {
-        let answer = self.request(request_type, physical_id, queue_id).await;
-        assert_eq!(answer["Status"], "FAILED");
-        answer["Reason"].as_str().unwrap().to_owned()
+        let response = self.request(request_type, physical_id, queue_id).await;
+        assert_eq!(response["Status"], "FAILED");
+        response["Reason"].as_str().unwrap().to_owned()
     }
 
     async fn succeeds(&self, request_type: &str, physical_id: Option<&str>, queue_id: &str) -> Value {
-        let answer = self.request(request_type, physical_id, queue_id).await;
-        assert_eq!(answer["Status"], "SUCCESS", "{answer}");
-        answer
+        let response = self.request(request_type, physical_id, queue_id).await;
+        assert_eq!(response["Status"], "SUCCESS", "{response}");
+        response
     }
 }
 
@@ -142,9 +142,9 @@ async fn a_request_that_makes_no_sense_is_answered_too() {
     let deployment = Deployment::start().await;
     assert!(deployment.fails("Upgrade", None, "101").await.contains("operation"));
     let function = &deployment.stack.function(deployment::REGISTER_CHANNEL);
-    let answer = deployment.cloud_formation.request(function, "Create", None, json!({})).await.expect("an answer");
-    assert_eq!(answer["Status"], "FAILED");
-    assert!(answer["Reason"].as_str().unwrap().contains("queue_id"));
+    let response = deployment.cloud_formation.request(function, "Create", None, json!({})).await.expect("a response");
+    assert_eq!(response["Status"], "FAILED");
+    assert!(response["Reason"].as_str().unwrap().contains("queue_id"));
     deployment.stack.finish().await;
 }
 

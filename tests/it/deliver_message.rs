@@ -66,13 +66,13 @@ async fn a_try_that_would_not_end_in_time_is_left_to_the_next_invocation() {
         StandIn::start(move |parts, _| {
             let is_log_in = parts.uri.path().ends_with("/token");
             let token = r#"{"access_token":"bot-access-new","token_type":"bearer","expires_in":3600}"#;
-            let answer = match (is_log_in, is_well.load(Ordering::SeqCst)) {
+            let response = match (is_log_in, is_well.load(Ordering::SeqCst)) {
                 (true, _) => response(StatusCode::OK, &[("content-type", b"application/json")], token),
                 (false, true) => response(StatusCode::OK, &[], ""),
                 (false, false) => response(StatusCode::UNAUTHORIZED, &[], ""),
             };
             let wait = if is_well.load(Ordering::SeqCst) { 0 } else { 7 };
-            delayed(answer, Duration::from_secs(wait))
+            delayed(response, Duration::from_secs(wait))
         })
         .await
     };

@@ -133,7 +133,7 @@ async fn a_token_that_cannot_be_stored_is_used_from_memory() {
     let stack = Stack::with(one_process()).await;
     let conversation = stack.contact_center.open_conversation(&stack.channel_id);
     // The log-in has ended when the event is delivered, and the token is stored after that.
-    stack.bot.delay_answers(None, Duration::from_secs(1));
+    stack.bot.delay_responses(None, Duration::from_secs(1));
     let mut sent = vec![message(&conversation)];
     wait_until(|| stack.bot.received() == 1).await;
     stack.fault(aws::Fault::SecretsDown, When::For(Duration::from_secs(60)));

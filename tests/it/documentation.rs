@@ -78,7 +78,7 @@ async fn the_openapi_file_is_valid() {
     output(Command::new(validator).arg(root().join("docs/openapi.yaml"))).await;
 }
 
-/// Schemathesis makes up requests from the OpenAPI file, sends them, and holds the answers against it.
+/// Schemathesis makes up requests from the OpenAPI file, sends them, and holds the responses against it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_running_set_answers_as_the_openapi_file_says() {
     let callback_authentication = CallbackAuthentication::Either;

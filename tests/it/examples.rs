@@ -101,9 +101,9 @@ impl Bot {
         let request = Request::post(self.url(TOKEN))
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form.into());
-        let answer = self.client.send(request.expect("a request")).await.expect("the bot answers");
-        let answer: Value = serde_json::from_slice(answer.body()).expect("tokens are JSON");
-        answer["access_token"].as_str().expect("there is a token").to_owned()
+        let response = self.client.send(request.expect("a request")).await.expect("the bot answers");
+        let response: Value = serde_json::from_slice(response.body()).expect("tokens are JSON");
+        response["access_token"].as_str().expect("there is a token").to_owned()
     }
 
     async fn deliver(&self, app_token: &str, bearer: &str, event_id: &str, body: String) -> Option<StatusCode> {
@@ -195,7 +195,7 @@ async fn talks_to_a_person_and_gets_the_conversation_back(program: [&str; 2]) {
 
 /// A bridge that answers the first calls as the test says, and all others with success.
 struct Bridge {
-    answers: Mutex<VecDeque<(StatusCode, Option<&'static str>)>>,
+    responses: Mutex<VecDeque<(StatusCode, Option<&'static str>)>>,
     /// The bearer token and the key of each try.
     tries: Mutex<Vec<(String, String)>>,
     logins: AtomicUsize,
@@ -205,15 +205,15 @@ struct Bridge {
 
 impl Bridge {
     /// Starts it, with statuses and `Retry-After`s.
-    async fn start(answers: impl Into<VecDeque<(StatusCode, Option<&'static str>)>>) -> (Arc<Self>, Server) {
+    async fn start(responses: impl Into<VecDeque<(StatusCode, Option<&'static str>)>>) -> (Arc<Self>, Server) {
         let bridge = Arc::new(Self {
-            answers: Mutex::new(answers.into()),
+            responses: Mutex::new(responses.into()),
             tries: Mutex::default(),
             logins: AtomicUsize::new(0),
             is_asked: Notify::new(),
             opens: Notify::new(),
         });
-        let server = Server::start(Router::new().fallback(answer).with_state(Arc::clone(&bridge))).await;
+        let server = Server::start(Router::new().fallback(respond).with_state(Arc::clone(&bridge))).await;
         (bridge, server)
     }
 
@@ -229,14 +229,14 @@ impl Bridge {
     }
 }
 
-async fn answer(State(bridge): State<Arc<Bridge>>, uri: Uri, headers: HeaderMap) -> Response {
+async fn respond(State(bridge): State<Arc<Bridge>>, uri: Uri, headers: HeaderMap) -> Response {
     if uri.path() == "/token" {
         let number = bridge.logins.fetch_add(1, Ordering::Relaxed);
         return Json(json!({ "access_token": format!("token-{number}"), "expires_in": 3600 })).into_response();
     }
     let text = |name: &str| headers[name].to_str().expect("it is text").to_owned();
     bridge.tries.lock().expect("no holder panics").push((text("authorization"), text("idempotency-key")));
-    let next = bridge.answers.lock().expect("no holder panics").pop_front();
+    let next = bridge.responses.lock().expect("no holder panics").pop_front();
     if let Some((status, retry_after)) = next {
         let retry_after = AppendHeaders(retry_after.map(|seconds| ("retry-after", seconds)));
         return (status, retry_after).into_response();
@@ -249,29 +249,29 @@ async fn answer(State(bridge): State<Arc<Bridge>>, uri: Uri, headers: HeaderMap)
 }
 
 async fn repeats_a_call_with_its_key_until_the_outcome_is_known(program: [&str; 2]) {
-    let answers = [
+    let responses = [
         (StatusCode::UNAUTHORIZED, None),
         (StatusCode::SERVICE_UNAVAILABLE, Some("1")),
         (StatusCode::CONFLICT, Some("1")),
         (StatusCode::GATEWAY_TIMEOUT, Some("1")),
     ];
-    let (bridge, server) = Bridge::start(answers).await;
+    let (bridge, server) = Bridge::start(responses).await;
     bridge.opens.notify_one();
     let mut bot = Bot::start(program, free_port(), Bridge::environment(&server)).await;
     bot.hears("person").await;
     bot.shows("bot: I have asked for a person.").await;
     let tries = bridge.tries();
     let [first, rest @ ..] = tries.as_slice() else { panic!("there was no call") };
-    assert_eq!(rest.len(), answers.len());
+    assert_eq!(rest.len(), responses.len());
     assert!(rest.iter().all(|(_, key)| *key == first.1), "one call has one key: {tries:?}");
     assert_eq!(first.0, "Bearer token-0");
     assert!(rest.iter().all(|(bearer, _)| bearer == "Bearer token-1"), "after 401 the bot logs in again: {tries:?}");
 
-    bridge.answers.lock().expect("no holder panics").push_back((StatusCode::BAD_REQUEST, None));
+    bridge.responses.lock().expect("no holder panics").push_back((StatusCode::BAD_REQUEST, None));
     bot.hears("my order is late").await;
     bot.shows("bot: That did not get through").await;
     let tries = bridge.tries();
-    assert_eq!(tries.len(), answers.len() + 2, "what cannot succeed is not repeated");
+    assert_eq!(tries.len(), responses.len() + 2, "what cannot succeed is not repeated");
     assert_ne!(tries.last().map(|(_, key)| key), Some(&first.1), "another call has another key");
     bot.ends().await;
 }
@@ -295,18 +295,18 @@ async fn takes_an_event_once_and_only_from_the_bridge(program: [&str; 2]) {
     bot.log_in().await;
     bridge.opens.notify_one();
     bot.shows("anna: first").await;
-    let mut answer = String::new();
-    early.read_to_string(&mut answer).await.expect("the bot answers");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut response = String::new();
+    early.read_to_string(&mut response).await.expect("the bot answers");
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 
     let foreign = [("", &*bearer), ("another", &bearer), (&app_token, ""), (&app_token, "another")];
     for (app_token, bearer) in foreign {
-        let answer = bot.deliver(app_token, bearer, "2", agent_says("c-1", "forged")).await;
-        assert_eq!(answer, Some(StatusCode::UNAUTHORIZED));
+        let response = bot.deliver(app_token, bearer, "2", agent_says("c-1", "forged")).await;
+        assert_eq!(response, Some(StatusCode::UNAUTHORIZED));
     }
     for (id, conversation, text) in [("1", "c-1", "first"), ("2", "c-2", "to another"), ("3", "c-1", "last")] {
-        let answer = bot.deliver(&app_token, &bearer, id, agent_says(conversation, text)).await;
-        assert_eq!(answer, Some(StatusCode::OK));
+        let response = bot.deliver(&app_token, &bearer, id, agent_says(conversation, text)).await;
+        assert_eq!(response, Some(StatusCode::OK));
     }
     bot.shows("anna: last").await;
     let shown: Vec<_> = bot.shown.iter().filter(|line| line.starts_with("anna")).collect();

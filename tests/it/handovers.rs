@@ -64,7 +64,7 @@ async fn figures(stack: &Stack) -> (Value, BTreeMap<String, Vec<f64>>) {
 async fn watch(stack: &Stack) -> Value {
     let so_far = stack.logs().len();
     let report = stack.watch_handovers().await.expect("a run");
-    // The lines of a run are read a moment after its answer; this one is its last.
+    // The lines of a run are read a moment after its response; this one is its last.
     while stack.logs().iter().skip(so_far).all(|line| !line.text.contains("the hand-overs were watched")) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -158,8 +158,8 @@ async fn the_older_dialect_has_the_same_states() {
 #[tokio::test]
 async fn of_an_unknown_conversation_there_is_no_hand_over() {
     let stack = Stack::start().await;
-    let (status, answer) = stack.chatbot.get("/unknown/handover").await;
-    assert_eq!((status, &answer["errors"][0]["code"]), (StatusCode::NOT_FOUND, &json!("not_found")));
+    let (status, response) = stack.chatbot.get("/unknown/handover").await;
+    assert_eq!((status, &response["errors"][0]["code"]), (StatusCode::NOT_FOUND, &json!("not_found")));
     stack.finish().await;
 }
 
@@ -410,7 +410,7 @@ async fn an_end_takes_effect_once_when_the_process_is_killed_at_any_point() {
             }
         };
         tokio::select! {
-            answer = stack.watch_handovers() => panic!("it has not waited: {answer:?}"),
+            response = stack.watch_handovers() => panic!("it has not waited: {response:?}"),
             () = called => {}
         }
         assert!(stack.settle(PATIENCE).await);

@@ -18,8 +18,8 @@ pub(crate) async fn post(stack: &Stack, content_type: &str, body: String) -> Res
     Client::new().send(request.body(body.into()).unwrap()).await.expect("issue-token answers")
 }
 
-pub(crate) fn json_of(answer: &Response<Bytes>) -> Value {
-    serde_json::from_slice(answer.body()).expect("answers are JSON")
+pub(crate) fn json_of(response: &Response<Bytes>) -> Value {
+    serde_json::from_slice(response.body()).expect("responses are JSON")
 }
 
 pub(crate) fn form(fields: &[(&str, &str)]) -> String {
@@ -38,11 +38,11 @@ pub(crate) fn password_grant(stack: &Stack) -> String {
 
 /// Asserts that a request is refused with that status and error, and that nothing may be kept of it.
 async fn refused(stack: &Stack, content_type: &str, body: String, status: StatusCode, error: &str) {
-    let answer = post(stack, content_type, body.clone()).await;
-    assert_eq!((answer.status(), &json_of(&answer)["error"]), (status, &json!(error)), "{body}");
-    assert_eq!(answer.headers()["cache-control"], "no-store");
-    assert_eq!(answer.headers()["content-type"], "application/json");
-    assert_eq!(answer.headers().contains_key("www-authenticate"), status == StatusCode::UNAUTHORIZED);
+    let response = post(stack, content_type, body.clone()).await;
+    assert_eq!((response.status(), &json_of(&response)["error"]), (status, &json!(error)), "{body}");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.headers().contains_key("www-authenticate"), status == StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -53,11 +53,11 @@ async fn issues_tokens_as_an_aisera_tenant_does() {
         "grant_type": "password", "username": login.username, "password": login.password, "clientid": login.app_token,
     });
     for (content_type, body) in [(FORM, password_grant(&stack)), ("application/json", aiseras_json.to_string())] {
-        let answer = post(&stack, content_type, body).await;
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.headers()["cache-control"], "no-store");
-        assert_eq!(answer.headers()["content-type"], "application/json");
-        let tokens = json_of(&answer);
+        let response = post(&stack, content_type, body).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let tokens = json_of(&response);
         let (access, refresh) = (tokens["access_token"].as_str().unwrap(), tokens["refresh_token"].as_str().unwrap());
         assert_ne!(access, refresh);
         let values =
@@ -69,9 +69,9 @@ async fn issues_tokens_as_an_aisera_tenant_does() {
 
         let body =
             form(&[("grant_type", "refresh_token"), ("refresh_token", refresh), ("client_id", &login.app_token)]);
-        let answer = post(&stack, FORM, body).await;
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_ne!(json_of(&answer)["access_token"], tokens["access_token"]);
+        let response = post(&stack, FORM, body).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_ne!(json_of(&response)["access_token"], tokens["access_token"]);
     }
     stack.finish().await;
 }
@@ -160,7 +160,7 @@ async fn wrong_requests_get_oauths_errors() {
 async fn a_wrong_user_and_a_wrong_password_get_the_same_answer() {
     let stack = Stack::start().await;
     let login = stack.caller_login();
-    let answer = async |username: &str, password: &str| {
+    let log_in_as = async |username: &str, password: &str| {
         let fields = [
             ("grant_type", "password"),
             ("username", username),
@@ -169,8 +169,8 @@ async fn a_wrong_user_and_a_wrong_password_get_the_same_answer() {
         ];
         post(&stack, FORM, form(&fields)).await
     };
-    let wrong_user = answer("another-user", &login.password).await;
-    let wrong_password = answer(&login.username, "something").await;
+    let wrong_user = log_in_as("another-user", &login.password).await;
+    let wrong_password = log_in_as(&login.username, "something").await;
     assert_eq!(wrong_user.body(), wrong_password.body());
     assert_eq!(wrong_user.headers(), wrong_password.headers());
     stack.finish().await;
@@ -182,9 +182,9 @@ async fn without_its_secret_it_asks_to_try_again() {
     let body = password_grant(&stack);
     stack.function(deployment::ISSUE_TOKEN).recycle();
     stack.fault(aws::Fault::SecretsDown, When::Share(1.0));
-    let answer = post(&stack, FORM, body).await;
+    let response = post(&stack, FORM, body).await;
     assert_eq!(
-        (answer.status(), &answer.headers()["retry-after"]),
+        (response.status(), &response.headers()["retry-after"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"5".parse().unwrap())
     );
     stack.finish().await;
@@ -202,8 +202,8 @@ async fn an_oauth_client_library_works_with_it_unmodified() {
         }
         let client = client.set_token_uri(TokenUrl::new(stack.api_url(sandbox::TOKEN)).unwrap());
         let send = async |request: oauth2::HttpRequest| {
-            let answer = Client::new().send(request.map(Bytes::from)).await.expect("an answer");
-            Ok::<_, std::io::Error>(answer.map(|body| body.to_vec()))
+            let response = Client::new().send(request.map(Bytes::from)).await.expect("a response");
+            Ok::<_, std::io::Error>(response.map(|body| body.to_vec()))
         };
         let send = |request| Box::pin(send(request));
         let (username, password) =

@@ -69,7 +69,7 @@ impl Emulated {
         for _ in 0..500 {
             let request = Request::post(&self.url).body(Bytes::from(event.to_string())).unwrap();
             match self.client.send(request).await {
-                Some(answer) => return serde_json::from_slice(answer.body()).unwrap_or_default(),
+                Some(response) => return serde_json::from_slice(response.body()).unwrap_or_default(),
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
@@ -188,13 +188,13 @@ async fn an_event_goes_through_receive_message_the_queue_and_deliver_message() {
         tokio::join!(deployment.function("receive-message"), deployment.function("deliver-message"));
 
     let body = message("c");
-    let answer = receive.invoke(&deployment.event(&body)).await;
-    assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(200), &json!("")));
-    let answer = receive.invoke(&fixture("http-api.json")).await;
-    assert_eq!(answer["statusCode"], 401);
+    let response = receive.invoke(&deployment.event(&body)).await;
+    assert_eq!((&response["statusCode"], &response["body"]), (&json!(200), &json!("")));
+    let response = receive.invoke(&fixture("http-api.json")).await;
+    assert_eq!(response["statusCode"], 401);
 
-    let answer = deliver.invoke(&deployment.next_message().await).await;
-    assert_eq!(answer, json!({ "batchItemFailures": [] }));
+    let response = deliver.invoke(&deployment.next_message().await).await;
+    assert_eq!(response, json!({ "batchItemFailures": [] }));
     assert_eq!(received(&deployment.stack, "c").len(), 1);
     assert_eq!(deployment.stack.bot.receipts()["c"][0].body, body);
     // There was no token yet; the first event has logged in.
@@ -204,8 +204,8 @@ async fn an_event_goes_through_receive_message_the_queue_and_deliver_message() {
     deployment.stack.bot.refuse_conversation("d", 503, Some(60));
     assert_eq!(receive.invoke(&deployment.event(&message("d"))).await["statusCode"], 200);
     let event = deployment.next_message().await;
-    let answer = deliver.invoke(&event).await;
-    assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": event["Records"][0]["messageId"] }] }));
+    let response = deliver.invoke(&event).await;
+    assert_eq!(response, json!({ "batchItemFailures": [{ "itemIdentifier": event["Records"][0]["messageId"] }] }));
     deployment.stack.bot.refuse_conversation("d", 400, None);
     assert_eq!(deliver.invoke(&event).await, json!({ "batchItemFailures": [] }));
     let dead = deployment.sqs.receive_message().queue_url(&deployment.dead_letter_queue).message_attribute_names("All");
@@ -251,9 +251,9 @@ async fn a_caller_gets_a_token_and_its_callbacks_are_taken_through_a_rotation() 
     request["body"] = STANDARD.encode(form).into();
     request["isBase64Encoded"] = true.into();
     let tokens = async |function: &Emulated| {
-        let answer = function.invoke(&request).await;
-        assert_eq!(answer["statusCode"], 200, "{answer}");
-        serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap()
+        let response = function.invoke(&request).await;
+        assert_eq!(response["statusCode"], 200, "{response}");
+        serde_json::from_str::<Value>(response["body"].as_str().unwrap()).unwrap()
     };
     let callback = |tokens: &Value| {
         let mut event = deployment.event(&message("c"));
@@ -329,8 +329,8 @@ async fn a_bot_opens_a_conversation_and_speaks_once_under_a_key() {
     let line = json!({ "authorType": "user", "text": "confidential" });
     let path = format!("/{conversation}/messages");
     for replayed in [Value::Null, "true".into(), "true".into()] {
-        let answer = converse.invoke(&call(&path, line.clone(), "line")).await;
-        assert_eq!((&answer["statusCode"], &answer["headers"]["idempotent-replayed"]), (&json!(202), &replayed));
+        let response = converse.invoke(&call(&path, line.clone(), "line")).await;
+        assert_eq!((&response["statusCode"], &response["headers"]["idempotent-replayed"]), (&json!(202), &replayed));
     }
     let other = converse.invoke(&call(&path, json!({ "authorType": "user", "text": "other" }), "line")).await;
     assert_eq!(other["statusCode"], 422);
@@ -350,9 +350,9 @@ async fn a_bot_opens_a_conversation_and_speaks_once_under_a_key() {
 async fn a_channel_is_registered_directly_and_by_cloudformation() {
     let deployment = Deployment::start().await;
     let register = deployment.function("register-channel").await;
-    let answer = register.invoke(&json!({ "operation": "register", "queue_id": "101" })).await;
-    assert_eq!(answer["changes"], json!(["webhook created", "channel created"]));
-    assert_eq!(deployment.secret("channel").await["channel_id"], answer["channel_id"]);
+    let response = register.invoke(&json!({ "operation": "register", "queue_id": "101" })).await;
+    assert_eq!(response["changes"], json!(["webhook created", "channel created"]));
+    assert_eq!(deployment.secret("channel").await["channel_id"], response["channel_id"]);
     assert_eq!(register.invoke(&json!({ "operation": "review" })).await["in_sync"], true);
     let error = register.invoke(&json!({ "operation": "update", "queue_id": "999" })).await;
     assert!(error["errorMessage"].as_str().unwrap().contains("Queue ID 999 is invalid."), "{error}");
@@ -367,8 +367,8 @@ async fn a_channel_is_registered_directly_and_by_cloudformation() {
         let properties = json!({ "QueueId": queue_id, "CallbackUrl": deployment.stack.callback_url() });
         let request = cloud_formation.prepare(request_type, Some("live-agent-emulated"), properties);
         register.invoke(request.event()).await;
-        let answer = request.answer().expect("CloudFormation gets an answer");
-        assert_eq!(answer["Status"], status, "{request_type}: {answer}");
+        let response = request.response().expect("CloudFormation gets a response");
+        assert_eq!(response["Status"], status, "{request_type}: {response}");
     }
     assert_eq!(deployment.secret("channel").await, json!({}));
     deployment.stack.check();
@@ -383,7 +383,7 @@ async fn a_wrong_configuration_answers_cloudformation_with_the_variables_name() 
         let properties = json!({ "QueueId": "101", "CallbackUrl": deployment.stack.callback_url() });
         let request = cloud_formation.prepare(request_type, Some("live-agent-emulated"), properties);
         register.invoke(request.event()).await;
-        request.answer().expect("CloudFormation gets a response")
+        request.response().expect("CloudFormation gets a response")
     };
     for request_type in ["Create", "Update"] {
         let response = respond(request_type).await;

@@ -25,8 +25,8 @@ async fn an_accepted_event_reaches_the_bot_platform_exactly_as_it_came() {
     // White space, escapes, any Unicode, and characters that XML does not allow.
     let body = "{ \"eventType\":\"MESSAGE\",\n\t\"conversationId\" : \"c-1\", \"data\":{\"text\":\"\\u0000 👋 \u{fffe}\u{2028} \\ud83d\"} }\r\n";
     let headers = stack.signed(body.as_bytes());
-    let answer = stack.post(&headers, body).await;
-    assert_eq!((answer.status(), answer.body().len()), (StatusCode::OK, 0));
+    let response = stack.post(&headers, body).await;
+    assert_eq!((response.status(), response.body().len()), (StatusCode::OK, 0));
     assert!(stack.settle(PATIENCE).await);
 
     let receipts = stack.bot.receipts();
@@ -127,9 +127,9 @@ async fn every_bad_credential_gets_the_same_401_and_nothing_is_queued() {
         bad.push((name, set(&genuine, name, "")));
     }
     for (what, headers) in &bad {
-        let answer = stack.post(headers, body.clone()).await;
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{what}");
-        assert_eq!(answer.body(), r#"{"message":"unauthorized"}"#, "{what}");
+        let response = stack.post(headers, body.clone()).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
+        assert_eq!(response.body(), r#"{"message":"unauthorized"}"#, "{what}");
     }
     assert_eq!(stack.queues.events.sent(), 0);
     assert_eq!(stack.post(&genuine, body).await.status(), StatusCode::OK, "the genuine one");
@@ -142,9 +142,9 @@ async fn what_is_no_event_gets_400() {
     for body in
         ["", "confidential", "[]", "\"MESSAGE\"", "null", "{}", r#"{"eventType":7"#, r#"{"conversationId":"c"}"#]
     {
-        let answer = stack.post_signed(body).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{body}");
-        assert!(std::str::from_utf8(answer.body()).unwrap().contains("eventType"));
+        let response = stack.post_signed(body).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{body}");
+        assert!(std::str::from_utf8(response.body()).unwrap().contains("eventType"));
     }
     assert_eq!(stack.queues.events.sent(), 0);
     stack.finish().await;
@@ -172,9 +172,9 @@ async fn a_failure_of_ours_or_of_8x8_is_never_a_success() {
     let keys_down = Fault::from(contact_center::Fault::KeysDown);
     for fault in [keys_down, aws::Fault::QueueDown.into()] {
         stack.fault(fault, When::Share(1.0));
-        let answer = stack.post(&headers, body.clone()).await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
-        assert_eq!(answer.headers()["retry-after"], "5");
+        let response = stack.post(&headers, body.clone()).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+        assert_eq!(response.headers()["retry-after"], "5");
         stack.faults.clear();
         assert_eq!(stack.queues.events.sent(), 0);
         if fault == keys_down {

@@ -164,8 +164,8 @@ async fn a_refreshed_token_is_stored_hard() {
         }
         stack.fault(aws::Fault::SecretsDown, When::Next(4));
     };
-    let (answer, ()) = tokio::join!(refresh, outage);
-    assert_eq!(answer.unwrap(), report(&["bot"], &[]));
+    let (response, ()) = tokio::join!(refresh, outage);
+    assert_eq!(response.unwrap(), report(&["bot"], &[]));
     age(&stack, BOT_TOKEN_SECRET, 60);
     assert_eq!(stack.refresh_tokens().await.unwrap(), report(&["bot"], &[]));
     assert_eq!((stack.bot.grants("password"), stack.bot.grants("refresh_token")), (1, 2), "the refresh token was kept");

@@ -53,9 +53,9 @@ async fn run_twice_it_creates_nothing() {
     let stack = Stack::start().await;
     let before = stack.contact_center.registered();
     let versions = stack.cloud.secrets.versions(CHANNEL_SECRET);
-    let answer = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
-    assert_eq!(answer["changes"], json!([]));
-    assert_eq!(answer["channel_id"], *stack.channel_id);
+    let response = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
+    assert_eq!(response["changes"], json!([]));
+    assert_eq!(response["channel_id"], *stack.channel_id);
     assert_eq!(stack.contact_center.registered(), before);
     assert_eq!(stack.cloud.secrets.versions(CHANNEL_SECRET), versions);
     stack.finish().await;
@@ -76,8 +76,8 @@ async fn an_existing_channel_is_found_on_a_later_page() {
     for number in 0..250 {
         stack.contact_center.add_channel(&format!("live-agent-sandbox-{number}"));
     }
-    let answer = run(&stack, json!({ "operation": "register" })).await;
-    assert_eq!((&answer["changes"], &answer["channel_id"]), (&json!([]), &json!(stack.channel_id)));
+    let response = run(&stack, json!({ "operation": "register" })).await;
+    assert_eq!((&response["changes"], &response["channel_id"]), (&json!([]), &json!(stack.channel_id)));
     stack.finish().await;
 }
 
@@ -91,8 +91,8 @@ async fn an_interrupted_registration_is_completed_by_the_next_one() {
     assert!(reason.contains("create the channel") && reason.contains("Internal error."), "{reason}");
     let begun = json!({ "creating": ["webhook", "channel"], "callback_url": stack.callback_url() });
     assert_eq!(stack.cloud.secrets.current(CHANNEL_SECRET), begun);
-    let answer = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
-    assert_eq!(answer["changes"], json!(["channel created"]));
+    let response = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
+    assert_eq!(response["changes"], json!(["channel created"]));
     let (webhooks, channels) = stack.contact_center.registered();
     assert_eq!((webhooks.len(), channels.len()), (1, 1));
     stack.finish().await;
@@ -104,8 +104,8 @@ async fn an_interrupted_registration_can_be_removed() {
     run(&stack, json!({ "operation": "deregister" })).await;
     stack.contact_center.fail_next("POST", "channels", false);
     refused(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
-    let answer = run(&stack, json!({ "operation": "deregister" })).await;
-    assert_eq!(answer["changes"], json!(["webhook deleted"]));
+    let response = run(&stack, json!({ "operation": "deregister" })).await;
+    assert_eq!(response["changes"], json!(["webhook deleted"]));
     assert_eq!(stack.contact_center.registered(), (vec![], vec![]));
     stack.finish().await;
 }
@@ -116,11 +116,11 @@ async fn what_8x8_created_without_saying_so_is_found_and_not_created_again() {
     run(&stack, json!({ "operation": "deregister" })).await;
     stack.contact_center.fail_next("POST", "webhooks", true);
     stack.contact_center.fail_next("POST", "channels", true);
-    let answer = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
-    assert_eq!(answer["changes"], json!(["webhook created", "channel created"]));
+    let response = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
+    assert_eq!(response["changes"], json!(["webhook created", "channel created"]));
     let (webhooks, channels) = stack.contact_center.registered();
     assert_eq!((webhooks.len(), channels.len()), (1, 1));
-    assert_eq!(answer["channel_id"], channels[0]["id"]);
+    assert_eq!(response["channel_id"], channels[0]["id"]);
     stack.finish().await;
 }
 
@@ -146,12 +146,12 @@ async fn review_names_every_difference() {
 async fn register_heals_what_review_finds() {
     let stack = Stack::start().await;
     stack.contact_center.reroute(&stack.channel_id, "102");
-    let answer = run(&stack, json!({ "operation": "register" })).await;
-    assert_eq!(answer["changes"], json!(["channel updated"]));
+    let response = run(&stack, json!({ "operation": "register" })).await;
+    assert_eq!(response["changes"], json!(["channel updated"]));
     stack.contact_center.remove(&stack.channel_id);
-    let answer = run(&stack, json!({ "operation": "register" })).await;
-    assert_eq!(answer["changes"], json!(["channel created"]));
-    assert_ne!(answer["channel_id"], *stack.channel_id);
+    let response = run(&stack, json!({ "operation": "register" })).await;
+    assert_eq!(response["changes"], json!(["channel created"]));
+    assert_ne!(response["channel_id"], *stack.channel_id);
     assert_eq!(run(&stack, json!({ "operation": "review" })).await["in_sync"], true);
     stack.finish().await;
 }
@@ -160,12 +160,12 @@ async fn register_heals_what_review_finds() {
 async fn update_puts_a_new_callback_url_or_queue_in_place() {
     let stack = Stack::start().await;
     let load_balancer = "https://callbacks.acme.example/v1/liveAgent/receiveMessage";
-    let answer = run(&stack, json!({ "operation": "update", "callback_url": load_balancer })).await;
-    assert_eq!((&answer["changes"], &answer["callback_url"]), (&json!(["webhook updated"]), &json!(load_balancer)));
+    let response = run(&stack, json!({ "operation": "update", "callback_url": load_balancer })).await;
+    assert_eq!((&response["changes"], &response["callback_url"]), (&json!(["webhook updated"]), &json!(load_balancer)));
     assert_eq!(stack.contact_center.registered().0[0]["uri"], load_balancer);
 
-    let answer = run(&stack, json!({ "operation": "update", "queue_id": "102" })).await;
-    assert_eq!(answer["changes"], json!(["channel updated"]));
+    let response = run(&stack, json!({ "operation": "update", "queue_id": "102" })).await;
+    assert_eq!(response["changes"], json!(["channel updated"]));
     assert_eq!(stack.contact_center.registered().1[0]["routingOptions"]["id"], "102");
     assert_eq!(run(&stack, json!({ "operation": "update" })).await["changes"], json!([]));
     stack.finish().await;
@@ -250,8 +250,8 @@ async fn register_without_a_url_keeps_the_saved_one() {
     let stack = Stack::start().await;
     let load_balancer = "https://callbacks.acme.example/v1/liveAgent/receiveMessage";
     run(&stack, json!({ "operation": "update", "callback_url": load_balancer })).await;
-    let answer = run(&stack, json!({ "operation": "register", "queue_id": "102" })).await;
-    assert_eq!((&answer["callback_url"], &answer["changes"]), (&json!(load_balancer), &json!(["channel updated"])));
+    let response = run(&stack, json!({ "operation": "register", "queue_id": "102" })).await;
+    assert_eq!((&response["callback_url"], &response["changes"]), (&json!(load_balancer), &json!(["channel updated"])));
     assert_eq!(stack.contact_center.registered().0[0]["uri"], load_balancer);
     stack.finish().await;
 }
@@ -262,8 +262,8 @@ async fn what_was_renamed_in_8x8s_console_is_found_by_its_saved_id() {
     let saved = stack.cloud.secrets.current(CHANNEL_SECRET);
     stack.contact_center.rename(saved["webhook_id"].as_str().unwrap(), "renamed");
     stack.contact_center.rename(&stack.channel_id, "renamed");
-    let answer = run(&stack, json!({ "operation": "register" })).await;
-    assert_eq!(answer["changes"], json!(["webhook updated", "channel updated"]));
+    let response = run(&stack, json!({ "operation": "register" })).await;
+    assert_eq!(response["changes"], json!(["webhook updated", "channel updated"]));
     let (webhooks, channels) = stack.contact_center.registered();
     assert_eq!((webhooks.len(), channels.len()), (1, 1));
     assert_eq!((&webhooks[0]["name"], &channels[0]["id"]), (&json!("live-agent-sandbox"), &json!(stack.channel_id)));
@@ -285,8 +285,8 @@ async fn a_foreign_webhook_is_neither_repointed_nor_deleted_whatever_its_name_is
     run(&stack, json!({ "operation": "deregister" })).await;
     assert_eq!(stack.contact_center.registered(), before);
 
-    let answer = run(&stack, json!({ "operation": "register", "queue_id": "101", "take_over": true })).await;
-    assert_eq!(answer["changes"], json!(["webhook updated", "channel updated"]));
+    let response = run(&stack, json!({ "operation": "register", "queue_id": "101", "take_over": true })).await;
+    assert_eq!(response["changes"], json!(["webhook updated", "channel updated"]));
     assert_eq!(stack.contact_center.registered().0[0]["uri"], stack.callback_url());
     stack.finish().await;
 }
@@ -349,8 +349,8 @@ async fn lists_of_every_form_are_read_and_none_is_taken_for_an_empty_one() {
     ] {
         forget();
         stack.contact_center.write_lists(form);
-        let answer = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
-        assert_eq!((&answer["changes"], &answer["channel_id"]), (&json!([]), &json!(stack.channel_id)), "{form:?}");
+        let response = run(&stack, json!({ "operation": "register", "queue_id": "101" })).await;
+        assert_eq!((&response["changes"], &response["channel_id"]), (&json!([]), &json!(stack.channel_id)), "{form:?}");
     }
     for form in [ListForm::MissingPage, ListForm::Unknown] {
         forget();

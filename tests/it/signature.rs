@@ -171,8 +171,9 @@ fn key_endpoint(key: String) -> String {
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
-            let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{key}", key.len());
-            let _ = stream.write_all(answer.as_bytes());
+            let response =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{key}", key.len());
+            let _ = stream.write_all(response.as_bytes());
         }
     });
     url

@@ -133,8 +133,8 @@ async fn a_call_of_the_bot_has_one_line_with_operation_conversation_and_key_what
     assert_eq!(said("confidential-key-2", "confidential: a").await, StatusCode::ACCEPTED);
     assert_eq!(said("confidential-key-2", "confidential: b").await, StatusCode::UNPROCESSABLE_ENTITY);
     let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("idempotency-key"), "a b")];
-    let answer = stack.chatbot.call(Method::POST, &format!("/{id}/messages"), &headers, "{}").await;
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    let response = stack.chatbot.call(Method::POST, &format!("/{id}/messages"), &headers, "{}").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(stack.chatbot.get(&format!("/{id}/messages/none")).await.0, StatusCode::NOT_FOUND);
 
     let lines = steps(&stack, &id, 6, |step| step == "call").await;

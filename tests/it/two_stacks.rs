@@ -95,8 +95,8 @@ async fn a_stack_that_cannot_reach_8x8_says_so_loses_nothing_and_does_not_distur
     second.contact_center_server.set_reachable(false);
 
     let path = format!("/{}", conversation.id());
-    let (status, answer) = second.chatbot.get(&path).await;
-    assert_eq!((status, &answer["errors"][0]["code"]), (StatusCode::GATEWAY_TIMEOUT, &json!("no_response")));
+    let (status, response) = second.chatbot.get(&path).await;
+    assert_eq!((status, &response["errors"][0]["code"]), (StatusCode::GATEWAY_TIMEOUT, &json!("no_response")));
     let say = async || second.chatbot.say(conversation.id(), "user", "confidential: hello?", "key").await.status();
     assert_eq!(say().await, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(second.contact_center.said(conversation.id()), []);

@@ -57,7 +57,7 @@ pub fn operations(binary: &Path, folder: &Path) -> Vec<Instructions> {
         .collect()
 }
 
-/// A function's whole way through one event, from the runtime API's answer to its own; `event` makes the events.
+/// A function's whole way through one event, from the runtime API's response to its own; `event` makes the events.
 pub async fn function(settings: &FunctionSettings, folder: &Path, event: impl AsyncFn() -> Value) -> Instructions {
     let mut totals = [0; 2];
     for (total_of_run, events) in totals.iter_mut().zip(EVENTS) {

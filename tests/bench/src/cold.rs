@@ -117,7 +117,7 @@ async fn start(
     for _ in 0..LOST_STARTS {
         let mut emulator = Emulator::start(settings, log_level);
         let first = emulator.invoke(&events.next(settings.name)).await;
-        if first.answer["errorType"] != "Runtime.ExitError" {
+        if first.response["errorType"] != "Runtime.ExitError" {
             check(name, settings, &first);
             return (emulator, first);
         }
@@ -136,8 +136,8 @@ async fn invoke(emulator: &mut Emulator, name: &str, settings: &FunctionSettings
 
 fn check(name: &str, settings: &FunctionSettings, invocation: &Invocation) {
     if settings.name == deployment::RECEIVE_MESSAGE {
-        let Invocation { answer, lines, .. } = invocation;
-        assert_eq!(answer["statusCode"], 200, "{name} responds to a genuine event with {answer}: {lines:#?}");
+        let Invocation { response, lines, .. } = invocation;
+        assert_eq!(response["statusCode"], 200, "{name} responds to a genuine event with {response}: {lines:#?}");
     }
 }
 

@@ -51,13 +51,13 @@ pub async fn measure() -> Vec<Way> {
         let headers = [(header::CONTENT_TYPE, "application/json")];
         let path = format!("/{}/messages", conversation.id());
         let started = Instant::now();
-        let answer = sandbox.chatbot.call(Method::POST, &path, &headers, body).await;
+        let response = sandbox.chatbot.call(Method::POST, &path, &headers, body).await;
         let through = started.elapsed();
-        assert!(answer.status().is_success(), "{answer:?}");
+        assert!(response.status().is_success(), "{response:?}");
         let started = Instant::now();
-        let answer = sandbox.chatbot.say(conversation.id(), "user", &text, &number.to_string()).await;
+        let response = sandbox.chatbot.say(conversation.id(), "user", &text, &number.to_string()).await;
         let under_a_key = started.elapsed();
-        assert!(answer.status().is_success(), "{answer:?}");
+        assert!(response.status().is_success(), "{response:?}");
         // The first one starts the process.
         if number > 0 {
             for (times, took) in times.iter_mut().zip([directly, through, under_a_key]) {
@@ -95,7 +95,7 @@ impl Direct {
     async fn send(&self, body: &str) {
         let request = Request::post(&self.url).header("x-api-key", &self.api_key);
         let request = request.header(header::CONTENT_TYPE, "application/json").body(Bytes::from(body.to_owned()));
-        let answer = self.client.send(request.expect("a request")).await.expect("8x8 answers");
-        assert!(answer.status().is_success(), "{answer:?}");
+        let response = self.client.send(request.expect("a request")).await.expect("8x8 answers");
+        assert!(response.status().is_success(), "{response:?}");
     }
 }

@@ -32,7 +32,7 @@ pub struct Emulator {
 #[derive(Debug)]
 pub struct Invocation {
     /// What the function answered.
-    pub answer: Value,
+    pub response: Value,
     /// Milliseconds.
     pub duration: f64,
     /// Milliseconds of the init before, if there was one.
@@ -76,10 +76,10 @@ impl Emulator {
 
     /// Invokes the function; the emulator needs a moment until it listens.
     pub async fn invoke(&mut self, event: &Value) -> Invocation {
-        let answer = loop {
+        let response = loop {
             let request = Request::post(&self.url).body(Bytes::from(event.to_string())).expect("a request");
             match self.client.send(request).await {
-                Some(answer) => break serde_json::from_slice(answer.body()).unwrap_or_default(),
+                Some(response) => break serde_json::from_slice(response.body()).unwrap_or_default(),
                 None => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         };
@@ -91,7 +91,7 @@ impl Emulator {
             if let Some(duration) =
                 number_after(&line, "INVOKE RTDONE(").and_then(|_| number_after(&line, "duration: "))
             {
-                return Invocation { answer, duration, init, lines };
+                return Invocation { response, duration, init, lines };
             }
             lines.push(line);
         }

@@ -36,7 +36,7 @@ impl<'s> Events<'s> {
     }
 
     /// What AWS would invoke that function with. A function that is not named here gets an empty object: its start and
-    /// its memory are measured, and its answer is an error.
+    /// its memory are measured, and its response is an error.
     pub fn next(&self, function: &str) -> Value {
         match function {
             "receive-message" => self.signed(),

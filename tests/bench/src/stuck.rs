@@ -55,7 +55,7 @@ type Seconds = Vec<Vec<f64>>;
 pub async fn measure() -> Stuck {
     let sets = [Set::start().await, Set::start().await, Set::start().await];
     let [without, again, with] = &sets;
-    with.player.sandbox.bot.delay_answers(Some(with.left_out()), NEVER);
+    with.player.sandbox.bot.delay_responses(Some(with.left_out()), NEVER);
     let started = Instant::now();
     let mut pace = tokio::time::interval(Duration::from_secs(1) / (RATE * sets.len() as u32));
     for event in 0..EVENTS {

@@ -115,9 +115,9 @@ pub async fn measure() -> WholePath {
     }
 
     let mut bots = vec![calm.play("a bot that answers at once", &opened, SLOWLY_EVENTS, SLOWLY).await];
-    calm.sandbox.bot.delay_answers(None, SLOW);
+    calm.sandbox.bot.delay_responses(None, SLOW);
     bots.push(calm.play("a slow bot: 200 ms", &opened, SLOWLY_EVENTS, SLOWLY).await);
-    calm.sandbox.bot.delay_answers(None, Duration::ZERO);
+    calm.sandbox.bot.delay_responses(None, Duration::ZERO);
     calm.sandbox.fault(bot_platform::Fault::Status500, When::Share(FAILING));
     bots.push(calm.play("a bot that fails a tenth of the time", &opened, SLOWLY_EVENTS, SLOWLY).await);
     calm.sandbox.faults.clear();

@@ -1,5 +1,5 @@
 //! check-integration: each planted misconfiguration is named by exactly its check, and what the check says is to be done turns
-//! it green. Nothing is changed anywhere, and the answer comes in time whatever hangs.
+//! it green. Nothing is changed anywhere, and the response comes in time whatever hangs.
 
 mod at_8x8;
 mod credentials;
@@ -88,11 +88,11 @@ impl CheckedStack {
         let mut settings: FunctionSettings = function.settings().clone();
         settings.variables.extend(self.variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let before = self.stores();
-        let answer = match self.variables.is_empty() {
+        let response = match self.variables.is_empty() {
             true => function.invoke(&json!({})).await,
             false => Function::new(settings, Arc::default(), logs).invoke(&json!({})).await,
         };
-        let report: Value = serde_json::from_slice(&answer.expect("a report")).expect("JSON");
+        let report: Value = serde_json::from_slice(&response.expect("a report")).expect("JSON");
         assert_eq!(self.stores(), before, "nothing is changed");
         // What it says and logs is searched for secrets at the end.
         self.stack.cloud.logs.add(LogLine { function: CHECK_INTEGRATION, text: report.to_string() });

@@ -65,7 +65,7 @@ impl Table {
             .update_item()
             .table_name("keys")
             .key("id", AttributeValue::S("key".to_owned()))
-            .update_expression("SET taken_at = :now, in_doubt = :true")
+            .update_expression("SET taken_at = :now, is_open = :true")
             .condition_expression("taken_at = :taken AND attribute_not_exists(answer_status)")
             .expression_attribute_values(":now", number(now))
             .expression_attribute_values(":taken", number(taken_at))
@@ -115,7 +115,7 @@ async fn an_item_is_updated_while_it_is_as_it_was_read(config: &SdkConfig) {
     assert!(!table.take_over(1, 3).await, "another process was first");
     assert!(table.take_over(2, 3).await);
     let found = table.put("second", 3000, 1000).await.unwrap_err().expect("the item");
-    assert_eq!((&found["taken_at"], &found["in_doubt"]), (&number(3), &AttributeValue::Bool(true)));
+    assert_eq!((&found["taken_at"], &found["is_open"]), (&number(3), &AttributeValue::Bool(true)));
     assert_eq!(found["owner"], AttributeValue::S("first".to_owned()), "the rest stays");
 }
 

@@ -348,8 +348,8 @@ async fn the_agent_downloads_files_whose_names_are_never_markup() {
     for message in
         [json!({ "authorType": "user", "attachments": attachments }), json!({ "authorType": "bot", "cards": [card] })]
     {
-        let (status, answer) = chatbot.json(Method::POST, &format!("/{id}/messages"), &message).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+        let (status, response) = chatbot.json(Method::POST, &format!("/{id}/messages"), &message).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{response}");
     }
 
     let visit = Visit::start(&stage.console.url(), "files").await;

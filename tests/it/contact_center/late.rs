@@ -13,25 +13,25 @@ use crate::support::PATIENCE;
 
 #[tokio::test]
 async fn what_is_not_answered_may_be_done_later() {
-    /// Far more than an answer takes, also on a busy machine.
+    /// Far more than a response takes, also on a busy machine.
     const LATE: Duration = Duration::from_secs(2);
 
     let alone = Alone::start().await;
-    let answers = [
+    let responses = [
         (FailureKind::Drops, None),
         (FailureKind::Status500, Some(StatusCode::INTERNAL_SERVER_ERROR)),
         (FailureKind::Status504, Some(StatusCode::GATEWAY_TIMEOUT)),
     ];
-    for (number, (kind, answer)) in answers.into_iter().enumerate() {
+    for (number, (kind, response)) in responses.into_iter().enumerate() {
         alone.contact_center.break_next_late("POST", "messages", kind, LATE);
-        assert_eq!(alone.say("late").await, answer);
+        assert_eq!(alone.say("late").await, response);
         assert_eq!(alone.contact_center.said(&alone.conversation).len(), number, "not yet");
         alone.until_said(number + 1).await;
     }
-    // As a fault of the whole, in any of those ways or with no answer at all.
+    // As a fault of the whole, in any of those ways or with no response at all.
     alone.faults.set(contact_center::Fault::CarriesOutLate, When::Next(1));
-    let answer = tokio::time::timeout(Duration::from_secs(1), alone.say("late")).await;
-    assert!(!matches!(answer, Ok(Some(status)) if status.is_success()), "{answer:?}");
+    let response = tokio::time::timeout(Duration::from_secs(1), alone.say("late")).await;
+    assert!(!matches!(response, Ok(Some(status)) if status.is_success()), "{response:?}");
     alone.until_said(4).await;
 }
 

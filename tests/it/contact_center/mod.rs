@@ -53,7 +53,7 @@ impl Alone {
 
     async fn say(&self, text: &str) -> Option<StatusCode> {
         let body = json!({ "authorType": "user", "text": text });
-        self.call(Method::POST, "messages", &body).await.map(|answer| answer.status())
+        self.call(Method::POST, "messages", &body).await.map(|response| response.status())
     }
 
     /// The list of messages, as it is answered.

@@ -102,8 +102,8 @@ async fn a_creation_is_completed_and_the_rest_of_it_stays_byte_for_byte() {
         assert!(sent.starts_with('{') || sent.starts_with(" {"), "{sent}");
     }
     for body in [&b"[]"[..], b"{", b"\"x\"", b"{\"a\":\xff}", b""] {
-        let answer = create(chatbot, body).await;
-        assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::BAD_REQUEST, "invalid_json_object"));
+        let response = create(chatbot, body).await;
+        assert_eq!((response.status(), code_of(&json_of(&response))), (StatusCode::BAD_REQUEST, "invalid_json_object"));
     }
     assert!(set.stand_in.take().is_empty(), "nothing was sent");
 }
@@ -117,8 +117,8 @@ async fn a_message_reaches_8x8_as_the_bot_wrote_it() {
         b"not JSON at all \xff",
     ] {
         let headers = [(CONTENT_TYPE, "application/json"), (KEY, &*format!("key-{}", body.len()))];
-        let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body.to_vec()).await;
-        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let response = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body.to_vec()).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
         let requests = set.stand_in.take();
         assert_eq!(requests.len(), 1);
         assert_eq!(&requests[0].1[..], body);
@@ -181,8 +181,8 @@ async fn a_text_full_of_entities_costs_no_time() {
     let body = json!({ "authorType": "user", "text": text }).to_string();
     let headers = [(CONTENT_TYPE, "application/json"), (KEY, "key")];
     let started = Instant::now();
-    let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
-    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let response = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
@@ -264,12 +264,12 @@ async fn three_hundred_files_of_agents_arrive_with_their_bytes_and_names() {
     assert_eq!(files.len(), 300);
     for (number, file) in files.iter().enumerate() {
         let path = format!("/c/attachments/{number}/content");
-        let answer = set.sandbox.chatbot.call(Method::GET, &path, &[], "").await;
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert!(answer.body() == &file.content, "{number}: other bytes");
-        let disposition = answer.headers()[CONTENT_DISPOSITION].to_str().expect("ASCII");
+        let response = set.sandbox.chatbot.call(Method::GET, &path, &[], "").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(response.body() == &file.content, "{number}: other bytes");
+        let disposition = response.headers()[CONTENT_DISPOSITION].to_str().expect("ASCII");
         assert_eq!(shown_name(disposition), file.name, "{number}");
-        let content_type = answer.headers().get(CONTENT_TYPE).map(|value| value.to_str().expect("ASCII"));
+        let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.to_str().expect("ASCII"));
         assert_eq!(content_type.is_some(), file.content_type.is_some(), "{number}");
     }
     assert_eq!(set.sandbox.function(sandbox::deployment::CONVERSE).started(), 1, "no process has ended");
@@ -293,12 +293,12 @@ async fn a_file_up_to_the_limit_arrives_whatever_its_characters_are_and_a_larger
         set.sandbox.chatbot.call(Method::GET, &format!("/c/attachments/{file}/content"), &[], "").await
     };
     for (file, length) in [("csv", LIMIT / 5 * 5), ("control", LIMIT), ("binary", LIMIT)] {
-        let answer = get(file).await;
-        assert_eq!((answer.status(), answer.body().len()), (StatusCode::OK, length), "{file}");
+        let response = get(file).await;
+        assert_eq!((response.status(), response.body().len()), (StatusCode::OK, length), "{file}");
     }
-    let answer = get("larger").await;
-    let body = json_of(&answer);
-    assert_eq!((answer.status(), code_of(&body)), (StatusCode::BAD_GATEWAY, "contact_center_response"));
+    let response = get("larger").await;
+    let body = json_of(&response);
+    assert_eq!((response.status(), code_of(&body)), (StatusCode::BAD_GATEWAY, "contact_center_response"));
     assert!(body["message"].as_str().unwrap().contains("4 MiB"), "{body}");
 }
 
@@ -309,9 +309,9 @@ async fn what_8x8_packs_unasked_is_unpacked() {
         response(StatusCode::OK, &[("content-type", b"text/plain"), ("content-encoding", b"gzip")], &packed[..])
     })
     .await;
-    let answer = set.sandbox.chatbot.call(Method::GET, "/c/attachments/a/content", &[], "").await;
-    assert_eq!((answer.status(), &answer.body()[..]), (StatusCode::OK, &b"hello"[..]));
-    assert!(!answer.headers().contains_key("content-encoding"));
+    let response = set.sandbox.chatbot.call(Method::GET, "/c/attachments/a/content", &[], "").await;
+    assert_eq!((response.status(), &response.body()[..]), (StatusCode::OK, &b"hello"[..]));
+    assert!(!response.headers().contains_key("content-encoding"));
 }
 
 #[tokio::test]
@@ -323,9 +323,9 @@ async fn a_wait_without_end_is_passed_on_and_harms_nothing() {
     for _ in 0..2 {
         let body = json!({ "authorType": "bot", "text": "x" }).to_string();
         let headers = [(CONTENT_TYPE, "application/json")];
-        let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
-        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(answer.headers()[RETRY_AFTER], "18446744073709551615");
+        let response = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[RETRY_AFTER], "18446744073709551615");
     }
     assert_eq!(set.sandbox.function(sandbox::deployment::CONVERSE).started(), 1, "no process has ended");
 }
@@ -368,11 +368,11 @@ async fn a_message_is_found_in_whatever_form_8x8_shows_it_and_is_never_sent_twic
         body["authorType"] = "bot".into();
         let headers = [(CONTENT_TYPE, "application/json"), (KEY, "key")];
         let chatbot = &set.sandbox.chatbot;
-        let answer = chatbot.call(Method::POST, "/c/messages", &headers, body.to_string()).await;
+        let response = chatbot.call(Method::POST, "/c/messages", &headers, body.to_string()).await;
         if is_recognised {
-            assert_eq!(answer.status(), StatusCode::ACCEPTED, "{sent}");
+            assert_eq!(response.status(), StatusCode::ACCEPTED, "{sent}");
         } else {
-            assert_eq!(code_of(&json_of(&answer)), "unknown", "{sent}");
+            assert_eq!(code_of(&json_of(&response)), "unknown", "{sent}");
             set.sandbox.cloud.dynamo_db.advance(IDEMPOTENCY_TABLE, "ended_at", -30_000);
             let again = chatbot.call(Method::POST, "/c/messages", &headers, body.to_string()).await;
             assert_eq!(code_of(&json_of(&again)), "unknown", "{sent}");
@@ -400,7 +400,7 @@ async fn a_slow_rejection_and_a_slow_log_in_end_before_api_gateway_gives_up() {
     let started = Instant::now();
     let body = json!({ "authorType": "bot", "text": "x" }).to_string();
     let headers = [(CONTENT_TYPE, "application/json"), (KEY, "key")];
-    let answer = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
-    assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+    let response = set.sandbox.chatbot.call(Method::POST, "/c/messages", &headers, body).await;
+    assert_eq!((response.status(), code_of(&json_of(&response))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
     assert!(started.elapsed() < Duration::from_secs(29), "{:?}", started.elapsed());
 }

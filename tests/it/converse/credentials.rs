@@ -35,9 +35,9 @@ async fn a_key_that_8x8_refuses_is_a_failure_of_the_bridge_and_not_of_its_caller
     let right = stack.cloud.secrets.current(CONTACT_CENTER_SECRET);
     stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &json!({ "api_key": "revoked" }));
     stack.function(deployment::CONVERSE).recycle();
-    let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::BAD_GATEWAY, "contact_center_credentials"));
-    assert!(answer["message"].as_str().unwrap().contains("Access Denied"), "{answer}");
+    let (status, response) = stack.chatbot.get(&format!("/{conversation}")).await;
+    assert_eq!((status, code_of(&response)), (StatusCode::BAD_GATEWAY, "contact_center_credentials"));
+    assert!(response["message"].as_str().unwrap().contains("Access Denied"), "{response}");
     // The right one is looked for in the secret as soon as the wrong one is refused.
     stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
     assert_eq!(stack.chatbot.get(&format!("/{conversation}")).await.0, StatusCode::OK);
@@ -56,8 +56,8 @@ async fn a_key_that_is_replaced_beside_a_token_is_used_at_once() {
     stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &former);
     stack.function(deployment::CONVERSE).recycle();
     // Neither a call nor a log-in is possible with it.
-    let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
+    let (status, response) = stack.chatbot.get(&format!("/{conversation}")).await;
+    assert_eq!((status, code_of(&response)), (StatusCode::SERVICE_UNAVAILABLE, "unavailable"));
     stack.cloud.secrets.set(CONTACT_CENTER_SECRET, &right);
     assert_eq!(stack.chatbot.get(&format!("/{conversation}")).await.0, StatusCode::OK);
     stack.finish().await;
@@ -69,10 +69,10 @@ async fn secrets_that_cannot_be_read_are_a_503_and_nothing_is_sent() {
     stack.function(deployment::CONVERSE).recycle();
     stack.chatbot.caller.credentials().await;
     stack.fault(aws::Fault::SecretsDown, When::For(Duration::from_secs(60)));
-    let answer = stack.chatbot.call(Method::POST, "", &[(CONTENT_TYPE, "application/json")], r#"{"user":{}}"#).await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(code_of(&json_of(&answer)), "unavailable");
-    assert!(answer.headers().contains_key(RETRY_AFTER));
+    let response = stack.chatbot.call(Method::POST, "", &[(CONTENT_TYPE, "application/json")], r#"{"user":{}}"#).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(code_of(&json_of(&response)), "unavailable");
+    assert!(response.headers().contains_key(RETRY_AFTER));
     stack.faults.clear();
     assert_eq!(stack.contact_center.conversation_ids(), Vec::<String>::new());
     stack.finish().await;

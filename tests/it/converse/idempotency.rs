@@ -1,4 +1,4 @@
-//! The header `Idempotency-Key`: a repeat gets the first answer, whatever became of the first request.
+//! The header `Idempotency-Key`: a repeat gets the first response, whatever became of the first request.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn a_repeat_gets_the_first_answer_and_changes_nothing() {
     let body = r#"{"user":{"name":"Sandbox Customer"}}"#;
     let first = stack.chatbot.call(Method::POST, "", &headers, body).await;
     assert!(!first.headers().contains_key("idempotent-replayed"));
-    // Another process has the answer too.
+    // Another process has the response too.
     stack.function(deployment::CONVERSE).recycle();
     let again = stack.chatbot.call(Method::POST, "", &headers, body).await;
     assert_eq!((again.status(), again.body()), (first.status(), first.body()));
@@ -29,15 +29,15 @@ async fn a_repeat_gets_the_first_answer_and_changes_nothing() {
 
     let conversation = json_of(&first)["conversationId"].as_str().unwrap().to_owned();
     for _ in 0..3 {
-        let answer = stack.chatbot.say(&conversation, "user", "confidential", "line-1").await;
-        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let response = stack.chatbot.say(&conversation, "user", "confidential", "line-1").await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
     }
     assert_eq!(stack.chatbot.say(&conversation, "user", "confidential", "line-2").await.status(), StatusCode::ACCEPTED);
     assert_eq!(texts(&stack, &conversation), ["confidential", "confidential"]);
     // So does a refusal stay one.
     for _ in 0..2 {
-        let answer = stack.chatbot.say(&conversation, "agent", "confidential", "line-3").await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let response = stack.chatbot.say(&conversation, "agent", "confidential", "line-3").await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     }
     stack.finish().await;
 }
@@ -99,12 +99,12 @@ async fn a_key_belongs_to_one_request() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-    let answer = stack.chatbot.say(&conversation, "user", "something else, confidential", "key").await;
-    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(code_of(&json_of(&answer)), "idempotency_key_reused");
+    let response = stack.chatbot.say(&conversation, "user", "something else, confidential", "key").await;
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(code_of(&json_of(&response)), "idempotency_key_reused");
     for bad in ["", "two words", &"x".repeat(256)] {
-        let answer = stack.chatbot.say(&conversation, "user", "confidential", bad).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
+        let response = stack.chatbot.say(&conversation, "user", "confidential", bad).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{bad}");
     }
     assert_eq!(texts(&stack, &conversation), ["confidential"]);
     stack.finish().await;
@@ -141,8 +141,8 @@ async fn a_key_is_forgotten_after_a_day() {
     assert_eq!(number("expires_at") - number("claimed_at") / 1000, 24 * 3600);
     // DynamoDB has not deleted it yet.
     stack.cloud.dynamo_db.set(IDEMPOTENCY_TABLE, "expires_at", &json!({ "N": "1000" }));
-    let answer = stack.chatbot.say(&conversation, "user", "something else, confidential", "key").await;
-    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let response = stack.chatbot.say(&conversation, "user", "something else, confidential", "key").await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert_eq!(texts(&stack, &conversation).len(), 2);
     stack.finish().await;
 }
@@ -155,15 +155,15 @@ async fn after_an_unknown_outcome_the_same_key_finds_out_in_any_process() {
         let key = format!("key-{is_carried_out}");
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
         stack.fault(Fault::Status500, When::For(Duration::from_secs(60)));
-        let answer = stack.chatbot.say(&conversation, "user", &key, &key).await;
-        assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+        let response = stack.chatbot.say(&conversation, "user", &key, &key).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
         stack.faults.clear();
         stack.function(deployment::CONVERSE).recycle();
         if !is_carried_out {
             half_a_minute_passes(&stack);
         }
-        let answer = stack.chatbot.say(&conversation, "user", &key, &key).await;
-        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let response = stack.chatbot.say(&conversation, "user", &key, &key).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
     }
     assert_eq!(texts(&stack, &conversation), ["key-true", "key-false"]);
     stack.finish().await;
@@ -175,12 +175,12 @@ async fn an_error_of_8x8_leaves_its_key_unknown_until_it_is_looked_for() {
     let conversation = opened(&stack).await;
     // 8x8 answers 500, carries it out twelve seconds later, and the bot repeats at once.
     stack.contact_center.break_next_late("POST", "messages", FailureKind::Status500, Duration::from_secs(12));
-    let mut answers = Vec::new();
-    while answers.last() != Some(&StatusCode::ACCEPTED) {
-        assert!(answers.len() < 5, "{answers:?}");
-        answers.push(stack.chatbot.say(&conversation, "user", "confidential", "key").await.status());
+    let mut responses = Vec::new();
+    while responses.last() != Some(&StatusCode::ACCEPTED) {
+        assert!(responses.len() < 5, "{responses:?}");
+        responses.push(stack.chatbot.say(&conversation, "user", "confidential", "key").await.status());
     }
-    assert_eq!(answers, [StatusCode::GATEWAY_TIMEOUT, StatusCode::ACCEPTED]);
+    assert_eq!(responses, [StatusCode::GATEWAY_TIMEOUT, StatusCode::ACCEPTED]);
     assert_eq!(texts(&stack, &conversation), ["confidential"]);
     stack.finish().await;
 }
@@ -215,7 +215,7 @@ async fn two_equal_messages_of_unknown_outcome_do_not_take_the_same_one_for_thei
     stack.fault(Fault::ListsLate, When::For(Duration::from_secs(60)));
     let say = |key: &'static str| stack.chatbot.say(&conversation, "user", "yes", key);
     let (one, other) = tokio::join!(say("one"), say("other"));
-    let accepted = [one, other].iter().filter(|answer| answer.status() == StatusCode::ACCEPTED).count();
+    let accepted = [one, other].iter().filter(|response| response.status() == StatusCode::ACCEPTED).count();
     assert!(accepted <= 1, "8x8 has only one");
     stack.faults.clear();
     half_a_minute_passes(&stack);
@@ -261,8 +261,8 @@ async fn writes_that_meet_each_other_are_repeated() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     stack.cloud.dynamo_db.conflict(4);
-    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let response = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
     stack.cloud.dynamo_db.conflict(2);
     assert_eq!(send(&stack, &conversation, "confidential: without a key").await, StatusCode::ACCEPTED);
     let again = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
@@ -344,8 +344,8 @@ async fn whatever_becomes_of_the_process_the_same_key_says_a_line_once() {
         let text = format!("confidential: {number}");
         stack.fault(aws::Fault::Kill(deployment::CONVERSE), When::Next(1 + number % 3));
         loop {
-            let answer = stack.chatbot.say(&conversation, "user", &text, &text.replace(' ', "")).await;
-            match answer.status() {
+            let response = stack.chatbot.say(&conversation, "user", &text, &text.replace(' ', "")).await;
+            match response.status() {
                 StatusCode::ACCEPTED => break,
                 // The dead process has the key for half a minute: it passes here.
                 StatusCode::CONFLICT => {
@@ -369,8 +369,8 @@ async fn without_the_table_a_key_is_not_promised_and_nothing_is_sent() {
     let stack = Stack::start().await;
     let conversation = opened(&stack).await;
     stack.fault(aws::Fault::TableDown, When::For(Duration::from_secs(60)));
-    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let response = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(texts(&stack, &conversation), Vec::<String>::new());
     assert_eq!(send(&stack, &conversation, "confidential: without a key").await, StatusCode::ACCEPTED);
     stack.faults.clear();

@@ -51,12 +51,12 @@ fn texts(stack: &Stack, conversation: &str) -> Vec<String> {
     stack.contact_center.said(conversation).into_iter().map(|(_, text)| text).collect()
 }
 
-fn json_of(answer: &Response<Bytes>) -> Value {
-    serde_json::from_slice(answer.body()).unwrap_or_default()
+fn json_of(response: &Response<Bytes>) -> Value {
+    serde_json::from_slice(response.body()).unwrap_or_default()
 }
 
-fn code_of(answer: &Value) -> &str {
-    answer["errors"][0]["code"].as_str().unwrap_or_default()
+fn code_of(response: &Value) -> &str {
+    response["errors"][0]["code"].as_str().unwrap_or_default()
 }
 
 /// 8x8's own API, without the bridge.

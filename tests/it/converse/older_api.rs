@@ -59,9 +59,9 @@ async fn the_older_api_takes_the_same_calls() {
         .await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     assert_eq!(stack.contact_center.kept(conversation)["state"], "idle");
-    let (status, answer) = stack.chatbot.get("/unknown").await;
+    let (status, response) = stack.chatbot.get("/unknown").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert!(answer["message"].as_str().unwrap().contains("was not found"), "8x8's own words: {answer}");
+    assert!(response["message"].as_str().unwrap().contains("was not found"), "8x8's own words: {response}");
     stack.finish().await;
 }
 
@@ -87,11 +87,11 @@ async fn what_the_older_api_lacks_is_a_501_with_the_reason() {
             .into_iter()
             .fold(path.replace("{c}", &conversation), |path, id| path.replace(id, "1"));
         let headers = [(CONTENT_TYPE, "application/json")];
-        let answer = stack.chatbot.call(method.parse().unwrap(), &path, &headers, body).await;
-        assert_eq!(answer.status(), StatusCode::NOT_IMPLEMENTED, "{method} {path}");
-        let answer = json_of(&answer);
-        assert_eq!(code_of(&answer), "not_supported");
-        assert!(answer["message"].as_str().unwrap().starts_with("This contact center's API cannot "), "{answer}");
+        let response = stack.chatbot.call(method.parse().unwrap(), &path, &headers, body).await;
+        assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "{method} {path}");
+        let response = json_of(&response);
+        assert_eq!(code_of(&response), "not_supported");
+        assert!(response["message"].as_str().unwrap().starts_with("This contact center's API cannot "), "{response}");
     }
     stack.finish().await;
 }
@@ -118,13 +118,13 @@ async fn an_outcome_is_found_out_in_the_older_api_too() {
         // The same was said before: the older API shows no times, so that all of them are counted.
         assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
-        let mut answer = stack.chatbot.say(&conversation, "user", "yes", message).await;
+        let mut response = stack.chatbot.say(&conversation, "user", "yes", message).await;
         if !is_carried_out {
-            assert_eq!(code_of(&json_of(&answer)), "unknown");
+            assert_eq!(code_of(&json_of(&response)), "unknown");
             half_a_minute_passes(&stack);
-            answer = stack.chatbot.say(&conversation, "user", "yes", message).await;
+            response = stack.chatbot.say(&conversation, "user", "yes", message).await;
         }
-        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
         assert_eq!(texts(&stack, &conversation), ["yes", "yes"]);
     }
     stack.finish().await;

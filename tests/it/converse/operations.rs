@@ -60,21 +60,21 @@ async fn every_operation_of_8x8s_reference_works_through_the_bridge() {
         text.replace("{k}", &card).replace("{w}", webhook)
     };
     for (id, method, path, body, status) in OPERATIONS {
-        let answer = match body {
+        let response = match body {
             "a form" => {
-                let (status, answer) = stack.chatbot.upload(&conversation, "b.txt", b"y").await;
-                assert_eq!(answer["filename"], "b.txt");
+                let (status, response) = stack.chatbot.upload(&conversation, "b.txt", b"y").await;
+                assert_eq!(response["filename"], "b.txt");
                 status
             }
             _ => {
                 let headers: &[_] = if body.is_empty() { &[] } else { &[(CONTENT_TYPE, "application/json")] };
-                let answer = stack.chatbot.call(method.parse().unwrap(), &filled(path), headers, filled(body)).await;
-                let is_hal = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/hal+json");
-                assert_eq!(is_hal, !answer.body().is_empty() && !path.ends_with("content"), "{id}");
-                answer.status()
+                let response = stack.chatbot.call(method.parse().unwrap(), &filled(path), headers, filled(body)).await;
+                let is_hal = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/hal+json");
+                assert_eq!(is_hal, !response.body().is_empty() && !path.ends_with("content"), "{id}");
+                response.status()
             }
         };
-        assert_eq!(answer, status, "{id}");
+        assert_eq!(response, status, "{id}");
     }
     let kept = stack.contact_center.kept(&conversation);
     assert_eq!(kept["activities"], json!(["user types", "bot thinks", "user has read"]));
@@ -128,15 +128,15 @@ async fn prism_finds_every_request_of_the_bridge_valid() {
     let stack = Stack::with(settings).await;
     for (id, method, path, body, status) in OPERATIONS {
         let path = ["{c}", "{m}", "{a}", "{k}"].into_iter().fold(path.to_owned(), |path, id| path.replace(id, "1"));
-        let answer = if body == "a form" {
+        let response = if body == "a form" {
             stack.chatbot.upload("1", "b.txt", b"y").await.0
         } else {
             let headers: &[_] = if body.is_empty() { &[] } else { &[(CONTENT_TYPE, "application/json")] };
-            let answer = stack.chatbot.call(method.parse().unwrap(), &path, headers, body).await;
-            assert_eq!(answer.status(), status, "{id}: {answer:?}");
-            answer.status()
+            let response = stack.chatbot.call(method.parse().unwrap(), &path, headers, body).await;
+            assert_eq!(response.status(), status, "{id}: {response:?}");
+            response.status()
         };
-        assert_eq!(answer, status, "{id}");
+        assert_eq!(response, status, "{id}");
     }
 }
 
@@ -169,10 +169,10 @@ async fn only_a_caller_with_both_headers_gets_anywhere() {
         for (method, path) in [("GET", ""), ("POST", ""), ("GET", "/nothing/at/all"), ("DELETE", "")] {
             let request = Request::builder().method(method).uri(format!("{url}{path}"));
             let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
-            let answer = client.send(request.body(Bytes::new()).unwrap()).await.unwrap();
-            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{method} {path}");
-            assert_eq!(answer.headers()[WWW_AUTHENTICATE], "Bearer");
-            assert_eq!(code_of(&json_of(&answer)), "unauthorized");
+            let response = client.send(request.body(Bytes::new()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{method} {path}");
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+            assert_eq!(code_of(&json_of(&response)), "unauthorized");
         }
     }
     assert_eq!(stack.contact_center.conversation_ids(), Vec::<String>::new());
@@ -215,8 +215,8 @@ async fn without_a_registered_channel_a_creation_says_so_until_there_is_one() {
     let stack = Stack::start().await;
     let registered = stack.cloud.secrets.current(CHANNEL_SECRET);
     stack.cloud.secrets.set(CHANNEL_SECRET, &json!({}));
-    let (status, answer) = stack.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "channel_not_registered"));
+    let (status, response) = stack.chatbot.json(Method::POST, "", &json!({ "user": {} })).await;
+    assert_eq!((status, code_of(&response)), (StatusCode::SERVICE_UNAVAILABLE, "channel_not_registered"));
     stack.cloud.secrets.set(CHANNEL_SECRET, &registered);
     opened(&stack).await;
     stack.finish().await;
@@ -266,12 +266,12 @@ async fn an_error_of_8x8_is_passed_on_as_it_is() {
         (Method::GET, &format!("{messages}?sort=text"), Value::Null, "Only createdAt can be sorted by."),
     ] {
         let expected = directly(&stack, method.clone(), path, &body).await;
-        let answer =
+        let response =
             stack.chatbot.call(method.clone(), path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
-        assert!(String::from_utf8_lossy(answer.body()).contains(reason), "{path}: {answer:?}");
-        assert_eq!(answer.status(), expected.status());
-        assert_eq!(answer.body(), expected.body());
-        assert_eq!(answer.headers()[CONTENT_TYPE], expected.headers()[CONTENT_TYPE]);
+        assert!(String::from_utf8_lossy(response.body()).contains(reason), "{path}: {response:?}");
+        assert_eq!(response.status(), expected.status());
+        assert_eq!(response.body(), expected.body());
+        assert_eq!(response.headers()[CONTENT_TYPE], expected.headers()[CONTENT_TYPE]);
     }
     assert_eq!(stack.logged("\"code\":\"invalid_queue\""), 1, "the operator of the bridge sees why");
     stack.finish().await;
@@ -280,11 +280,11 @@ async fn an_error_of_8x8_is_passed_on_as_it_is() {
 #[tokio::test]
 async fn what_is_no_operation_is_refused() {
     let stack = Stack::start().await;
-    let (status, answer) = stack.chatbot.get("/c/nothing").await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::NOT_FOUND, "not_found"));
-    let answer = stack.chatbot.call(Method::DELETE, "/c", &[], "").await;
-    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(answer.headers()[ALLOW], "GET, PUT, PATCH");
+    let (status, response) = stack.chatbot.get("/c/nothing").await;
+    assert_eq!((status, code_of(&response)), (StatusCode::NOT_FOUND, "not_found"));
+    let response = stack.chatbot.call(Method::DELETE, "/c", &[], "").await;
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(response.headers()[ALLOW], "GET, PUT, PATCH");
     stack.finish().await;
 }
 
@@ -299,11 +299,11 @@ async fn bytes_of_any_kind_come_through_in_both_directions() {
         let (status, attachment) = stack.chatbot.upload(&conversation, name, content).await;
         assert_eq!((status, &attachment["sizeInBytes"]), (StatusCode::OK, &json!(content.len())));
         let path = format!("/{conversation}/attachments/{}/content", attachment["id"].as_str().unwrap());
-        let answer = stack.chatbot.call(Method::GET, &path, &[], "").await;
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert!(answer.body() == content, "{name} is another now");
-        assert_eq!(answer.headers()[CONTENT_TYPE], "application/octet-stream");
-        assert_eq!(answer.headers()[CONTENT_DISPOSITION], format!("attachment; filename=\"{name}\""));
+        let response = stack.chatbot.call(Method::GET, &path, &[], "").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(response.body() == content, "{name} is another now");
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/octet-stream");
+        assert_eq!(response.headers()[CONTENT_DISPOSITION], format!("attachment; filename=\"{name}\""));
     }
     // Lambda takes 6 MB, of which base64 leaves four and a half.
     let (status, _) = stack.chatbot.upload(&conversation, "huge.bin", &every_byte.repeat(2)).await;
@@ -317,7 +317,7 @@ async fn an_attachment_too_large_for_lambda_is_said_to_be_so() {
     let conversation = opened(&stack).await;
     let (_, attachment) = stack.chatbot.upload(&conversation, "large.bin", &vec![0; 4 * 1024 * 1024 + 1]).await;
     let path = format!("/{conversation}/attachments/{}/content", attachment["id"].as_str().unwrap());
-    let (status, answer) = stack.chatbot.get(&path).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::BAD_GATEWAY, "contact_center_response"));
+    let (status, response) = stack.chatbot.get(&path).await;
+    assert_eq!((status, code_of(&response)), (StatusCode::BAD_GATEWAY, "contact_center_response"));
     stack.finish().await;
 }

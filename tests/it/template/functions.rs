@@ -212,8 +212,8 @@ async fn every_call_that_a_function_makes_is_allowed_and_nothing_else_is() {
     // A process that has just logged in does not do so again within seconds.
     stack.function(deployment::CONVERSE).recycle();
     stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
-    let answer = stack.chatbot.say(spoken_in, "user", "confidential: hello?", "another-key").await;
-    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let response = stack.chatbot.say(spoken_in, "user", "confidential: hello?", "another-key").await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert!(stack.settle(PATIENCE).await);
     // The dead letter has a reason, which is read in the log.
     stack.check_integration().await.expect("a report");

@@ -95,10 +95,10 @@ impl Caller {
             form.extend_pairs(fields).append_pair("clientid", &login.app_token).finish()
         };
         let request = Request::post(&self.token_url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let answer = self.client.send(request.body(Bytes::from(form)).ok()?).await?;
+        let response = self.client.send(request.body(Bytes::from(form)).ok()?).await?;
         let grant = fields.first().map_or("", |(_, grant)| grant);
-        self.journal.hop(self.name, ISSUE_TOKEN, &format!("POST token ({grant})"), answer.status().as_str(), None);
-        let tokens: Value = serde_json::from_slice(answer.body()).ok()?;
+        self.journal.hop(self.name, ISSUE_TOKEN, &format!("POST token ({grant})"), response.status().as_str(), None);
+        let tokens: Value = serde_json::from_slice(response.body()).ok()?;
         let life = Duration::from_secs(tokens["expires_in"].as_u64()?);
         Some(Tokens {
             access_token: tokens["access_token"].as_str()?.to_owned(),

@@ -56,37 +56,37 @@ impl Chatbot {
         let body = body.into();
         let request = request.body(body.clone()).expect("a request");
         let headers = request.headers().clone();
-        let answer = self.client.send(request).await;
-        let answer = answer.expect("the bridge answers");
+        let response = self.client.send(request).await;
+        let response = response.expect("the bridge answers");
         let what = path.split('?').next().unwrap_or_default().rsplit('/').next().filter(|segment| segment.len() < 22);
         let what = format!("{method} {}", what.filter(|what| !what.is_empty()).unwrap_or("conversation"));
-        let outcome = answer.status();
+        let outcome = response.status();
         self.journal.exchange("chatbot", CONVERSE, &what, outcome.as_str(), Some(started.elapsed()), || {
-            let reply = Reply::new(outcome.as_u16(), answer.headers(), answer.body());
+            let reply = Reply::new(outcome.as_u16(), response.headers(), response.body());
             let path = format!("{}{path}", crate::CONVERSATIONS);
-            let conversation = conversation_id(&path, answer.body());
+            let conversation = conversation_id(&path, response.body());
             (conversation, Some(Exchange::new(&method, &path, &headers, &body).with(reply)))
         });
-        answer
+        response
     }
 
     /// Starts a conversation with a person, under an idempotency key.
     pub async fn open(&self, body: &Value, key: &str) -> (StatusCode, Value) {
         let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("idempotency-key"), key)];
-        let answer = self.call(Method::POST, "", &headers, body.to_string()).await;
-        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+        let response = self.call(Method::POST, "", &headers, body.to_string()).await;
+        (response.status(), serde_json::from_slice(response.body()).unwrap_or_default())
     }
 
     /// Makes one call with a JSON body and returns the status and the response's JSON, or null.
     pub async fn json(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
-        let answer = self.call(method, path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
-        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+        let response = self.call(method, path, &[(CONTENT_TYPE, "application/json")], body.to_string()).await;
+        (response.status(), serde_json::from_slice(response.body()).unwrap_or_default())
     }
 
     /// Makes one call without a body.
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
-        let answer = self.call(Method::GET, path, &[], Bytes::new()).await;
-        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+        let response = self.call(Method::GET, path, &[], Bytes::new()).await;
+        (response.status(), serde_json::from_slice(response.body()).unwrap_or_default())
     }
 
     /// Sends a text under an idempotency key.
@@ -106,18 +106,18 @@ impl Chatbot {
         let body = [head.as_bytes(), content, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat();
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
         let headers = [(CONTENT_TYPE, &*content_type)];
-        let answer = self.call(Method::POST, &format!("/{conversation}/attachments"), &headers, body).await;
-        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+        let response = self.call(Method::POST, &format!("/{conversation}/attachments"), &headers, body).await;
+        (response.status(), serde_json::from_slice(response.body()).unwrap_or_default())
     }
 }
 
 /// The conversation in a path, or the conversation that a response says was created; otherwise an empty text.
-fn conversation_id(path: &str, answer: &[u8]) -> String {
+fn conversation_id(path: &str, response: &[u8]) -> String {
     let below = path.strip_prefix(crate::CONVERSATIONS).unwrap_or_default().trim_start_matches('/');
     match below.split(['/', '?']).next() {
         Some(id) if !id.is_empty() => id.to_owned(),
         _ => {
-            let created: Value = serde_json::from_slice(answer).unwrap_or_default();
+            let created: Value = serde_json::from_slice(response).unwrap_or_default();
             created["conversationId"].as_str().unwrap_or_default().to_owned()
         }
     }

@@ -107,8 +107,8 @@ impl Script<'_> {
 
     async fn say(&mut self, conversation: &Conversation, author_type: &str, text: &str) -> Result<(), String> {
         let key = simulation::id::uuid();
-        let answer = self.sandbox.chatbot.say(conversation.id(), author_type, text, &key).await;
-        expect("a message", answer.status(), StatusCode::ACCEPTED, &Value::Null)?;
+        let response = self.sandbox.chatbot.say(conversation.id(), author_type, text, &key).await;
+        expect("a message", response.status(), StatusCode::ACCEPTED, &Value::Null)?;
         self.expected.push((author_type.to_owned(), text.to_owned()));
         Ok(())
     }
@@ -122,8 +122,8 @@ impl Script<'_> {
         }
         expect("an attachment", status, StatusCode::OK, &attachment)?;
         let body = json!({ "authorType": "user", "attachments": [{ "id": attachment["id"] }] });
-        let (status, answer) = chatbot.json(Method::POST, &format!("/{}/messages", conversation.id()), &body).await;
-        expect("a message with a picture", status, StatusCode::ACCEPTED, &answer)?;
+        let (status, response) = chatbot.json(Method::POST, &format!("/{}/messages", conversation.id()), &body).await;
+        expect("a message with a picture", status, StatusCode::ACCEPTED, &response)?;
         self.expected.push(("user".to_owned(), String::new()));
         Ok(())
     }
@@ -152,8 +152,8 @@ impl Script<'_> {
         // The customer must see the card before using it.
         self.sandbox.settle(PATIENCE).await;
         let path = format!("/{}/cards/{card}/{action}", conversation.id());
-        let (status, answer) = self.sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": name })).await;
-        expect("a card's action", status, StatusCode::NO_CONTENT, &answer)
+        let (status, response) = self.sandbox.chatbot.json(Method::PUT, &path, &json!({ "name": name })).await;
+        expect("a card's action", status, StatusCode::NO_CONTENT, &response)
     }
 
     async fn hand_back(&self, conversation: &Conversation) -> Result<(), String> {
@@ -161,16 +161,16 @@ impl Script<'_> {
         let webhook = webhooks.first().ok_or("no webhook is registered")?;
         let body = json!({ "type": "webhook", "id": webhook["id"] });
         let path = format!("/{}/post-agent-assignment", conversation.id());
-        let (status, answer) = self.sandbox.chatbot.json(Method::POST, &path, &body).await;
+        let (status, response) = self.sandbox.chatbot.json(Method::POST, &path, &body).await;
         let expected =
             if self.sandbox.contact_center.is_gateway() { StatusCode::CREATED } else { StatusCode::NOT_IMPLEMENTED };
-        expect("the hand-back", status, expected, &answer)
+        expect("the hand-back", status, expected, &response)
     }
 
     async fn end(&self, conversation: &Conversation) -> Result<(), String> {
         let path = format!("/{}/participants/user", conversation.id());
-        let (status, answer) = self.sandbox.chatbot.json(Method::PATCH, &path, &json!({ "removed": true })).await;
-        expect("the end", status, StatusCode::NO_CONTENT, &answer)
+        let (status, response) = self.sandbox.chatbot.json(Method::PATCH, &path, &json!({ "removed": true })).await;
+        expect("the end", status, StatusCode::NO_CONTENT, &response)
     }
 
     async fn verdict(self, conversation: &Conversation) -> Verdict {
@@ -185,8 +185,8 @@ impl Script<'_> {
     }
 }
 
-fn expect(what: &str, status: StatusCode, expected: StatusCode, answer: &Value) -> Result<(), String> {
-    if status == expected { Ok(()) } else { Err(format!("{what} was answered with {status}: {answer}")) }
+fn expect(what: &str, status: StatusCode, expected: StatusCode, response: &Value) -> Result<(), String> {
+    if status == expected { Ok(()) } else { Err(format!("{what} was answered with {status}: {response}")) }
 }
 
 /// Sets the stored token's remaining lifetime to ten minutes, as if it had been issued fifty minutes ago.

@@ -328,8 +328,8 @@ impl Sandbox {
 
     /// Registers webhook and channel with that queue and returns the channel's id.
     pub async fn register(&self, queue_id: &str) -> Result<String, InvokeError> {
-        let answer = self.invoke_register(json!({ "operation": "register", "queue_id": queue_id })).await?;
-        Ok(answer["channel_id"].as_str().expect("a registration has a channel").to_owned())
+        let response = self.invoke_register(json!({ "operation": "register", "queue_id": queue_id })).await?;
+        Ok(response["channel_id"].as_str().expect("a registration has a channel").to_owned())
     }
 
     /// Makes the bot platform register its own webhook and channel at 8x8, as an Aisera tenant does, and returns the channel's
@@ -368,32 +368,32 @@ impl Sandbox {
 
     /// Invokes register-channel.
     pub async fn invoke_register(&self, request: Value) -> Result<Value, InvokeError> {
-        let answer = self.function(deployment::REGISTER_CHANNEL).invoke(&request).await?;
-        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+        let response = self.function(deployment::REGISTER_CHANNEL).invoke(&request).await?;
+        Ok(serde_json::from_slice(&response).expect("functions answer with JSON"))
     }
 
     /// Invokes check-integration, which reports what is wrong with the set and what to do.
     pub async fn check_integration(&self) -> Result<Value, InvokeError> {
-        let answer = self.function(deployment::CHECK_INTEGRATION).invoke(&json!({})).await?;
-        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+        let response = self.function(deployment::CHECK_INTEGRATION).invoke(&json!({})).await?;
+        Ok(serde_json::from_slice(&response).expect("functions answer with JSON"))
     }
 
     /// Invokes refresh-tokens, as the schedule does.
     pub async fn refresh_tokens(&self) -> Result<Value, InvokeError> {
-        let answer = self.function(deployment::REFRESH_TOKENS).invoke(&json!({ "source": "aws.scheduler" })).await?;
-        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+        let response = self.function(deployment::REFRESH_TOKENS).invoke(&json!({ "source": "aws.scheduler" })).await?;
+        Ok(serde_json::from_slice(&response).expect("functions answer with JSON"))
     }
 
     /// Invokes watch-handovers, as the schedule does.
     pub async fn watch_handovers(&self) -> Result<Value, InvokeError> {
-        let answer = self.function(deployment::WATCH_HANDOVERS).invoke(&json!({ "source": "aws.scheduler" })).await?;
-        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+        let response = self.function(deployment::WATCH_HANDOVERS).invoke(&json!({ "source": "aws.scheduler" })).await?;
+        Ok(serde_json::from_slice(&response).expect("functions answer with JSON"))
     }
 
     /// Invokes manage-dead-letters.
     pub async fn manage_dead_letters(&self, request: Value) -> Result<Value, InvokeError> {
-        let answer = self.function(deployment::MANAGE_DEAD_LETTERS).invoke(&request).await?;
-        Ok(serde_json::from_slice(&answer).expect("functions answer with JSON"))
+        let response = self.function(deployment::MANAGE_DEAD_LETTERS).invoke(&request).await?;
+        Ok(serde_json::from_slice(&response).expect("functions answer with JSON"))
     }
 
     /// Every line that a function wrote.
@@ -449,7 +449,7 @@ impl Sandbox {
     pub fn slow_bot(&self, by: Option<Duration>) {
         self.journal.switched(&format!("bot-slow={}s", by.unwrap_or_default().as_secs_f64()));
         match by {
-            Some(by) => self.bot.delay_answers(None, by),
+            Some(by) => self.bot.delay_responses(None, by),
             None => self.bot.answer_at_once(),
         }
     }

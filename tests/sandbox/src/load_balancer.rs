@@ -51,8 +51,8 @@ async fn forward(
     *request.uri_mut() = load_balancer.target.parse().expect("the target is a URL");
     *request.headers_mut() = headers;
     match load_balancer.client.send(request).await {
-        Some(answer) => {
-            let (parts, body) = answer.into_parts();
+        Some(response) => {
+            let (parts, body) = response.into_parts();
             (parts.status, parts.headers, body).into_response()
         }
         None => StatusCode::BAD_GATEWAY.into_response(),

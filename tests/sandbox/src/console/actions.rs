@@ -63,10 +63,10 @@ pub(super) async fn customer(
     Json(request): Json<CustomerAction>,
 ) -> Response {
     let chatbot = &desk.sandbox.chatbot;
-    let (status, answer) = match request.action.as_str() {
+    let (status, response) = match request.action.as_str() {
         "say" => {
-            let answer = chatbot.say(&id, "user", &request.text, &simulation::id::uuid()).await;
-            (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+            let response = chatbot.say(&id, "user", &request.text, &simulation::id::uuid()).await;
+            (response.status(), serde_json::from_slice(response.body()).unwrap_or_default())
         }
         "choose" => {
             let path = format!("/{id}/cards/{}/action-submit", request.card);
@@ -75,7 +75,7 @@ pub(super) async fn customer(
         "end" => chatbot.json(Method::PATCH, &format!("/{id}/participants/user"), &json!({ "removed": true })).await,
         action => return unknown("customer's action", action),
     };
-    if status.is_success() { done() } else { refused("the customer's action", status, &answer) }
+    if status.is_success() { done() } else { refused("the customer's action", status, &response) }
 }
 
 #[derive(Deserialize)]
@@ -184,6 +184,6 @@ fn unknown(what: &str, name: &str) -> Response {
 }
 
 /// A call that the bridge refused.
-fn refused(what: &str, status: StatusCode, answer: &Value) -> Response {
-    (StatusCode::BAD_GATEWAY, format!("{what} was answered with {status}: {answer}")).into_response()
+fn refused(what: &str, status: StatusCode, response: &Value) -> Response {
+    (StatusCode::BAD_GATEWAY, format!("{what} was answered with {status}: {response}")).into_response()
 }

@@ -14,7 +14,7 @@ pub(super) async fn list(state: Shared) -> Response {
 
 pub(super) async fn settle(State(desk): Shared, Json(request): Json<Value>) -> Response {
     match desk.sandbox.manage_dead_letters(request).await {
-        Ok(answer) => Json(answer).into_response(),
+        Ok(response) => Json(response).into_response(),
         Err(error) => (StatusCode::BAD_GATEWAY, format!("manage-dead-letters failed: {error}")).into_response(),
     }
 }

@@ -228,12 +228,12 @@ impl Player<'_> {
             *value = self.ids.entry(value.clone()).or_insert_with(simulation::id::uuid).clone();
         }
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.clone(), value.as_str())).collect();
-        let answer = self.sandbox.chatbot.call(call.method.clone(), &path, &headers, body).await;
+        let response = self.sandbox.chatbot.call(call.method.clone(), &path, &headers, body).await;
         self.replayed.calls += 1;
-        self.learn(&call.response, &serde_json::from_slice(answer.body()).unwrap_or_default());
-        if u64::from(answer.status().as_u16()) != call.status {
+        self.learn(&call.response, &serde_json::from_slice(response.body()).unwrap_or_default());
+        if u64::from(response.status().as_u16()) != call.status {
             let was = StatusCode::from_u16(call.status as u16).map_or_else(|_| "?".to_owned(), |was| was.to_string());
-            let difference = format!("{} {path}: {} instead of {was}", call.method, answer.status());
+            let difference = format!("{} {path}: {} instead of {was}", call.method, response.status());
             self.replayed.differences.push(difference);
         }
     }

@@ -42,8 +42,8 @@ impl CloudFormation {
     }
 
     /// The next responses are refused with 503.
-    pub fn refuse(&self, answers: usize) {
-        self.state.refusals.store(answers, Ordering::Relaxed);
+    pub fn refuse(&self, responses: usize) {
+        self.state.refusals.store(responses, Ordering::Relaxed);
     }
 
     /// Sends the function a `Create`, an `Update` or a `Delete` and returns its response; `None` if the invocation ends without
@@ -58,7 +58,7 @@ impl CloudFormation {
         let request = self.prepare(request_type, physical_id, properties);
         // CloudFormation invokes asynchronously and ignores the function's own response.
         let _ = function.invoke(request.event()).await;
-        request.answer()
+        request.response()
     }
 
     /// A request of this CloudFormation with which the caller invokes the function itself.
@@ -83,9 +83,9 @@ impl CloudFormation {
         }
         *asked = event["ResourceProperties"].clone();
         drop(asked);
-        let (sender, answer) = oneshot::channel();
+        let (sender, response) = oneshot::channel();
         self.state.awaited.lock().expect("no holder panics").insert(request_id, sender);
-        CustomResourceRequest { event, answer }
+        CustomResourceRequest { event, response }
     }
 }
 
@@ -93,7 +93,7 @@ impl CloudFormation {
 #[derive(Debug)]
 pub struct CustomResourceRequest {
     event: Value,
-    answer: oneshot::Receiver<Value>,
+    response: oneshot::Receiver<Value>,
 }
 
 impl CustomResourceRequest {
@@ -103,8 +103,8 @@ impl CustomResourceRequest {
     }
 
     /// The response that the function has sent to the pre-signed URL, if there is one.
-    pub fn answer(mut self) -> Option<Value> {
-        self.answer.try_recv().ok()
+    pub fn response(mut self) -> Option<Value> {
+        self.response.try_recv().ok()
     }
 }
 
@@ -121,12 +121,12 @@ async fn take(
     if headers.get("content-type").is_none_or(|value| !value.is_empty()) {
         return StatusCode::FORBIDDEN;
     }
-    let Some(answer) = serde_json::from_slice(&body).ok().filter(|_| body.len() <= 4096) else {
+    let Some(response) = serde_json::from_slice(&body).ok().filter(|_| body.len() <= 4096) else {
         return StatusCode::BAD_REQUEST;
     };
     match state.awaited.lock().expect("no holder panics").remove(&request_id) {
         Some(awaited) => {
-            let _ = awaited.send(answer);
+            let _ = awaited.send(response);
             StatusCode::OK
         }
         None => StatusCode::NOT_FOUND,

@@ -45,11 +45,11 @@ pub fn start(
 
 async fn process(queue: &FifoQueue, function: &Function, batch: Vec<Received>) {
     let records: Vec<Value> = batch.iter().map(record).collect();
-    let Ok(answer) = function.invoke(&json!({ "Records": records })).await else {
+    let Ok(response) = function.invoke(&json!({ "Records": records })).await else {
         // The whole batch becomes visible again when the visibility timeout ends.
         return;
     };
-    let Some(failed) = failed_items(&answer) else { return };
+    let Some(failed) = failed_items(&response) else { return };
     for message in batch.iter().filter(|message| !failed.contains(&message.message_id)) {
         // The handle may have expired: then the message was received again, and is not deleted.
         let _ = queue.delete(&message.receipt_handle);
@@ -57,9 +57,9 @@ async fn process(queue: &FifoQueue, function: &Function, batch: Vec<Received>) {
 }
 
 /// The ids that were reported as failed; `None` if the response makes Lambda treat the whole batch as failed.
-fn failed_items(answer: &[u8]) -> Option<HashSet<String>> {
-    let answer: Value = serde_json::from_slice(answer).ok()?;
-    let Some(failures) = answer.get("batchItemFailures") else { return Some(HashSet::new()) };
+fn failed_items(response: &[u8]) -> Option<HashSet<String>> {
+    let response: Value = serde_json::from_slice(response).ok()?;
+    let Some(failures) = response.get("batchItemFailures") else { return Some(HashSet::new()) };
     let ids = failures.as_array()?.iter().map(|failure| failure.get("itemIdentifier")?.as_str().map(str::to_owned));
     ids.map(|id| id.filter(|id| !id.is_empty())).collect()
 }

@@ -76,7 +76,7 @@ async fn observed(
             (outcome, Exchange::new(&method, uri.path(), &headers, &body))
         })
     });
-    let response = answer(route, method, uri, headers, body).await;
+    let response = respond(route, method, uri, headers, body).await;
     let Some(arrival) = arrival else { return response };
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("the body is in memory");
@@ -84,7 +84,7 @@ async fn observed(
     Response::from_parts(parts, body.into())
 }
 
-async fn answer(route: Option<&Route>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn respond(route: Option<&Route>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let Some(route) = route else {
         return message(StatusCode::NOT_FOUND, "Not Found");
     };
@@ -93,8 +93,8 @@ async fn answer(route: Option<&Route>, method: Method, uri: Uri, headers: Header
         return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
     }
     match route.function.invoke_bytes(event.into()).await {
-        Ok(answer) => {
-            respond(&answer).unwrap_or_else(|| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))
+        Ok(output) => {
+            to_http(&output).unwrap_or_else(|| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))
         }
         Err(InvokeError::TimedOut) => message(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
         Err(InvokeError::Function(_) | InvokeError::Exited | InvokeError::DidNotStart) => {
@@ -153,18 +153,18 @@ fn event(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap, body: &
     })
 }
 
-/// A function's response as HTTP; `None` if it is not valid: API Gateway then responds with 500.
-fn respond(answer: &[u8]) -> Option<Response> {
-    let answer: Value = serde_json::from_slice(answer).ok()?;
-    let status = StatusCode::from_u16(u16::try_from(answer.get("statusCode")?.as_u64()?).ok()?).ok()?;
-    let body = answer.get("body").and_then(Value::as_str).unwrap_or_default();
-    let body = match answer.get("isBase64Encoded").and_then(Value::as_bool) {
+/// A function's output as HTTP; `None` if it is not valid: API Gateway then responds with 500.
+fn to_http(output: &[u8]) -> Option<Response> {
+    let output: Value = serde_json::from_slice(output).ok()?;
+    let status = StatusCode::from_u16(u16::try_from(output.get("statusCode")?.as_u64()?).ok()?).ok()?;
+    let body = output.get("body").and_then(Value::as_str).unwrap_or_default();
+    let body = match output.get("isBase64Encoded").and_then(Value::as_bool) {
         Some(true) => Bytes::from(STANDARD.decode(body).ok()?),
         Some(false) | None => Bytes::from(body.to_owned()),
     };
     let mut response = (status, Body::from(body)).into_response();
     response.headers_mut().clear();
-    for (name, value) in answer.get("headers")?.as_object()? {
+    for (name, value) in output.get("headers")?.as_object()? {
         let name: HeaderName = name.parse().ok()?;
         response.headers_mut().insert(name, HeaderValue::from_str(value.as_str()?).ok()?);
     }

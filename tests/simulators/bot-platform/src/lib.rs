@@ -117,7 +117,7 @@ impl BotPlatform {
         journal: Arc<Journal>,
     ) -> (Arc<Self>, Server) {
         let bot = Arc::new(Self { settings, faults, journal, state: Mutex::default() });
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&bot)).merge(control::router(&bot));
+        let router = Router::new().fallback(respond).with_state(Arc::clone(&bot)).merge(control::router(&bot));
         (bot, Server::on(listener, router))
     }
 
@@ -182,7 +182,7 @@ impl BotPlatform {
     }
 
     /// Delays the response to an event of that conversation, or of every one. The event itself is stored at once.
-    pub fn delay_answers(&self, conversation_id: Option<&str>, by: Duration) {
+    pub fn delay_responses(&self, conversation_id: Option<&str>, by: Duration) {
         self.state().delays.insert(conversation_id.map(str::to_owned), by);
     }
 
@@ -247,14 +247,14 @@ impl BotPlatform {
         let life = self.settings.token_life.as_secs();
         let values =
             json!({ "access_token": access, "refresh_token": refresh, "token_type": "bearer", "expires_in": life });
-        let answer = json!({
+        let response = json!({
             "access_token": access,
             "refresh_token": refresh,
             "values": values,
             "token_type": "bearer",
             "expires_in": life,
         });
-        (StatusCode::OK, answer)
+        (StatusCode::OK, response)
     }
 
     /// Checks the request, stores the event, and returns the response.
@@ -289,7 +289,7 @@ impl BotPlatform {
         };
         let conversation = event.conversation_id.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
         if let Some((status, retry_after)) = state.refused_conversations.get(&conversation) {
-            return Reaction::Answer(StatusCode::from_u16(*status).expect("a status"), *retry_after);
+            return Reaction::Respond(StatusCode::from_u16(*status).expect("a status"), *retry_after);
         }
         let strikes = |fault| self.faults.strikes(fault);
         if strikes(Fault::TokenRevoked) {
@@ -303,7 +303,7 @@ impl BotPlatform {
             return Reaction::status(422);
         }
         if strikes(Fault::Status429) {
-            return Reaction::Answer(StatusCode::TOO_MANY_REQUESTS, Some(1));
+            return Reaction::Respond(StatusCode::TOO_MANY_REQUESTS, Some(1));
         }
         if strikes(Fault::Status500) {
             return Reaction::status(500);
@@ -348,7 +348,7 @@ impl Event {
 #[derive(Debug, Clone, Copy)]
 enum Reaction {
     /// With `Retry-After` in seconds.
-    Answer(StatusCode, Option<u64>),
+    Respond(StatusCode, Option<u64>),
     /// 200, after this time.
     Late(Duration),
     Hang,
@@ -357,11 +357,11 @@ enum Reaction {
 
 impl Reaction {
     fn status(status: u16) -> Self {
-        Self::Answer(StatusCode::from_u16(status).expect("a status"), None)
+        Self::Respond(StatusCode::from_u16(status).expect("a status"), None)
     }
 }
 
-async fn answer(
+async fn respond(
     Shared(bot): Shared<Arc<BotPlatform>>,
     method: Method,
     uri: Uri,
@@ -371,23 +371,23 @@ async fn answer(
     match (method.as_str(), uri.path()) {
         ("HEAD", _) => StatusCode::NOT_FOUND.into_response(),
         ("POST", "/tenant-users/oauth2/token") => {
-            let (status, answer) = bot.token(&headers, &body);
+            let (status, response) = bot.token(&headers, &body);
             bot.journal.hop(bot.settings.callers.logs_in, "bot platform", "POST token", status.as_str(), None);
-            (status, axum::Json(answer)).into_response()
+            (status, axum::Json(response)).into_response()
         }
         ("POST", "/v1/liveAgent/receiveMessage") => {
             let reaction = bot.receive(&headers, &body);
             let event_id = headers.get("x-8x8-event-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
             let shown = match reaction {
-                Reaction::Answer(status, _) => status.as_u16().to_string(),
+                Reaction::Respond(status, _) => status.as_u16().to_string(),
                 Reaction::Late(_) => "200, late".to_owned(),
-                Reaction::Hang => "no answer".to_owned(),
+                Reaction::Hang => "no response".to_owned(),
                 Reaction::Drop => "connection dropped".to_owned(),
             };
             bot.journal.event_exchange(event_id, bot.settings.callers.delivers, "bot platform", &shown, || {
                 let exchange = Exchange::new(&method, uri.path(), &headers, &body);
                 Some(match reaction {
-                    Reaction::Answer(status, _) => {
+                    Reaction::Respond(status, _) => {
                         exchange.with(Reply::new(status.as_u16(), &HeaderMap::new(), &Bytes::new()))
                     }
                     Reaction::Late(_) => exchange.with(Reply::new(200, &HeaderMap::new(), &Bytes::new())),
@@ -395,7 +395,7 @@ async fn answer(
                 })
             });
             match reaction {
-                Reaction::Answer(status, retry_after) => {
+                Reaction::Respond(status, retry_after) => {
                     let mut response = status.into_response();
                     if !status.is_success() {
                         *bot.state().refusals.entry(status.as_u16()).or_default() += 1;

@@ -20,7 +20,7 @@ use simulation::journal::{Exchange, Reply};
 
 pub(crate) fn router(contact_center: Arc<ContactCenter>) -> Router {
     // An attachment may have the size that API Gateway allows.
-    Router::new().fallback(answer).with_state(contact_center).layer(DefaultBodyLimit::max(10 * 1024 * 1024))
+    Router::new().fallback(respond).with_state(contact_center).layer(DefaultBodyLimit::max(10 * 1024 * 1024))
 }
 
 /// A request to the API.
@@ -42,9 +42,9 @@ pub(crate) enum Body {
     File { headers: HeaderMap, bytes: Vec<u8> },
 }
 
-pub(crate) type Answer = Result<(StatusCode, Body), Problem>;
+pub(crate) type Outcome = Result<(StatusCode, Body), Problem>;
 
-async fn answer(
+async fn respond(
     Shared(contact_center): Shared<Arc<ContactCenter>>,
     method: Method,
     uri: Uri,
@@ -58,16 +58,16 @@ async fn answer(
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let path = uri.path().trim_matches('/').split('/').collect();
     let call = Call { method: method.as_str(), path, query: &query, headers: &headers, body: &body };
-    let answer = contact_center.answer(&call).await;
-    let outcome = answer.as_ref().map_or_else(Problem::shown, |(status, _)| status.as_u16().to_string());
+    let response = contact_center.respond(&call).await;
+    let outcome = response.as_ref().map_or_else(Problem::shown, |(status, _)| status.as_u16().to_string());
     let clients = contact_center.settings.clients;
     let caller = match uri.path() {
         path if path.ends_with("/public") => clients.webhook,
         path if path.contains("/conversations") => clients.conversations,
         _ => clients.registrar,
     };
-    contact_center.journal.exchange(caller, "8x8", &shown(&call), &outcome, None, || details(&call, &uri, &answer));
-    match answer {
+    contact_center.journal.exchange(caller, "8x8", &shown(&call), &outcome, None, || details(&call, &uri, &response));
+    match response {
         Ok((status, Body::Empty)) => status.into_response(),
         // Not as a `Vec<u8>`: that would add a content type.
         Ok((status, Body::File { headers, bytes })) => (status, headers, axum::body::Body::from(bytes)).into_response(),
@@ -83,7 +83,7 @@ async fn answer(
 }
 
 /// The response to a call that fails on purpose.
-pub(crate) async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
+pub(crate) async fn failed(kind: FailureKind, api: ContactCenterApi) -> Outcome {
     Err(match kind {
         FailureKind::Status400 => Problem::bad_request("invalid_request", "The call fails on purpose."),
         FailureKind::Status403 => Problem::forbidden("Access is denied"),
@@ -101,12 +101,12 @@ pub(crate) async fn failed(kind: FailureKind, api: ContactCenterApi) -> Answer {
 
 /// The conversation that a call is about, and the call itself as an observer sees it. For a log-in, an observer only sees that
 /// it took place.
-fn details(call: &Call<'_>, uri: &Uri, answer: &Answer) -> (String, Option<Exchange>) {
+fn details(call: &Call<'_>, uri: &Uri, response: &Outcome) -> (String, Option<Exchange>) {
     if call.path.last() == Some(&"token") {
         return (String::new(), None);
     }
     let mut segments = call.path.iter().skip_while(|segment| **segment != "conversations").skip(1);
-    let conversation = match (segments.next(), answer) {
+    let conversation = match (segments.next(), response) {
         (Some(id), _) => (*id).to_owned(),
         (None, Ok((_, Body::Json(created)))) => created["conversationId"].as_str().unwrap_or_default().to_owned(),
         (None, _) => String::new(),
@@ -114,7 +114,7 @@ fn details(call: &Call<'_>, uri: &Uri, answer: &Answer) -> (String, Option<Excha
     let method = call.method.parse().unwrap_or_default();
     let exchange = Exchange::new(&method, uri.path(), call.headers, &Bytes::copy_from_slice(call.body));
     let reply = |status: StatusCode, body: Bytes| Reply::new(status.as_u16(), &HeaderMap::new(), &body);
-    let reply = match answer {
+    let reply = match response {
         Ok((status, Body::Json(body))) => Some(reply(*status, body.to_string().into())),
         Ok((status, Body::Empty)) => Some(reply(*status, Bytes::new())),
         Ok((status, Body::File { bytes, .. })) => Some(reply(*status, bytes.clone().into())),
@@ -155,7 +155,7 @@ fn shown(call: &Call<'_>) -> String {
 }
 
 impl ContactCenter {
-    async fn answer(self: &Arc<Self>, call: &Call<'_>) -> Answer {
+    async fn respond(self: &Arc<Self>, call: &Call<'_>) -> Outcome {
         let tenant = self.settings.tenant_id.as_str();
         match (self.settings.api, call.method, call.path.as_slice()) {
             (_, "POST", ["oauth", "v2", "token"]) => match self.planned_failure("POST", "token") {
@@ -184,16 +184,16 @@ impl ContactCenter {
         }
     }
 
-    async fn authorized(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    async fn authorized(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Outcome {
         self.check_credentials(call.headers)?;
-        let answer = match self.failure(method, path) {
+        let response = match self.failure(method, path) {
             None => self.carry_out(call, method, path).await,
             Some(failure) => self.go_wrong(&failure, call, method, path).await,
         };
         if method == "POST" && self.faults.strikes(Fault::AnswersSlowly) {
             tokio::time::sleep(SLOW).await;
         }
-        answer
+        response
     }
 
     async fn go_wrong(
@@ -202,7 +202,7 @@ impl ContactCenter {
         call: &Call<'_>,
         method: &str,
         path: &[&str],
-    ) -> Answer {
+    ) -> Outcome {
         match failure.effect {
             Effect::None => {}
             Effect::AtOnce => {
@@ -264,7 +264,7 @@ impl ContactCenter {
         Some(failures.remove(planned))
     }
 
-    async fn carry_out(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    async fn carry_out(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Outcome {
         let webhooks = match self.settings.api {
             ContactCenterApi::ChatGatewayV1 => "webhooks",
             ContactCenterApi::ChatApiV2 => "web-hooks",
@@ -311,7 +311,7 @@ impl ContactCenter {
     }
 
     /// A file of a conversation at its signed URL, without credentials, until the URL expires.
-    fn file(&self, token: &str) -> Answer {
+    fn file(&self, token: &str) -> Outcome {
         let state = self.state();
         let known = state.file_urls.get(token).filter(|(_, _, until)| Instant::now() < *until);
         let (conversation, attachment, _) = known.ok_or_else(|| Problem::forbidden("Request has expired"))?;
@@ -320,7 +320,7 @@ impl ContactCenter {
         Ok((StatusCode::OK, Body::File { headers, bytes }))
     }
 
-    fn token(&self, call: &Call<'_>) -> Answer {
+    fn token(&self, call: &Call<'_>) -> Outcome {
         if content_type(call.headers) != "application/x-www-form-urlencoded" {
             return Err(Problem::oauth(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", "A form is needed"));
         }
@@ -359,7 +359,7 @@ impl ContactCenter {
     }
 }
 
-pub(crate) fn ok(body: Value) -> Answer {
+pub(crate) fn ok(body: Value) -> Outcome {
     Ok((StatusCode::OK, Body::Json(body)))
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::api::{Answer, Body, Call, json_body, ok};
+use crate::api::{Body, Call, Outcome, json_body, ok};
 use crate::checks::{check_assignment, check_message, check_post_agent_assignment, check_user};
 use crate::files::FileHeaders;
 use crate::multipart::Form;
@@ -18,7 +18,7 @@ use crate::{Agents, ContactCenter, Fault};
 
 impl ContactCenter {
     /// Responds to an operation of the Chat Gateway whose path lies below `conversations`.
-    pub(crate) fn conversations(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    pub(crate) fn conversations(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Outcome {
         let Some((id, below)) = path.split_first() else {
             return match method {
                 "GET" => self.list_conversations(call),
@@ -141,7 +141,13 @@ impl ContactCenter {
     }
 
     /// `PUT /api/v1/tenant/{tenant}/conversations/{id}/cards/{card}/action-…`
-    pub(crate) fn card_action(self: &Arc<Self>, call: &Call<'_>, conversation: &str, card: &str, flag: &str) -> Answer {
+    pub(crate) fn card_action(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        conversation: &str,
+        card: &str,
+        flag: &str,
+    ) -> Outcome {
         let body = json_body(call)?;
         Object::of(&body, "body")?.optional("name", usize::MAX)?;
         let mut state = self.state();
@@ -163,7 +169,7 @@ impl ContactCenter {
         no_content()
     }
 
-    fn list_conversations(&self, call: &Call<'_>) -> Answer {
+    fn list_conversations(&self, call: &Call<'_>) -> Outcome {
         let filter = call.query.get("filter").map(String::as_str);
         let condition: Box<dyn Fn(&Record) -> bool> = match filter {
             None => Box::new(|_| true),
@@ -179,7 +185,7 @@ impl ContactCenter {
         self.list_shown("conversations", &found, |(id, record)| record.show(id), call.query)
     }
 
-    fn create_conversation(self: &Arc<Self>, body: &Value) -> Answer {
+    fn create_conversation(self: &Arc<Self>, body: &Value) -> Outcome {
         let creation = Object::of(body, "body")?;
         let channel_id = creation.required("channelId", usize::MAX)?;
         let user = creation.object("user")?;
@@ -267,7 +273,7 @@ impl ContactCenter {
     }
 }
 
-fn no_content() -> Answer {
+fn no_content() -> Outcome {
     Ok((StatusCode::NO_CONTENT, Body::Empty))
 }
 

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::ContactCenter;
-use crate::api::{Answer, Body, Call, json_body, ok};
+use crate::api::{Body, Call, Outcome, json_body, ok};
 use crate::fault::Fault;
 use crate::problem::Problem;
 use crate::record::{Message, Participant, Record, iso8601};
@@ -27,7 +27,7 @@ impl Record {
 
 impl ContactCenter {
     /// Responds to an operation of Chat API v2 whose path lies below `conversations`.
-    pub(crate) fn conversations_v2(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    pub(crate) fn conversations_v2(self: &Arc<Self>, call: &Call<'_>, method: &str, path: &[&str]) -> Outcome {
         let mut state = self.state();
         let found = |id: &str| Problem::not_found("Conversation", id);
         match (method, path) {
@@ -86,7 +86,7 @@ impl ContactCenter {
         }
     }
 
-    fn create_conversation_v2(self: &Arc<Self>, body: &Value) -> Answer {
+    fn create_conversation_v2(self: &Arc<Self>, body: &Value) -> Outcome {
         let creation = Object::of(body, "body")?;
         let channel_id = creation.required("channelId", usize::MAX)?;
         // The description defines one of the two names and requires the other.

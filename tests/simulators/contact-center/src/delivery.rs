@@ -236,5 +236,5 @@ impl ContactCenter {
 }
 
 fn shown(status: Option<StatusCode>) -> String {
-    status.map_or("no answer".to_owned(), |status| status.as_u16().to_string())
+    status.map_or("no response".to_owned(), |status| status.as_u16().to_string())
 }

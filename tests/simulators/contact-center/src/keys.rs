@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::api::{Answer, failed, ok};
+use crate::api::{Outcome, failed, ok};
 use crate::problem::Problem;
 use crate::signer::Signer;
 use crate::{ContactCenter, FailureKind, Fault};
@@ -38,7 +38,7 @@ impl ContactCenter {
         self.keys().requests
     }
 
-    pub(crate) async fn key(&self, id: &str) -> Answer {
+    pub(crate) async fn key(&self, id: &str) -> Outcome {
         self.keys().requests += 1;
         if self.faults.strikes(Fault::KeysHang) {
             return failed(FailureKind::Hangs, self.settings.api).await;

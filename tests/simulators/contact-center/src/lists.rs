@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::api::{Answer, ok};
+use crate::api::{Outcome, ok};
 use crate::problem::Problem;
 use crate::{ContactCenter, ContactCenterApi};
 
@@ -37,7 +37,7 @@ impl ContactCenter {
     }
 
     /// A page of a list in the form of each dialect; an empty list has no `_embedded`.
-    pub(crate) fn list(&self, name: &str, all: Vec<Value>, query: &HashMap<String, String>) -> Answer {
+    pub(crate) fn list(&self, name: &str, all: Vec<Value>, query: &HashMap<String, String>) -> Outcome {
         self.list_shown(name, &all, Value::clone, query)
     }
 
@@ -48,7 +48,7 @@ impl ContactCenter {
         all: &[T],
         show: impl Fn(&T) -> Value,
         query: &HashMap<String, String>,
-    ) -> Answer {
+    ) -> Outcome {
         let number = |field: &str, default: usize| match query.get(field).map(|text| text.parse()) {
             None => Ok(default),
             Some(Ok(number)) => Ok(number),

@@ -106,7 +106,7 @@ impl Problem {
 
     /// The error as it is shown in a line.
     pub(crate) fn shown(&self) -> String {
-        if self.is_dropped { "no answer".to_owned() } else { self.status.as_u16().to_string() }
+        if self.is_dropped { "no response".to_owned() } else { self.status.as_u16().to_string() }
     }
 }
 

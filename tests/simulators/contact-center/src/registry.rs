@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::api::{Answer, Body, Call, json_body, ok};
+use crate::api::{Body, Call, Outcome, json_body, ok};
 use crate::problem::Problem;
 use crate::schema::Object;
 use crate::{ContactCenter, ContactCenterApi, QUEUES};
@@ -32,7 +32,7 @@ pub(crate) fn invalid_webhook(id: &str) -> Problem {
 
 impl ContactCenter {
     /// Responds to an operation whose path lies below `webhooks`, or `web-hooks` in the older API.
-    pub(crate) async fn webhooks(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    pub(crate) async fn webhooks(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Outcome {
         match (method, path) {
             ("GET", []) => {
                 let state = self.state();
@@ -64,7 +64,7 @@ impl ContactCenter {
     }
 
     /// Responds to an operation whose path lies below `channels`.
-    pub(crate) fn channels(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Answer {
+    pub(crate) fn channels(&self, call: &Call<'_>, method: &str, path: &[&str]) -> Outcome {
         match (method, path) {
             ("GET", []) => {
                 let state = self.state();
@@ -74,9 +74,9 @@ impl ContactCenter {
             ("POST", []) => {
                 let channel = self.channel_from(&json_body(call)?)?;
                 let id = simulation::id::base64();
-                let answer = self.show_channel(&id, &channel);
+                let response = self.show_channel(&id, &channel);
                 self.state().channels.insert(id, channel);
-                ok(answer)
+                ok(response)
             }
             ("GET", [id]) => {
                 let state = self.state();
@@ -97,13 +97,13 @@ impl ContactCenter {
         }
     }
 
-    async fn create_webhook(&self, call: &Call<'_>) -> Answer {
+    async fn create_webhook(&self, call: &Call<'_>) -> Outcome {
         let webhook = self.webhook_from(&json_body(call)?)?;
         self.verify(&webhook.uri, &webhook.version).await?;
         let id = simulation::id::base64();
-        let answer = self.show_webhook(&id, &webhook);
+        let response = self.show_webhook(&id, &webhook);
         self.state().webhooks.insert(id, webhook);
-        ok(answer)
+        ok(response)
     }
 
     /// Sends WEB_HOOK_VERIFY without a signature: whether 8x8 signs it is not documented.
@@ -111,7 +111,7 @@ impl ContactCenter {
         let body = json!({ "notificationVersion": version, "eventType": "WEB_HOOK_VERIFY" }).to_string();
         let started = Instant::now();
         let status = self.client.post(uri, [("content-type", "application/json")], body).await;
-        let shown = status.map_or("no answer".to_owned(), |status| status.as_u16().to_string());
+        let shown = status.map_or("no response".to_owned(), |status| status.as_u16().to_string());
         self.journal.hop("8x8", self.settings.clients.webhook, "WEB_HOOK_VERIFY", &shown, Some(started.elapsed()));
         if status.is_some_and(|status| status.is_success()) {
             return Ok(());
@@ -120,7 +120,7 @@ impl ContactCenter {
         Err(Problem::bad_request("invalid_webhook", &message))
     }
 
-    fn delete_webhook(&self, id: &str) -> Answer {
+    fn delete_webhook(&self, id: &str) -> Outcome {
         let mut state = self.state();
         if state.channels.values().any(|channel| channel.webhook_id == id) {
             return Err(Problem::bad_request("webhook_in_use", "A channel uses this webhook."));

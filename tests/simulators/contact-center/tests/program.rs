@@ -221,7 +221,7 @@ async fn curl_alone_plays_an_agent() {
     let file_option = format!("@{}", path.display());
     let card = json!({ "title": "What now?", "options": [{ "title": "Wait" }] });
     let upload = "agents/anna/attachments?filename=order.bin";
-    let answers = [
+    let responses = [
         program.agent("anna/join", &json!({})),
         program.agent("anna/typing", &json!({ "typing": true })),
         program.agent("anna/messages", &json!({ "text": "Grüezi 👋" })),
@@ -257,9 +257,12 @@ async fn curl_alone_plays_an_agent() {
         assert_eq!(event.json()["conversationId"], *conversation);
     }
     // The responses name the conversation and the events, in order.
-    assert!(answers.iter().all(|answer| answer["conversation"] == *conversation), "{answers:?}");
-    let named: Vec<&str> =
-        answers.iter().flat_map(|answer| answer["events"].as_array().unwrap()).filter_map(Value::as_str).collect();
+    assert!(responses.iter().all(|response| response["conversation"] == *conversation), "{responses:?}");
+    let named: Vec<&str> = responses
+        .iter()
+        .flat_map(|response| response["events"].as_array().unwrap())
+        .filter_map(Value::as_str)
+        .collect();
     assert_eq!(named, events.iter().map(|event| event.header("x-8x8-event-id")).collect::<Vec<_>>());
     // The file is identical to the one that curl sent, byte for byte.
     let url = text(&events[6].json()["data"]["attachments"][0]["preSignedUrl"]);
@@ -321,8 +324,8 @@ async fn an_automatic_agent_answers_whatever_a_bot_opens() {
     assert!(opened[5].starts_with("MESSAGE Hello"), "{opened:?}");
 
     program.says(&conversation, "confidential: où?");
-    let answer = "MESSAGE I received your message; it has 17 characters.";
-    assert_eq!(webhook.kinds(4), ["MESSAGE echo", "ACTIVITY typing: 1", answer, "ACTIVITY typing: 0"]);
+    let response = "MESSAGE I received your message; it has 17 characters.";
+    assert_eq!(webhook.kinds(4), ["MESSAGE echo", "ACTIVITY typing: 1", response, "ACTIVITY typing: 0"]);
 
     let leave = ["-X", "PATCH", "--data", r#"{"removed":true}"#];
     program.api(&format!("conversations/{conversation}/participants/user"), &leave);

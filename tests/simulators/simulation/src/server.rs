@@ -120,7 +120,7 @@ async fn accept(listener: TcpListener, router: Router, conduct: Arc<Conduct>) {
 async fn serve(stream: TcpStream, router: Router, conduct: Arc<Conduct>) {
     // A delayed write would be measured as the functions' latency.
     let _ = stream.set_nodelay(true);
-    let answer = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         let is_reachable = conduct.is_reachable.load(Ordering::SeqCst);
         let ahead = conduct.ahead.load(Ordering::SeqCst);
@@ -140,7 +140,7 @@ async fn serve(stream: TcpStream, router: Router, conduct: Arc<Conduct>) {
         }
     });
     // The peer may close the connection at any time.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// Returns a free port for a program that gets its port as an argument. The ports are below those that systems assign, and each

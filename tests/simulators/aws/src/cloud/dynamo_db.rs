@@ -137,11 +137,11 @@ impl DynamoDb {
         let has_more = page.len() > PAGE;
         page.truncate(PAGE);
         let items: Vec<&Item> = page.iter().map(|(_, item)| *item).collect();
-        let mut answer = json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() });
+        let mut response = json!({ "Items": items, "Count": items.len(), "ScannedCount": items.len() });
         if let (true, Some((id, _))) = (has_more, page.last()) {
-            answer["LastEvaluatedKey"] = json!({ &table.key: { "S": id }, attribute: value });
+            response["LastEvaluatedKey"] = json!({ &table.key: { "S": id }, attribute: value });
         }
-        Ok(answer)
+        Ok(response)
     }
 
     fn write(&self, input: &Value, kind: Write) -> Result<Value, AwsError> {

@@ -68,11 +68,11 @@ impl Logs {
             pattern.matches(&fields).then(|| json!({ "timestamp": timestamp, "message": line.text }))
         });
         let events: Vec<Value> = matching.by_ref().skip(start).take(PAGE).collect();
-        let mut answer = json!({ "events": events });
+        let mut response = json!({ "events": events });
         if matching.next().is_some() {
-            answer["nextToken"] = (start + PAGE).to_string().into();
+            response["nextToken"] = (start + PAGE).to_string().into();
         }
-        Ok(answer)
+        Ok(response)
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<LogLine>> {

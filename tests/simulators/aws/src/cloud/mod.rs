@@ -135,7 +135,7 @@ impl Cloud {
             requests: Mutex::default(),
         });
         // A queue message may have 1 MiB, and arrives as JSON within JSON.
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&cloud));
+        let router = Router::new().fallback(respond).with_state(Arc::clone(&cloud));
         let router = router.layer(axum::extract::DefaultBodyLimit::max(4 * 1024 * 1024));
         (cloud, Server::on(listener, router))
     }
@@ -177,13 +177,13 @@ impl Cloud {
             "logs" => self.logs.call(operation, &input),
             _ if self.faults.strikes(Fault::SecretsDown) => Err(AwsError::down()),
             _ => {
-                let answer = self.secrets.call(operation, &input);
+                let response = self.secrets.call(operation, &input);
                 if operation == "PutSecretValue" {
                     let what = format!("secret {}", input["SecretId"].as_str().unwrap_or_default());
-                    let outcome = answer.as_ref().err().map_or("stored", |error| &error.kind);
+                    let outcome = response.as_ref().err().map_or("stored", |error| &error.kind);
                     self.journal.hop(caller, "Secrets Manager", &what, outcome, None);
                 }
-                answer
+                response
             }
         }
     }
@@ -244,7 +244,7 @@ fn caller(authorization: &str) -> &str {
     key.and_then(|key| key.strip_prefix(ACCESS_KEY_PREFIX)).unwrap_or("unknown")
 }
 
-async fn answer(State(cloud): State<Arc<Cloud>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
+async fn respond(State(cloud): State<Arc<Cloud>>, method: Method, headers: HeaderMap, body: Bytes) -> Response {
     if method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }

@@ -129,15 +129,15 @@ impl SecretsManager {
             return Err(exists(format!("The operation failed because the secret {name} already exists.")));
         }
         let mut secret = Secret::new(name);
-        let mut answer = json!({ "ARN": secret.arn, "Name": name });
+        let mut response = json!({ "ARN": secret.arn, "Name": name });
         if let Some(value) = input.get("SecretString").and_then(Value::as_str) {
             let id = version_id(input)?;
             secret.versions.push(Version::new(&id, Some(value.to_owned())));
             secret.stage(&id, CURRENT);
-            answer["VersionId"] = id.into();
+            response["VersionId"] = id.into();
         }
         secrets.insert(name.to_owned(), secret);
-        Ok(answer)
+        Ok(response)
     }
 
     fn get_secret_value(&self, input: &Value) -> Result<Value, AwsError> {
@@ -215,11 +215,11 @@ impl SecretsManager {
         };
         let mut rest = listed.skip(start);
         let page: Vec<Value> = rest.by_ref().take(PAGE).map(Version::entry).collect();
-        let mut answer = json!({ "ARN": secret.arn, "Name": name, "Versions": page });
+        let mut response = json!({ "ARN": secret.arn, "Name": name, "Versions": page });
         if rest.next().is_some() {
-            answer["NextToken"] = (start + PAGE).to_string().into();
+            response["NextToken"] = (start + PAGE).to_string().into();
         }
-        Ok(answer)
+        Ok(response)
     }
 
     fn update_secret_version_stage(&self, input: &Value) -> Result<Value, AwsError> {

@@ -24,14 +24,14 @@ use simulation::server::Server;
 /// Lambda ends an init that takes longer.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Answer = Result<Bytes, Value>;
+type Outcome = Result<Bytes, Value>;
 
 #[derive(Debug)]
 struct Invocation {
     id: String,
     event: Bytes,
     deadline: u128,
-    answer: oneshot::Sender<Answer>,
+    response: oneshot::Sender<Outcome>,
 }
 
 /// The state that the runtime API's handlers share.
@@ -39,7 +39,7 @@ struct Invocation {
 struct RuntimeApi {
     function: &'static str,
     next: Mutex<mpsc::Receiver<Invocation>>,
-    current: std::sync::Mutex<Option<(String, oneshot::Sender<Answer>)>>,
+    current: std::sync::Mutex<Option<(String, oneshot::Sender<Outcome>)>>,
     asked: std::sync::Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -94,13 +94,13 @@ impl ExecutionEnvironment {
 
     /// Passes the event to the process. With `kill`, the process is killed while it processes the event.
     pub(super) async fn invoke(&mut self, event: Bytes, timeout: Duration, kill: bool) -> Result<Bytes, InvokeError> {
-        let (answer, answered) = oneshot::channel();
+        let (response, responded) = oneshot::channel();
         let now = match &self.clock {
             Some(clock) => clock.now(),
             None => SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970"),
         };
         let deadline = now + timeout;
-        let invocation = Invocation { id: simulation::id::uuid(), event, deadline: deadline.as_millis(), answer };
+        let invocation = Invocation { id: simulation::id::uuid(), event, deadline: deadline.as_millis(), response };
         self.invocations.send(invocation).await.map_err(|_| InvokeError::Exited)?;
         let killed = async {
             if kill {
@@ -112,8 +112,8 @@ impl ExecutionEnvironment {
         };
         tokio::select! {
             biased;
-            answer = answered => match answer {
-                Ok(Ok(answer)) => Ok(answer),
+            response = responded => match response {
+                Ok(Ok(response)) => Ok(response),
                 Ok(Err(error)) => Err(InvokeError::Function(error)),
                 Err(_) => Err(InvokeError::Exited),
             },
@@ -179,7 +179,7 @@ async fn hand_out(State(api): State<Arc<RuntimeApi>>) -> Response {
         ),
         ("content-type", "application/json".to_owned()),
     ];
-    *api.current.lock().expect("no holder panics") = Some((invocation.id, invocation.answer));
+    *api.current.lock().expect("no holder panics") = Some((invocation.id, invocation.response));
     (headers, Body::from(invocation.event)).into_response()
 }
 
@@ -191,11 +191,11 @@ async fn error(State(api): State<Arc<RuntimeApi>>, Path(id): Path<String>, body:
     finish(&api, &id, Err(serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-fn finish(api: &RuntimeApi, id: &str, answer: Answer) -> StatusCode {
+fn finish(api: &RuntimeApi, id: &str, response: Outcome) -> StatusCode {
     let mut current = api.current.lock().expect("no holder panics");
     match current.take_if(|(current, _)| current == id) {
         Some((_, sender)) => {
-            let _ = sender.send(answer);
+            let _ = sender.send(response);
             StatusCode::ACCEPTED
         }
         None => StatusCode::BAD_REQUEST,

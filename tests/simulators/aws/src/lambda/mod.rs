@@ -115,13 +115,13 @@ impl Function {
             }
         };
         let kill = self.faults.strikes(Fault::Kill(self.settings.name));
-        let answer = environment.invoke(event, self.settings.timeout, kill).await;
-        match &answer {
+        let response = environment.invoke(event, self.settings.timeout, kill).await;
+        match &response {
             Ok(_) | Err(InvokeError::Function(_)) => self.idle().push(environment),
             // The environment is dropped, and its process with it.
             Err(InvokeError::Exited | InvokeError::TimedOut | InvokeError::DidNotStart) => {}
         }
-        answer
+        response
     }
 
     /// Kills every idle process. The next invocations start new ones.
