@@ -25,7 +25,7 @@
 //! | `ChannelDifferences` | count | | register-channel | differences that a review found; 0 after a registration |
 //! | `TokensRefused` | count | none, and `Reason` | issue-token | token requests that got none, by the errors of its statuses |
 //! | `ConversationCalls` | count | none, and `Outcome` | converse | calls of the bot: `done`, `refused`, `failed`, `unsupported` |
-//! | `OutcomesInDoubt` | count | | converse | of those, calls of which 8x8 did not say whether it carried them out |
+//! | `OutcomesToReconcile` | count | | converse | of those, calls of which 8x8 did not say whether it carried them out |
 //! | `OutcomesUnknown` | count | | converse | of those, never found out: answered 504 `unknown` |
 //! | `HandoversNotRecorded` | count | | deliver-message | life-cycle events whose hand-over could not be written to the table |
 //! | `HandoversWaiting` | count | | watch-handovers | customers who wait for an agent, every minute |
@@ -92,7 +92,7 @@ pub(crate) fn init(function: &'static str) {
     for name in ["EventsRetried", "EventsDeadLettered", "EventsExpired", "EventsSkipped"] {
         describe_counter!(name, Unit::Count, "");
     }
-    for name in ["ConversationCalls", "OutcomesInDoubt", "OutcomesUnknown"] {
+    for name in ["ConversationCalls", "OutcomesToReconcile", "OutcomesUnknown"] {
         describe_counter!(name, Unit::Count, "");
     }
     // No gauges: the collector repeats a gauge at every flush, even if it was not set since the last flush.
@@ -179,8 +179,8 @@ pub fn conversation_call(status: u16) {
 }
 
 /// 8x8 did not say whether it carried an operation out.
-pub fn outcome_in_doubt() {
-    counter!("OutcomesInDoubt").increment(1);
+pub fn outcome_to_reconcile() {
+    counter!("OutcomesToReconcile").increment(1);
 }
 
 /// The outcome of such an operation could not be found out either.

@@ -45,8 +45,8 @@ async fn what_8x8_does_after_the_call_is_found_by_the_repeat() {
     let stack = impatient().await;
     let conversation = opened(&stack).await;
     stack.contact_center.break_next_late("POST", "messages", FailureKind::Drops, Duration::from_secs(10));
-    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-    assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+    let response = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!((response.status(), code_of(&json_of(&response))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
     assert_eq!(texts(&stack, &conversation), Vec::<String>::new());
     let again = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
     assert_eq!(again.status(), StatusCode::ACCEPTED);
@@ -62,16 +62,16 @@ async fn what_8x8_has_not_done_is_sent_again_half_a_minute_later_and_not_before(
         let conversation = opened(&stack).await;
         stack.contact_center.break_next("POST", "messages", kind, false);
         for _ in 0..2 {
-            let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-            let code = code_of(&json_of(&answer)).to_owned();
-            assert_eq!((answer.status(), &*code), (StatusCode::GATEWAY_TIMEOUT, "unknown"), "{kind:?}");
-            let wait: u64 = answer.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
+            let response = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+            let code = code_of(&json_of(&response)).to_owned();
+            assert_eq!((response.status(), &*code), (StatusCode::GATEWAY_TIMEOUT, "unknown"), "{kind:?}");
+            let wait: u64 = response.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
             assert!((1..=30).contains(&wait), "{wait}");
             assert_eq!(texts(&stack, &conversation), Vec::<String>::new(), "{kind:?}");
         }
         half_a_minute_passes(&stack);
-        let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{kind:?}");
+        let response = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED, "{kind:?}");
         assert_eq!(texts(&stack, &conversation), ["confidential"], "{kind:?}");
         stack.finish().await;
     };
@@ -88,7 +88,7 @@ async fn a_slow_8x8_is_waited_for() {
     assert_eq!(send(&stack, &conversation, "confidential").await, StatusCode::ACCEPTED);
     assert!(started.elapsed() > Duration::from_secs(8), "the fault strikes");
     assert_eq!(texts(&stack, &conversation), ["confidential"]);
-    assert_eq!(stack.logged("\"OutcomesInDoubt\""), 0, "its response is the outcome");
+    assert_eq!(stack.logged("\"OutcomesToReconcile\""), 0, "its response is the outcome");
     stack.finish().await;
 }
 
@@ -109,14 +109,14 @@ async fn a_customer_is_queued_once_whether_8x8_did_it_without_saying_so_or_not()
         for is_carried_out in [true, false] {
             let key = format!("{kind:?} {is_carried_out}").replace(' ', "");
             stack.contact_center.break_next("POST", "conversations", kind, is_carried_out);
-            let mut answer = create(&key).await;
+            let mut response = create(&key).await;
             if !is_carried_out {
-                assert_eq!(code_of(&json_of(&answer)), "unknown");
+                assert_eq!(code_of(&json_of(&response)), "unknown");
                 half_a_minute_passes(&stack);
-                answer = create(&key).await;
+                response = create(&key).await;
             }
-            assert_eq!(answer.status(), StatusCode::ACCEPTED);
-            ours.insert(json_of(&answer)["conversationId"].as_str().unwrap().to_owned());
+            assert_eq!(response.status(), StatusCode::ACCEPTED);
+            ours.insert(json_of(&response)["conversationId"].as_str().unwrap().to_owned());
         }
     }
     let all: BTreeSet<String> = stack.contact_center.conversation_ids().into_iter().collect();
@@ -140,8 +140,11 @@ async fn a_conversation_that_has_ended_meanwhile_is_not_created_again() {
     let ids = stack.contact_center.conversation_ids();
     stack.contact_center.conversation(&ids[0]).unwrap().idle();
     half_a_minute_passes(&stack);
-    let answer = create().await;
-    assert_eq!((answer.status(), json_of(&answer)["conversationId"].as_str()), (StatusCode::ACCEPTED, Some(&*ids[0])));
+    let response = create().await;
+    assert_eq!(
+        (response.status(), json_of(&response)["conversationId"].as_str()),
+        (StatusCode::ACCEPTED, Some(&*ids[0]))
+    );
     assert_eq!(stack.contact_center.conversation_ids().len(), 1);
     stack.finish().await;
 }
@@ -154,13 +157,13 @@ async fn the_same_text_again_is_another_message() {
         assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, is_carried_out);
         let key = format!("key-{is_carried_out}");
-        let mut answer = stack.chatbot.say(&conversation, "user", "yes", &key).await;
+        let mut response = stack.chatbot.say(&conversation, "user", "yes", &key).await;
         if !is_carried_out {
-            assert_eq!(code_of(&json_of(&answer)), "unknown");
+            assert_eq!(code_of(&json_of(&response)), "unknown");
             half_a_minute_passes(&stack);
-            answer = stack.chatbot.say(&conversation, "user", "yes", &key).await;
+            response = stack.chatbot.say(&conversation, "user", "yes", &key).await;
         }
-        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{is_carried_out}");
+        assert_eq!(response.status(), StatusCode::ACCEPTED, "{is_carried_out}");
         assert_eq!(texts(&stack, &conversation), ["yes", "yes"], "{is_carried_out}");
     }
     stack.finish().await;
@@ -174,8 +177,8 @@ async fn the_same_text_after_a_slow_answer_is_another_message() {
     stack.fault(Fault::AnswersSlowly, When::Next(1));
     assert_eq!(send(&stack, &conversation, "yes").await, StatusCode::ACCEPTED);
     stack.contact_center.break_next("POST", "messages", FailureKind::Drops, false);
-    let answer = stack.chatbot.say(&conversation, "user", "yes", "key").await;
-    assert_eq!(code_of(&json_of(&answer)), "unknown");
+    let response = stack.chatbot.say(&conversation, "user", "yes", "key").await;
+    assert_eq!(code_of(&json_of(&response)), "unknown");
     half_a_minute_passes(&stack);
     assert_eq!(stack.chatbot.say(&conversation, "user", "yes", "key").await.status(), StatusCode::ACCEPTED);
     assert_eq!(texts(&stack, &conversation), ["yes", "yes"]);
@@ -190,8 +193,8 @@ async fn a_message_is_found_behind_a_hundred_others_and_in_a_list_that_is_sorted
         let key = format!("key-{is_oldest_first}");
         stack.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
         stack.fault(Fault::Status500, When::For(Duration::from_secs(60)));
-        let answer = stack.chatbot.say(&conversation, "user", "confidential", &key).await;
-        assert_eq!(code_of(&json_of(&answer)), "unknown");
+        let response = stack.chatbot.say(&conversation, "user", "confidential", &key).await;
+        assert_eq!(code_of(&json_of(&response)), "unknown");
         stack.faults.clear();
         let agent = stack.contact_center.conversation(&conversation).unwrap();
         for number in 0..250 {
@@ -201,8 +204,8 @@ async fn a_message_is_found_behind_a_hundred_others_and_in_a_list_that_is_sorted
             stack.fault(Fault::ListsOldestFirst, When::For(Duration::from_secs(60)));
         }
         half_a_minute_passes(&stack);
-        let answer = stack.chatbot.say(&conversation, "user", "confidential", &key).await;
-        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let response = stack.chatbot.say(&conversation, "user", "confidential", &key).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
         let said = texts(&stack, &conversation);
         assert_eq!((said.len(), said.iter().filter(|text| *text == "confidential").count()), (251, 1));
         stack.faults.clear();
@@ -252,12 +255,12 @@ async fn what_8x8_does_not_list_is_never_sent_again_under_its_key_and_a_new_key_
         stack.chatbot.call(Method::POST, &path, &headers, body.clone()).await
     };
     for _ in 0..2 {
-        let answer = assign("hand-back").await;
-        let answer_json = json_of(&answer);
-        assert_eq!((answer.status(), code_of(&answer_json)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
-        let message = answer_json["message"].as_str().unwrap();
+        let response = assign("hand-back").await;
+        let response_json = json_of(&response);
+        assert_eq!((response.status(), code_of(&response_json)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+        let message = response_json["message"].as_str().unwrap();
         assert!(message.contains("never sends it again") && message.contains("with a new key"), "{message}");
-        assert!(!answer.headers().contains_key(RETRY_AFTER), "there is nothing to wait for");
+        assert!(!response.headers().contains_key(RETRY_AFTER), "there is nothing to wait for");
         assert_eq!(assignments(), 0);
         half_a_minute_passes(&stack);
     }
@@ -287,9 +290,9 @@ async fn a_card_action_of_unknown_outcome_is_never_sent_again_under_its_key_and_
             };
             stack.contact_center.break_next("PUT", resource, FailureKind::Drops, is_carried_out);
             for _ in 0..2 {
-                let answer = act("choice").await;
-                assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
-                assert!(!answer.headers().contains_key(RETRY_AFTER), "there is nothing to wait for");
+                let response = act("choice").await;
+                assert_eq!((response.status(), code_of(&json_of(&response))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+                assert!(!response.headers().contains_key(RETRY_AFTER), "there is nothing to wait for");
                 half_a_minute_passes(&stack);
             }
             assert_eq!(card()[flag] == true, is_carried_out, "{resource}");
@@ -305,11 +308,11 @@ async fn while_8x8_is_down_nothing_is_a_success() {
     let stack = impatient().await;
     let conversation = opened(&stack).await;
     stack.fault(Fault::Drops, When::For(Duration::from_secs(60)));
-    let (status, answer) = stack.chatbot.get(&format!("/{conversation}")).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "no_response"));
+    let (status, response) = stack.chatbot.get(&format!("/{conversation}")).await;
+    assert_eq!((status, code_of(&response)), (StatusCode::GATEWAY_TIMEOUT, "no_response"));
     let body = json!({ "authorType": "user", "text": "confidential" });
-    let (status, answer) = stack.chatbot.json(Method::POST, &format!("/{conversation}/messages"), &body).await;
-    assert_eq!((status, code_of(&answer)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+    let (status, response) = stack.chatbot.json(Method::POST, &format!("/{conversation}/messages"), &body).await;
+    assert_eq!((status, code_of(&response)), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
     stack.faults.clear();
     // 8x8's own error, where nothing is added.
     for _ in 0..3 {
@@ -326,8 +329,8 @@ async fn while_8x8_hangs_the_answer_comes_before_api_gateway_gives_up() {
     let conversation = opened(&stack).await;
     stack.fault(Fault::Hangs, When::For(Duration::from_secs(300)));
     let started = Instant::now();
-    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-    assert_eq!((answer.status(), code_of(&json_of(&answer))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
+    let response = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!((response.status(), code_of(&json_of(&response))), (StatusCode::GATEWAY_TIMEOUT, "unknown"));
     assert!(started.elapsed() < Duration::from_secs(29), "{:?}", started.elapsed());
     stack.faults.clear();
     half_a_minute_passes(&stack);
@@ -345,9 +348,9 @@ async fn when_8x8_is_busy_the_bridge_waits_as_long_as_8x8_says_and_then_passes_i
     stack.fault(Fault::Status429, When::For(Duration::from_secs(60)));
     let path = format!("/{conversation}/messages");
     let headers = [(CONTENT_TYPE, "application/json")];
-    let answer = stack.chatbot.call(Method::POST, &path, &headers, r#"{"authorType":"user","text":"x"}"#).await;
-    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(answer.headers()[RETRY_AFTER], "1");
+    let response = stack.chatbot.call(Method::POST, &path, &headers, r#"{"authorType":"user","text":"x"}"#).await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(response.headers()[RETRY_AFTER], "1");
     stack.faults.clear();
     assert_eq!(texts(&stack, &conversation), ["confidential"]);
     stack.finish().await;
@@ -363,8 +366,8 @@ async fn a_busy_8x8_is_not_asked_more_often_than_it_says() {
         stack.contact_center.break_next("GET", "messages", FailureKind::Status429, false);
     }
     let before = stack.contact_center.planned_failures();
-    let answer = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
-    assert_eq!(code_of(&json_of(&answer)), "unknown");
+    let response = stack.chatbot.say(&conversation, "user", "confidential", "key").await;
+    assert_eq!(code_of(&json_of(&response)), "unknown");
     let probes = before - stack.contact_center.planned_failures();
     assert!((2..=7).contains(&probes), "{probes} probes in 7.5 s");
     assert!(stack.cloud.dynamo_db.items(IDEMPOTENCY_TABLE).iter().any(|item| item.get("ended_at").is_some()));

@@ -128,7 +128,7 @@ impl Delivery<'_> {
                 }
                 Step::Probe(interval) => {
                     if !std::mem::replace(&mut is_counted, true) {
-                        telemetry::outcome_in_doubt();
+                        telemetry::outcome_to_reconcile();
                     }
                     let began = UnixTime::now();
                     let probe = reconciler.probe(interval, began, self.deadline).await;
