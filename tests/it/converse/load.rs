@@ -7,6 +7,7 @@ use contact_center::{Authentication, ContactCenterApi, ContactCenterSettings, Fa
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, StatusCode};
 use sandbox::SandboxSettings;
+use sandbox::trace::Trace;
 use serde_json::{Value, json};
 use simulation::faults::When;
 use tokio::sync::Semaphore;
@@ -65,19 +66,46 @@ async fn play(api: ContactCenterApi, conversations: usize) {
             talk(&stack, number).await
         });
     }
-    let outcomes = bots.join_all().await;
+    let talks = bots.join_all().await;
     stack.faults.clear();
     let expected: Vec<String> = (0..MESSAGES).map(text).collect();
     let wrong: Vec<_> =
-        outcomes.iter().map(|(conversation, _)| texts(&stack, conversation)).filter(|said| *said != expected).collect();
-    let unknown: usize = outcomes.iter().map(|(_, unknown)| unknown).sum();
+        talks.iter().map(|talk| texts(&stack, &talk.conversation)).filter(|said| *said != expected).collect();
+    let unknown = talks.iter().flat_map(|talk| &talk.statuses).filter(|status| **status == 504).count();
     let created = stack.contact_center.conversation_ids().len();
-    let doubts = stack.logged("\"OutcomesInDoubt\":");
-    println!("{doubts} calls had an unknown outcome for a while; {unknown} answers said so; in the end all are known");
+    let open = stack.logged("\"OutcomesToReconcile\":");
+    println!("{open} calls had an unknown outcome for a while; {unknown} responses said so; in the end all are known");
     assert_eq!((created, wrong), (conversations, Vec::<Vec<String>>::new()));
-    assert!(doubts > conversations / 20, "the faults strike");
+    assert!(open > conversations / 20, "the faults strike");
     assert!(stack.settle(PATIENCE).await);
+    assert_lines(&stack, &talks).await;
     stack.check();
+}
+
+/// One line in the log for each call that a function answered, with its status. A call that did not create the
+/// conversation has no conversation's id.
+async fn assert_lines(stack: &Stack, talks: &[Talk]) {
+    let expected: Vec<Vec<String>> = talks.iter().map(Talk::expected_lines).collect();
+    let mut found = Vec::new();
+    let are_written = async {
+        while found != expected {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let trace = Trace::of(&stack.logs());
+            assert_eq!(trace.nameless(), [""; 0]);
+            found = talks.iter().map(|talk| call_lines(&trace, &talk.conversation)).collect();
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, are_written).await;
+    let differ: Vec<_> = found.iter().zip(&expected).filter(|(found, expected)| found != expected).collect();
+    assert!(in_time.is_ok(), "{differ:?}");
+}
+
+/// Operation and status of each call in a conversation, sorted.
+fn call_lines(trace: &Trace, conversation: &str) -> Vec<String> {
+    let lines = trace.of_conversation(conversation).into_iter().filter(|line| line["step"] == "call");
+    let mut lines: Vec<String> = lines.map(|line| format!("{} {}", line["operation"], line["status"])).collect();
+    lines.sort();
+    lines
 }
 
 /// A quarter and more of the messages are equal.
@@ -85,22 +113,43 @@ fn text(number: usize) -> String {
     format!("confidential: {}", if number.is_multiple_of(3) { 1 } else { number })
 }
 
-/// One conversation from its creation to its end, and how often an outcome was unknown.
-async fn talk(stack: &Stack, number: usize) -> (String, usize) {
-    let mut unknown = 0;
+/// What a bot knows of its conversation at the end.
+struct Talk {
+    conversation: String,
+    /// Those of all calls that a function answered, in their order.
+    statuses: Vec<u16>,
+}
+
+impl Talk {
+    fn expected_lines(&self) -> Vec<String> {
+        let created = self.statuses.iter().position(|status| *status == 202).expect("repeated until it is created");
+        let mut lines = vec![r#""create the conversation" 202"#.to_owned()];
+        lines.extend(self.statuses[created + 1..].iter().map(|status| format!(r#""send the message" {status}"#)));
+        lines.sort();
+        lines
+    }
+}
+
+/// One conversation from its creation to its end.
+async fn talk(stack: &Stack, number: usize) -> Talk {
+    let mut statuses = Vec::new();
     let mut until_accepted = async |path: &str, body: &Value, key: &str| {
         let headers = [(CONTENT_TYPE, "application/json"), (KEY, key)];
         for _ in 0..ATTEMPTS {
-            let answer = stack.chatbot.call(Method::POST, path, &headers, body.to_string()).await;
-            match answer.status() {
-                StatusCode::ACCEPTED => return json_of(&answer),
-                StatusCode::GATEWAY_TIMEOUT => unknown += 1,
+            let response = stack.chatbot.call(Method::POST, path, &headers, body.to_string()).await;
+            // API Gateway's own error, when a function has crashed or none is free, has no request id.
+            if response.status() == StatusCode::ACCEPTED || json_of(&response)["requestId"].is_string() {
+                statuses.push(response.status().as_u16());
+            }
+            match response.status() {
+                StatusCode::ACCEPTED => return json_of(&response),
+                StatusCode::GATEWAY_TIMEOUT => {}
                 // While two processors start many processes, the table does not always respond in time. The bridge has sent
                 // nothing then, and the key may be claimed for half a minute.
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT => {}
-                status => panic!("{status} {answer:?}"),
+                status => panic!("{status} {response:?}"),
             }
-            let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+            let wait = response.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
             tokio::time::sleep(Duration::from_secs(wait.unwrap_or(1))).await;
         }
         panic!("{key} is unknown after {ATTEMPTS} attempts");
@@ -113,5 +162,5 @@ async fn talk(stack: &Stack, number: usize) -> (String, usize) {
         until_accepted(&format!("/{conversation}/messages"), &body, &format!("{number}-{message}")).await;
     }
     stack.contact_center.conversation(&conversation).expect("its channel has a webhook").idle();
-    (conversation, unknown)
+    Talk { conversation, statuses }
 }
