@@ -33,7 +33,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde_json::Value;
-use shared::aws::{self, Transport};
+use shared::aws::{self, Lazy, Transport, lazily};
 use shared::caller::{Callers, CallersConfig};
 use shared::clock::UnixTime;
 use shared::contact_center::authentication::Authenticator;
@@ -109,7 +109,7 @@ pub struct Converse {
     upstream: Upstream,
     channel: Secret<SavedChannel>,
     table: Table,
-    handovers: HandoverTable,
+    handovers: Lazy<HandoverTable>,
 }
 
 /// A request of a known caller to an operation.
@@ -147,20 +147,20 @@ impl Converse {
         let authenticator =
             Authenticator::new(client.clone(), &secrets, config.authentication, config.credentials_secret_id);
         let (endpoint, now) = (config.contact_center.endpoint.url(), UnixTime::now());
-        // The tables' clients are made while 8x8 and Secrets Manager respond.
-        let ((), (), (), (), (table, handovers)) = tokio::join!(
+        // The table's client is made while 8x8 and Secrets Manager respond.
+        let ((), (), (), (), table) = tokio::join!(
             warm_up(&client, endpoint),
             callers.warm_up(now),
             authenticator.warm_up(now),
             channel.warm_up(now),
-            async { (Table::new(&sdk, config.idempotency_table), HandoverTable::new(&sdk, config.handover_table)) }
+            async { Table::new(&sdk, config.idempotency_table) }
         );
         Ok(Self {
             callers,
             upstream: Upstream::new(ContactCenter::new(client, config.contact_center, authenticator)),
             channel,
             table,
-            handovers,
+            handovers: lazily(&sdk, |sdk| HandoverTable::new(sdk, config.handover_table)),
         })
     }
 

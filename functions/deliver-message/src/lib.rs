@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
-use shared::aws::{self, Transport};
+use shared::aws::{self, Lazy, Transport, lazily};
 use shared::bot_platform::{BotPlatform, BotPlatformConfig, DELIVERY_TIMEOUT, DeliveryOutcome};
 use shared::clock::UnixTime;
 use shared::environment::{ConfigError, Environment};
@@ -99,10 +99,17 @@ fn max_event_age(environment: &Environment<'_>) -> Result<Option<Duration>, Conf
 #[derive(Debug)]
 pub struct DeliverMessage {
     bot: BotPlatform,
-    queue: EventQueue,
-    dead_letters: DeadLetterQueue,
+    /// Needed for events that are not delivered.
+    queues: Lazy<Queues>,
     max_event_age: Option<Duration>,
-    handovers: HandoverTable,
+    /// Needed for life-cycle events.
+    handovers: Lazy<HandoverTable>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    events: EventQueue,
+    dead_letters: DeadLetterQueue,
 }
 
 /// What becomes of a message.
@@ -124,16 +131,15 @@ impl DeliverMessage {
         let sdk = aws::sdk_config(&Transport::new()?).await;
         let secrets = SecretsManager::new(&sdk);
         let bot = BotPlatform::new(client, &secrets, config.bot)?;
-        // The other clients are made while the bot platform and Secrets Manager respond.
-        let ((), (queue, handovers)) = tokio::join!(bot.warm_up(UnixTime::now()), async {
-            (EventQueue::new(&sdk, &config.queue_url), HandoverTable::new(&sdk, config.handover_table))
-        });
+        bot.warm_up(UnixTime::now()).await;
         Ok(Self {
             bot,
-            dead_letters: DeadLetterQueue::new(&queue, &config.dead_letter_queue_url),
-            queue,
+            queues: lazily(&sdk, move |sdk| {
+                let events = EventQueue::new(sdk, &config.queue_url);
+                Queues { dead_letters: DeadLetterQueue::new(&events, &config.dead_letter_queue_url), events }
+            }),
             max_event_age: config.max_event_age,
-            handovers,
+            handovers: lazily(&sdk, |sdk| HandoverTable::new(sdk, config.handover_table)),
         })
     }
 
@@ -244,7 +250,7 @@ impl DeliverMessage {
         let body = message.body.as_deref().unwrap_or_default();
         let id = message.message_id.as_deref().unwrap_or_default();
         let (name, status) = (reason.name(), reason.status());
-        match self.dead_letters.send(body, batch::group_of(message), id, reason).await {
+        match self.queues.dead_letters.send(body, batch::group_of(message), id, reason).await {
             Ok(()) => {
                 telemetry::event_dead_lettered();
                 if reason == DeadLetterReason::Expired {
@@ -279,7 +285,7 @@ impl DeliverMessage {
 
     async fn delay(&self, message: &SqsMessage, wait: Duration) {
         let Some(receipt_handle) = &message.receipt_handle else { return };
-        if let Err(error) = self.queue.change_visibility(receipt_handle, wait).await {
+        if let Err(error) = self.queues.events.change_visibility(receipt_handle, wait).await {
             // It comes again all the same, when the queue's own visibility time-out ends.
             tracing::warn!(%error, "comes again at the queue's time instead of ours");
         }

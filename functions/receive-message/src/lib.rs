@@ -84,12 +84,12 @@ impl ReceiveMessage {
             CallbackAuthentication::Either(config) => CallbackVerifier::Either(keys(), callers(config)),
             CallbackAuthentication::Both(config) => CallbackVerifier::Both(keys(), callers(config)),
         };
-        tokio::join!(verifier.warm_up(UnixTime::now()), transport.warm_up(config.queue_url.url()));
-        Ok(Self {
-            verifier,
-            tenant: Tenant::new(config.contact_center.tenant_id),
-            queue: EventQueue::new(&sdk, &config.queue_url),
-        })
+        // The queue's client is made while 8x8 and SQS respond.
+        let ((), (), queue) =
+            tokio::join!(verifier.warm_up(UnixTime::now()), transport.warm_up(config.queue_url.url()), async {
+                EventQueue::new(&sdk, &config.queue_url)
+            });
+        Ok(Self { verifier, tenant: Tenant::new(config.contact_center.tenant_id), queue })
     }
 
     /// Responds to one request.

@@ -9,6 +9,7 @@
 
 mod transport;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
@@ -44,6 +45,16 @@ pub async fn sdk_config(transport: &Transport) -> SdkConfig {
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .load()
         .await
+}
+
+/// What is made when it is first needed. Making an SDK client takes half a million instructions, most of them for the SDK's list
+/// of AWS's partitions. With two clients that most events do not need, deliver-message's start took 3.9 million.
+pub type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send>>;
+
+/// Makes something with the clients' configuration when it is first needed.
+pub fn lazily<T>(sdk: &SdkConfig, make: impl FnOnce(&SdkConfig) -> T + Send + 'static) -> Lazy<T> {
+    let sdk = sdk.clone();
+    LazyLock::new(Box::new(move || make(&sdk)))
 }
 
 /// Why an AWS operation failed: AWS's error code, or why there was no response. It never holds the request or the response: the
