@@ -41,7 +41,7 @@ sandbox:
 # The functions' peers in Python and in Node.js are measured beside them (tests/bench/peers/README.md).
 NODE_PEER := tests/bench/peers/node
 bench: target/python/sam/.installed target/python/peers/.installed target/node/peers/.installed release
-	$(CARGO) build --quiet --locked --release --package bench
+	$(CARGO) build --quiet --locked --release --package bench --package clock
 	cp $(NODE_PEER)/bootstrap $(NODE_PEER)/handler.mjs target/node/peers/
 	target/release/bench $(ARGS)
 

@@ -1,8 +1,9 @@
 //! How long the events that wait take when the bot platform is back after an outage.
 //!
 //! During an outage each conversation is tried again after 0.2 s, 0.8 s, and then from the queue, with waits that grow to 75 s and
-//! stay there. So the end of an outage is the same after six hours as after minutes: what is played is its last wait, which has
-//! just begun for every conversation when the bot platform is back.
+//! stay there. So the queue is the same after six hours as after minutes: what is played is the first wait of 75 s and its end.
+//! For the functions six hours pass in that wait: their clock is set ahead, so that the token has expired when the bot platform
+//! is back.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 /// Conversations that wait, each with one event.
 const CONVERSATIONS: usize = 1000;
+
+/// How long the outage is for the functions.
+const OUTAGE: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// The sandbox's clock runs so much faster than the machine's.
 const TIME_SCALE: u32 = 5;
@@ -35,7 +39,8 @@ pub struct Recovery {
 
 /// Plays the end of an outage.
 pub async fn measure() -> Recovery {
-    let sandbox = Sandbox::start(SandboxSettings { time_scale: TIME_SCALE, ..SandboxSettings::default() }).await;
+    let settings = SandboxSettings { time_scale: TIME_SCALE, has_clock: true, ..SandboxSettings::default() };
+    let sandbox = Sandbox::start(settings).await;
     let channel_id = sandbox.register("101").await.expect("the channel can be registered");
     sandbox.refresh_tokens().await.expect("the bot platform gives a token");
     let conversations: Vec<_> =
@@ -50,10 +55,14 @@ pub async fn measure() -> Recovery {
         }
     };
     tokio::time::timeout(PATIENCE, all_wait).await.expect("every conversation waits for the longest time");
+    let grants = || sandbox.bot.grants("password") + sandbox.bot.grants("refresh_token");
+    let grants_before = grants();
+    sandbox.set_clock_ahead(OUTAGE);
     let back = Instant::now();
     conversations.iter().for_each(|conversation| sandbox.bot.take_conversation(conversation.id()));
     assert!(sandbox.settle(PATIENCE).await, "events are stuck");
     let seconds = back.elapsed().as_secs_f64() * f64::from(TIME_SCALE);
     assert_eq!(sandbox.bot.received(), CONVERSATIONS, "every event is delivered once");
+    assert!(grants() > grants_before, "the token has expired meanwhile");
     Recovery { conversations: CONVERSATIONS, seconds }
 }
