@@ -83,13 +83,13 @@ class Stack:
         new, page = [], {}
         try:
             while True:
-                answer = self.api.describe_stack_events(StackName=identity, **page)
-                events = answer["StackEvents"]
+                response = self.api.describe_stack_events(StackName=identity, **page)
+                events = response["StackEvents"]
                 unseen = [event for event in events if event["EventId"] not in self.seen]
                 new += unseen
-                if len(unseen) < len(events) or "NextToken" not in answer:
+                if len(unseen) < len(events) or "NextToken" not in response:
                     break
-                page = {"NextToken": answer["NextToken"]}
+                page = {"NextToken": response["NextToken"]}
         except ClientError as error:
             if "does not exist" not in error.response["Error"].get("Message", ""):
                 raise

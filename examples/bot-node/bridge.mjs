@@ -40,14 +40,14 @@ async function event(body, headers, handle) {
 // Receives events and gives each one to `handle`, once; `ready` is called when it listens.
 export function serve(port, handle, ready) {
   const routes = { "/tenant-users/oauth2/token": token, "/v1/liveAgent/receiveMessage": event };
-  const answer = async (request, response) => {
+  const respond = async (request, response) => {
     let body = "";
     for await (const chunk of request.setEncoding("utf8")) body += chunk;
     const route = request.method === "POST" ? routes[request.url] : undefined;
     const [status, json] = route ? await route(body, request.headers, handle) : [404, {}];
     response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(json));
   };
-  createServer((request, response) => answer(request, response).catch(() => response.destroy())).listen(port, "127.0.0.1", ready);
+  createServer((request, response) => respond(request, response).catch(() => response.destroy())).listen(port, "127.0.0.1", ready);
 }
 
 // Calls the bridge until the outcome is known. All tries have one key, so that nothing is done twice.

@@ -24,12 +24,12 @@ def serve(port, handle):
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             routes = {"/tenant-users/oauth2/token": self.token, "/v1/liveAgent/receiveMessage": self.event}
-            status, answer = routes[self.path](body) if self.path in routes else (404, {})
+            status, response = routes[self.path](body) if self.path in routes else (404, {})
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(json.dumps(answer))))
+            self.send_header("Content-Length", str(len(json.dumps(response))))
             self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            self.wfile.write(json.dumps(response).encode())
 
         def token(self, body):
             form = dict(urllib.parse.parse_qsl(body.decode(errors="replace")))

@@ -67,14 +67,14 @@ class Aws:
                     stand_in.look_at_argv()
                     key = re.search(r"Credential=([^/]+)/", self.headers.get("Authorization") or "")
                     stand_in.access_keys |= {key[1]} if key else set()
-                    status, answer, kind = stand_in.route(self.command, self.path, body)
+                    status, response, kind = stand_in.route(self.command, self.path, body)
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(answer)))
+                self.send_header("Content-Length", str(len(response)))
                 self.send_header("ETag", '"0"')
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(answer)
+                    self.wfile.write(response)
 
             do_GET = do_PUT = do_POST = do_HEAD = handle_any
 

@@ -28,9 +28,9 @@ FAILED = {"check": "webhook", "status": "failed", "found": "a long sentence " * 
 class Aws:
     """Answers DescribeStackResource and Invoke, and nothing else."""
 
-    def __init__(self, answer):
+    def __init__(self, response):
         self.requests, stand_in = [], self
-        self.answer, self.is_error, self.exists = answer, False, True
+        self.response, self.is_error, self.exists = response, False, True
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -40,12 +40,12 @@ class Aws:
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, headers, answer = stand_in.respond(self.path, body)
+                status, headers, response = stand_in.respond(self.path, body)
                 self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(answer))}.items():
+                for name, value in {**headers, "Content-Length": str(len(response))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(answer)
+                self.wfile.write(response)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -55,7 +55,7 @@ class Aws:
         if path == "/2015-03-31/functions/physical-id/invocations":
             self.requests.append(("Invoke", json.loads(body)))
             headers = {"Content-Type": "application/json", **({"X-Amz-Function-Error": "Unhandled"} if self.is_error else {})}
-            return 200, headers, json.dumps(self.answer).encode()
+            return 200, headers, json.dumps(self.response).encode()
         form = dict(urllib.parse.parse_qsl(body.decode()))
         self.requests.append((form["Action"], form.get("LogicalResourceId")))
         if form["Action"] == "GetCallerIdentity":

@@ -34,15 +34,15 @@ class Logs(Aws):
         request = json.loads(body)
         if "queryString" in request:
             self.query = request
-            answer = {"queryId": "query-1"}
+            response = {"queryId": "query-1"}
         elif self.unfinished:
             self.unfinished -= 1
-            answer = {"status": "Running", "results": []}
+            response = {"status": "Running", "results": []}
         else:
             asked = f'conversation_id = "{CONVERSATION}"' in self.query["queryString"]
             rows = [[{"field": "@message", "value": line}, {"field": "@ptr", "value": "p"}] for line in self.lines]
-            answer = {"status": self.status, "results": rows if asked else []}
-        return 200, json.dumps(answer).encode(), "application/x-amz-json-1.1"
+            response = {"status": self.status, "results": rows if asked else []}
+        return 200, json.dumps(response).encode(), "application/x-amz-json-1.1"
 
 
 class Trace(Case):

@@ -127,11 +127,11 @@ def rotation():
     def get_a_value(data):
         """A pending version has no value before the function has put one."""
         status, headers, body = get_secret_value(data)
-        answer = json.loads(body)
-        if status == 200 and "SecretString" not in answer and "SecretBinary" not in answer:
+        response = json.loads(body)
+        if status == 200 and "SecretString" not in response and "SecretBinary" not in response:
             return error_response_json(
                 "ResourceNotFoundException",
-                "Secrets Manager can't find the specified secret value for VersionId: " + answer["VersionId"], 400)
+                "Secrets Manager can't find the specified secret value for VersionId: " + response["VersionId"], 400)
         return status, headers, body
 
     def describe_with_rotation(data):
@@ -160,10 +160,10 @@ def rotation_schedule():
         status, _, body = secretsmanager._rotate_secret({
             "SecretId": props["SecretId"], "RotationLambdaARN": props.get("RotationLambdaARN"),
             "RotationRules": props.get("RotationRules"), "RotateImmediately": immediately})
-        answer = json.loads(body)
+        response = json.loads(body)
         if status >= 400:
-            raise ValueError(answer.get("message") or answer.get("Message"))
-        return answer["ARN"], {}
+            raise ValueError(response.get("message") or response.get("Message"))
+        return response["ARN"], {}
 
     def create(_logical_id, props, _stack_name):
         # The creation of the schedule rotates the secret at once.

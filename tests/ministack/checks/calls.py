@@ -43,10 +43,10 @@ def versions(world, stack):
 
 
 def invoke(world, stack, function, event):
-    """Invokes by logical id; returns the function's answer, or fails with its error."""
-    answer = world.client("lambda").invoke(FunctionName=stack.physical_id(function), Payload=json.dumps(event).encode())
-    payload = json.loads(answer["Payload"].read() or b"null")
-    expect("FunctionError" not in answer, f"{function} failed: {payload}")
+    """Invokes by logical id; returns the function's response, or fails with its error."""
+    response = world.client("lambda").invoke(FunctionName=stack.physical_id(function), Payload=json.dumps(event).encode())
+    payload = json.loads(response["Payload"].read() or b"null")
+    expect("FunctionError" not in response, f"{function} failed: {payload}")
     return payload
 
 
@@ -71,9 +71,9 @@ def token_of(world, stack):
         stack.outputs["TokenUrl"], form, {"content-type": "application/x-www-form-urlencoded"})
     expect_equal(status, 200, f"status of the token endpoint ({body[:200]!r})")
     expect_equal(headers["Cache-Control"], "no-store", "Cache-Control of the token endpoint")
-    answer = json.loads(body)
-    expect_equal((answer["token_type"], answer["expires_in"]), ("bearer", 3600), "the answer of the token endpoint")
-    return {"x-app-token": caller["app_token"], "authorization": f"Bearer {answer['access_token']}"}
+    response = json.loads(body)
+    expect_equal((response["token_type"], response["expires_in"]), ("bearer", 3600), "the response of the token endpoint")
+    return {"x-app-token": caller["app_token"], "authorization": f"Bearer {response['access_token']}"}
 
 
 def dead_letters(world, stack):

@@ -38,7 +38,7 @@ def a_signed_event_reaches_the_bot_byte_for_byte(world, stack):
     conversation = world.peers.open_conversation(stack.outputs["ChannelId"])
     body = event_of(conversation)
     status, _, content = send_signed(world, stack, body)
-    expect_equal((status, content), (200, b""), "the answer to a signed event")
+    expect_equal((status, content), (200, b""), "the response to a signed event")
     wait_for("the event reaches the bot", lambda: world.peers.receipts(conversation))
     expect_equal(world.peers.receipts(conversation), [body], "what the bot got")
 
@@ -125,9 +125,9 @@ def events_that_meet_an_outage_of_the_bot_are_retried_and_stay_in_order(world, s
 def refresh_tokens_keeps_the_tokens_fresh(world, stack):
     """Invoked as its schedule would, which does not fire on MiniStack."""
     clear_token(world, stack, "BotTokenSecret")
-    answer = invoke(world, stack, "RefreshTokensFunction", schedule(world, stack, "RefreshTokensFunction"))
-    expect_equal(answer["failed"], [], "the tokens that were not refreshed")
-    expect("bot" in answer["refreshed"], f"the bot's token is not refreshed: {answer}")
+    response = invoke(world, stack, "RefreshTokensFunction", schedule(world, stack, "RefreshTokensFunction"))
+    expect_equal(response["failed"], [], "the tokens that were not refreshed")
+    expect("bot" in response["refreshed"], f"the bot's token is not refreshed: {response}")
     token = secret(world, stack.physical_id("BotTokenSecret"))
     expect(token.get("access_token") and token.get("expires_at"), "the bot's token is not stored")
     again = invoke(world, stack, "RefreshTokensFunction", schedule(world, stack, "RefreshTokensFunction"))
@@ -144,8 +144,8 @@ def a_hand_over_is_recorded_and_shown_and_watched(world, stack):
     headers, url = token_of(world, stack), f"{stack.outputs['ConversationsUrl']}/{conversation}/handover"
     wait_for("the hand-over is recorded", lambda: request(url, None, headers, "GET")[0] == 200, 30)
     expect_equal(json.loads(request(url, None, headers, "GET")[2])["state"], "queued", "the state of the hand-over")
-    answer = invoke(world, stack, "WatchHandoversFunction", schedule(world, stack, "WatchHandoversFunction"))
-    expect(answer["waiting"] >= 1, f"no customer waits: {answer}")
+    response = invoke(world, stack, "WatchHandoversFunction", schedule(world, stack, "WatchHandoversFunction"))
+    expect(response["waiting"] >= 1, f"no customer waits: {response}")
 
 
 @check("rotation")
@@ -169,7 +169,7 @@ def the_bot_opens_a_conversation_and_speaks_in_it(world, stack):
     expect_equal(status, 202, f"the status of a new conversation ({body[:300]!r})")
     conversation = json.loads(body)["conversationId"]
     message = json.dumps({"authorType": "user", "text": "Où est ma facture ? 😀"}).encode()
-    # With the key the answer goes through the table: said once, answered twice.
+    # With the key the response goes through the table: said once, answered twice.
     for replayed in (None, "true"):
         status, answer_headers, body = request(
             f"{url}/{conversation}/messages", message, {**headers, "idempotency-key": f"key-{conversation}"})
@@ -180,5 +180,5 @@ def the_bot_opens_a_conversation_and_speaks_in_it(world, stack):
 
 @check()
 def the_daily_review_finds_everything_in_sync(world, stack):
-    answer = invoke(world, stack, "RegisterChannelFunction", schedule(world, stack, "RegisterChannelFunction"))
-    expect_equal((answer.get("in_sync"), answer.get("differences")), (True, []), "the review")
+    response = invoke(world, stack, "RegisterChannelFunction", schedule(world, stack, "RegisterChannelFunction"))
+    expect_equal((response.get("in_sync"), response.get("differences")), (True, []), "the review")

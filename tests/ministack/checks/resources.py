@@ -174,7 +174,7 @@ def api_gateway_may_invoke_the_function_of_each_route(world, stack):
 @check("time-to-live")
 def the_tables_forget(world, stack):
     for table in ("IdempotencyTable", "HandoverTable"):
-        answer = world.client("dynamodb").describe_time_to_live(TableName=stack.physical_id(table))
-        description = answer["TimeToLiveDescription"]
+        response = world.client("dynamodb").describe_time_to_live(TableName=stack.physical_id(table))
+        description = response["TimeToLiveDescription"]
         expect_equal((description["TimeToLiveStatus"], description.get("AttributeName")), ("ENABLED", "expires_at"),
                      f"time to live of {table}")

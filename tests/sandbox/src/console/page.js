@@ -48,7 +48,7 @@ function problem(text) {
 
 /* ---- hops ---- */
 
-const isBad = (hop) => /^[45]\d\d|: [45]\d\d|^no answer|^connection dropped/.test(hop.outcome);
+const isBad = (hop) => /^[45]\d\d|: [45]\d\d|^no response|^connection dropped/.test(hop.outcome);
 
 const duration = (ms) => (ms < 1000 ? `${ms.toFixed(1)} ms` : `${(ms / 1000).toFixed(2)} s`);
 
