@@ -16,7 +16,7 @@
 //! | 502 | `contact_center_credentials` | 8x8 rejects the bridge's credentials | reports it to its operator |
 //! | 502 | `contact_center_response` | 8x8's response cannot be passed on: an attachment is larger than 4 MiB, or it is a redirection | reports it to its operator |
 //! | 503 | `unavailable` | a secret, the table or 8x8's credentials are not available. This request has sent nothing | repeats after `Retry-After` |
-//! | 503 | `channel_not_registered` | there is no registered channel to create a conversation on | reports it to its operator |
+//! | 503 | `channel_not_registered` | there is no registered channel to create a conversation on | reports it to its operator, and repeats after `Retry-After` |
 //! | 504 | `no_response` | 8x8 does not respond; a repetition is harmless | repeats |
 //! | 504 | `unknown` | with `Retry-After`: a message or a creation may have been carried out | repeats with the same key after that time |
 //! | 504 | `unknown` | without `Retry-After`: a request may have been carried out that the bridge cannot recognise at 8x8 | looks for it at 8x8; if it was not done, sends it with a **new** key |
