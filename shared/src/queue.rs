@@ -271,8 +271,8 @@ impl DeadLetterReason {
 }
 
 impl DeadLetterQueue {
-    /// The queue at `url`, with the client of the event queue: a second client would add a fifth of a millisecond to each
-    /// start.
+    /// The queue at `url`, with the client of the event queue: making a second one would take a fifth of a millisecond
+    /// more.
     pub fn new(events: &EventQueue, url: &VerbatimUrl) -> Self {
         Self { client: events.client.clone(), url: url.as_str().to_owned() }
     }
