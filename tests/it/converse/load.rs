@@ -82,22 +82,24 @@ async fn play(api: ContactCenterApi, conversations: usize) {
     stack.check();
 }
 
-/// One line in the log for each call that a function answered, with its status. A call that did not create the
-/// conversation has no conversation's id.
+/// One line in the log for each call that a function answered. Those of a conversation have the statuses that its bot got; a
+/// creation without success has no conversation's id, and is counted.
 async fn assert_lines(stack: &Stack, talks: &[Talk]) {
     let expected: Vec<Vec<String>> = talks.iter().map(Talk::expected_lines).collect();
-    let mut found = Vec::new();
+    let calls: usize = talks.iter().map(|talk| talk.statuses.len()).sum();
+    let (mut found, mut lines) = (Vec::new(), 0);
     let are_written = async {
-        while found != expected {
+        while (&found, lines) != (&expected, calls) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let trace = Trace::of(&stack.logs());
             assert_eq!(trace.nameless(), [""; 0]);
             found = talks.iter().map(|talk| call_lines(&trace, &talk.conversation)).collect();
+            lines = stack.logged(r#""step":"call""#);
         }
     };
     let in_time = tokio::time::timeout(PATIENCE, are_written).await;
     let differ: Vec<_> = found.iter().zip(&expected).filter(|(found, expected)| found != expected).collect();
-    assert!(in_time.is_ok(), "{differ:?}");
+    assert!(in_time.is_ok(), "{lines} lines of {calls} calls; {differ:?}");
 }
 
 /// Operation and status of each call in a conversation, sorted.
