@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chromiumoxide::page::ScreenshotParams;
+use contact_center::FailureKind;
 use http::{Method, Request, StatusCode};
 use sandbox::console::{self, Console};
 use sandbox::deployment::FUNCTIONS;
@@ -14,6 +15,7 @@ use sandbox::verdict::Verdict;
 use sandbox::{Sandbox, SandboxSettings};
 use serde_json::{Value, json};
 use simulation::client::Client;
+use simulation::faults::When;
 
 use crate::browser::Visit;
 use crate::support::{PATIENCE, received};
@@ -113,6 +115,18 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
         visit.switch(fault, false).await;
         visit.shows("#chat .agent", text).await;
     }
+
+    // A call without a response is marked as one that failed, in either direction.
+    stage.sandbox.fault(bot_platform::Fault::Drops, When::Next(1));
+    visit.write("#agent-text", "confidential: dropped").await;
+    visit.click("#agent-write").await;
+    visit.shows("#hops .bad .outcome", "connection dropped").await;
+    visit.shows("#chat .agent", "dropped").await;
+    stage.sandbox.contact_center.break_next("POST", "messages", FailureKind::Drops, true);
+    visit.write("#customer-text", "confidential: hello?").await;
+    visit.click("#customer-say").await;
+    visit.shows("#hops .bad .outcome", "no response").await;
+    visit.shows("#desk .user", "hello?").await;
     visit.until(format!("document.querySelector('#function').children.length === {}", FUNCTIONS.len())).await;
     visit.find("#function").await.focus().await.expect("it can be focused").type_str("deliver").await.expect("typed");
     visit.click("#kill").await;
@@ -238,6 +252,8 @@ async fn a_whole_hand_over_with_an_outage_is_played_by_clicks() {
         "agent: during the outage",
         "agent: after a 401",
         "agent: slowly",
+        "agent: dropped",
+        "user: hello?",
         "agent: thrice",
         "agent: ",
         "agent: ",
