@@ -11,7 +11,7 @@ function setting(name) {
 const login = (who) =>
   ({ clientid: setting(`${who}_APP_TOKEN`), username: setting(`${who}_USERNAME`), password: setting(`${who}_PASSWORD`) });
 const ours = login("CALLER"), theirs = login("BOT"); // what the bot logs in with at the bridge, and the bridge at the bot
-const REPEAT = [409, 429, 500, 503, 504]; // statuses after which a call is repeated with the same key
+const REPEAT = [409, 429, 500, 503, 504]; // repeated with the same key (this bot gets no `unknown` without Retry-After)
 let bearer; // our token at the bridge
 const issued = new Map(), seen = new Map(); // when the bridge's tokens expire; the ids of the events that we have
 

@@ -10,7 +10,7 @@ def login(who):
 
 
 OURS, THEIRS = login("CALLER"), login("BOT")  # what the bot logs in with at the bridge, and the bridge at the bot
-REPEAT = 409, 429, 500, 503, 504  # statuses after which a call is repeated with the same key
+REPEAT = 409, 429, 500, 503, 504  # repeated with the same key (this bot gets no `unknown` without Retry-After)
 bearer = None  # our token at the bridge
 issued, seen, arrival = {}, set(), threading.Lock()  # when the bridge's tokens expire; the ids of the events that we have
 
