@@ -12,7 +12,7 @@ use serde_json::json;
 use simulation::faults::When;
 
 use crate::stand_in::{StandIn, delayed, response};
-use crate::support::{PATIENCE, Stack, received};
+use crate::support::{PATIENCE, Stack, received, wait_until};
 
 /// A message that was given back comes again 60 times sooner than in life.
 fn hasty() -> SandboxSettings {
@@ -348,15 +348,6 @@ async fn an_outage_of_secrets_manager_delays_and_loses_nothing() {
     assert!(stack.settle(PATIENCE).await);
     assert_eq!(received(&stack, conversation.id()), sent);
     stack.finish().await;
-}
-
-async fn wait_until(holds: impl Fn() -> bool) {
-    let held = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, held).await.expect("it comes about in time");
 }
 
 /// What Lambda runs, the tests run: nothing distinguishes a peer on this machine.

@@ -11,7 +11,7 @@ use serde_json::json;
 use simulation::faults::When;
 
 use crate::stand_in::{StandIn, response};
-use crate::support::{PATIENCE, Stack, received};
+use crate::support::{PATIENCE, Stack, received, wait_until};
 
 /// One process of deliver-message, to which a message that was given back comes again 60 times sooner than in life.
 fn one_process() -> SandboxSettings {
@@ -22,15 +22,6 @@ fn message(conversation: &Conversation) -> String {
     let body =
         json!({ "eventType": "MESSAGE", "conversationId": conversation.id(), "data": { "text": "confidential" } });
     conversation.event("MESSAGE", body.to_string())
-}
-
-async fn wait_until(holds: impl Fn() -> bool) {
-    let held = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, held).await.expect("it comes about in time");
 }
 
 /// A bot platform that responds to a log-in with that body, and to an event with `delivery`.

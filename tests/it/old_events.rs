@@ -10,7 +10,7 @@ use shared::clock::UnixTime;
 use shared::queue::QueuedEvent;
 use simulation::faults::When;
 
-use crate::support::{PATIENCE, Stack, message, received};
+use crate::support::{PATIENCE, Stack, message, received, wait_until};
 
 fn typing(conversation_id: &str) -> String {
     let data = json!({ "name": "typing", "value": { "users": [{ "type": "agent", "id": "a" }] } });
@@ -28,15 +28,6 @@ fn queue(stack: &Stack, conversation_id: &str, id: &str, body: String, age: Dura
         event_type: Some("ACTIVITY".to_owned()),
     };
     stack.queues.events.send(event.to_message().expect("it is JSON"), json!({}), conversation_id, id);
-}
-
-async fn wait_until(holds: impl Fn() -> bool) {
-    let held = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, held).await.expect("it comes about in time");
 }
 
 /// How many events have that step.

@@ -124,3 +124,13 @@ fn rand() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0) as u32
 }
+
+/// Waits for something that takes a moment, at most [`PATIENCE`].
+pub async fn wait_until(holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.expect("it comes about in time");
+}
