@@ -44,6 +44,7 @@ impl simulation::faults::Fault for Fault {
             (aws::Fault::SecretsHang.into(), "secrets-hang"),
             (aws::Fault::QueueDown.into(), "queue-down"),
             (aws::Fault::TableDown.into(), "table-down"),
+            (aws::Fault::TableHangs.into(), "table-hangs"),
         ]);
         all.extend(FUNCTIONS.iter().map(|function| (aws::Fault::Kill(function.name).into(), function.killed_by)));
         all

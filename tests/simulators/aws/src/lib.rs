@@ -29,6 +29,8 @@ pub enum Fault {
     QueueDown,
     /// DynamoDB responds with 500.
     TableDown,
+    /// DynamoDB does not respond.
+    TableHangs,
     /// The process of the function with this name is killed in the middle of an invocation.
     Kill(&'static str),
 }

@@ -192,7 +192,8 @@ impl Cloud {
 impl Cloud {
     fn hangs(&self, headers: &HeaderMap) -> bool {
         let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        target.starts_with("secretsmanager.") && self.faults.strikes(Fault::SecretsHang)
+        (target.starts_with("secretsmanager.") && self.faults.strikes(Fault::SecretsHang))
+            || (target.starts_with("DynamoDB_") && self.faults.strikes(Fault::TableHangs))
     }
 
     /// Every kind of call that the functions have made, with its number.
