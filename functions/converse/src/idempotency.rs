@@ -19,7 +19,7 @@ use shared::clock::UnixTime;
 use shared::contact_center::client::Response;
 use shared::digest::sha256_hex;
 
-use crate::delivery::{Delivered, Entry, Interval, LogChange, MessageFingerprint, NotDelivered, SentLog};
+use crate::delivery::{Delivered, Entry, Interval, MessageFingerprint, NotDelivered, SentLog};
 use crate::error::Error;
 use crate::table::{Item, Put, Table, TableError, millis, seconds, string};
 
@@ -30,7 +30,7 @@ const TTL: Duration = Duration::from_secs(24 * 3600);
 const LEASE: Duration = Duration::from_secs(30);
 
 /// For what is stored after 8x8 has responded: the rest of the function's time-out.
-const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest key, in characters.
 const KEY_LIMIT: usize = 255;
@@ -245,15 +245,11 @@ impl<'t> IdempotencyStore<'t> {
 
     /// Stores the response. The caller gets it even if that fails: a repeat then finds at 8x8 what was done.
     async fn complete(&self, key: &Key, acquired: &Acquired, entry: Option<Entry>, delivered: &Delivered) {
-        let log = SentLog::new(self.table);
-        let change = entry.and_then(|entry| match delivered.log_change {
-            LogChange::Accepted(interval) => Some(log.accepted(&entry, interval)),
-            LogChange::Removed => Some(log.removed(&entry)),
-            LogChange::None => None,
-        });
         let stored = async {
             let completion = self.completion(key, acquired, &delivered.response)?;
-            self.table.update_with(completion, change.transpose()?).await
+            let log = SentLog::new(self.table);
+            let change = entry.map(|entry| log.outcome(&entry, delivered.log_change)).transpose()?.flatten();
+            self.table.update_with(completion, change).await
         };
         match stored.await {
             Ok(true) => {}

@@ -49,6 +49,7 @@ use shared::http::{client, warm_up};
 use shared::queue::permitted_id;
 use shared::secrets::{Secret, SecretsManager};
 use shared::trace;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
@@ -65,11 +66,8 @@ use crate::table::{Table, table_name};
 use crate::upstream::Upstream;
 
 /// What is left of the function's time-out when 8x8's response is there at the latest: for one write to the table
-/// ([`LOG_TIMEOUT`]) and the way back.
+/// ([`idempotency::STORE_TIMEOUT`]) and the way back.
 const RESPONSE_TIME: Duration = Duration::from_millis(2500);
-
-/// For a write to the table after 8x8's response.
-const LOG_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the environment says.
 #[derive(Debug)]
@@ -255,35 +253,29 @@ impl Converse {
         let correlation = sha256_hex(incoming.invocation.as_bytes()).split_off(32);
         let entry = incoming.call.conversation().zip(incoming.message());
         let entry = entry.map(|(conversation, message)| Entry::new(conversation, &correlation, message));
-        let log = SentLog::new(&self.table);
         let sending = async {
+            // The request to 8x8 leaves first, and this is prepared while 8x8 works on it.
+            yield_now().await;
             match &entry {
-                Some(entry) => log.apply(log.sending(entry, incoming.now)?).await,
+                Some(entry) => {
+                    let log = SentLog::new(&self.table);
+                    log.apply(log.sending(entry, incoming.now)?).await
+                }
                 None => Ok(()),
             }
         };
         // At the same time: without a key nothing is promised for a process that ends in between.
-        let (logged, outcome) = tokio::join!(sending, self.converse(&incoming, &correlation, None));
+        let (outcome, logged) = tokio::join!(biased; self.converse(&incoming, &correlation, None), sending);
         let log_change = match &outcome {
             Ok(delivered) => delivered.log_change,
             Err(NotDelivered { unknown: None, .. }) => LogChange::Removed,
             // It stays a message that may be at 8x8.
             Err(NotDelivered { unknown: Some(_), .. }) => LogChange::None,
         };
-        let logged = async {
-            logged?;
-            match (&entry, log_change) {
-                (Some(entry), LogChange::Accepted(interval)) => log.apply(log.accepted(entry, interval)?).await,
-                (Some(entry), LogChange::Removed) => log.apply(log.removed(entry)?).await,
-                (None, _) | (Some(_), LogChange::None) => Ok(()),
-            }
-        };
-        match timeout(LOG_TIMEOUT, logged).await {
-            Ok(Ok(())) => {}
-            // The bot has its response. An equal message whose outcome is unknown is not mistaken for this one, but may stay
-            // unknown.
-            Ok(Err(error)) => tracing::warn!(%error, "a message is not recorded as sent"),
-            Err(_) => tracing::warn!("a message is not recorded as sent: the table does not respond"),
+        match (logged, entry) {
+            (Ok(()), Some(entry)) => log_after_response(self.table.clone(), entry, log_change),
+            (Ok(()), None) => {}
+            (Err(error), _) => tracing::warn!(%error, "a message is not recorded as sent"),
         }
         outcome.map(|delivered| delivered.response).map_err(|failed| failed.error)
     }
@@ -394,6 +386,28 @@ impl Converse {
             Err(_) => false,
         }
     }
+}
+
+/// Records what became of a message without a key. The bot does not wait for it: its response does not depend on it. Lambda
+/// may freeze the process first, and let it go on with the next invocation
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>). Until it is recorded, the message is one
+/// that may be at 8x8: an equal one whose outcome is unknown is not mistaken for it, but may stay unknown.
+fn log_after_response(table: Table, entry: Entry, change: LogChange) {
+    let write = async move {
+        // The response leaves first.
+        yield_now().await;
+        let log = SentLog::new(&table);
+        match log.outcome(&entry, change)? {
+            Some(change) => log.apply(change).await,
+            None => Ok(()),
+        }
+    };
+    let write = async {
+        if let Err(error) = write.await {
+            tracing::warn!(%error, "a message is not recorded as sent");
+        }
+    };
+    tokio::spawn(write.in_current_span());
 }
 
 /// The conversation that a response to its creation names.

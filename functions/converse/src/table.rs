@@ -28,8 +28,8 @@ const CONFLICT_DELAY: Duration = Duration::from_millis(20);
 /// An item's attributes.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The table.
-#[derive(Debug)]
+/// The table. A clone shares the client.
+#[derive(Debug, Clone)]
 pub(crate) struct Table {
     client: Client,
     name: String,

@@ -10,7 +10,7 @@ use serde_json::json;
 use simulation::faults::When;
 
 use super::{KEY, code_of, half_a_minute_passes, impatient, json_of, opened, send, texts};
-use crate::support::Stack;
+use crate::support::{PATIENCE, Stack, wait_until};
 
 #[tokio::test]
 async fn a_repeat_gets_the_first_answer_and_changes_nothing() {
@@ -375,5 +375,24 @@ async fn without_the_table_a_key_is_not_promised_and_nothing_is_sent() {
     assert_eq!(send(&stack, &conversation, "confidential: without a key").await, StatusCode::ACCEPTED);
     stack.faults.clear();
     assert_eq!(stack.chatbot.say(&conversation, "user", "confidential", "key").await.status(), StatusCode::ACCEPTED);
+    stack.finish().await;
+}
+
+/// The first write to the table is made while 8x8 works on the message, and the second one after its response.
+#[tokio::test]
+async fn a_message_without_a_key_does_not_wait_for_what_is_recorded_after_it() {
+    let stack = Stack::start().await;
+    let conversation = opened(&stack).await;
+    let requests = || stack.cloud.requests_of(deployment::CONVERSE, "dynamodb");
+    let before = requests();
+    stack.fault(Fault::AnswersSlowly, When::Next(1));
+    let table_hangs = async {
+        wait_until(|| requests() == before + 1).await;
+        stack.fault(aws::Fault::TableHangs, When::For(PATIENCE));
+    };
+    let (status, ()) = tokio::join!(send(&stack, &conversation, "yes"), table_hangs);
+    assert_eq!((status, requests() - before), (StatusCode::ACCEPTED, 1));
+    stack.faults.clear();
+    wait_until(|| requests() == before + 2).await;
     stack.finish().await;
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, Update};
 use shared::clock::UnixTime;
 
+use super::LogChange;
 use super::attempt::Interval;
 use super::fingerprint::MessageFingerprint;
 use crate::table::{Table, TableError, seconds};
@@ -136,8 +137,17 @@ impl<'t> SentLog<'t> {
         self.set(entry, &format!("{} -", now.millis()), now)
     }
 
+    /// The change that follows from what became of a message, if there is one.
+    pub(crate) fn outcome(&self, entry: &Entry, change: LogChange) -> Result<Option<Update>, TableError> {
+        match change {
+            LogChange::Accepted(interval) => self.accepted(entry, interval).map(Some),
+            LogChange::Removed => self.removed(entry).map(Some),
+            LogChange::None => Ok(None),
+        }
+    }
+
     /// The change by which 8x8 has a message.
-    pub(crate) fn accepted(&self, entry: &Entry, interval: Interval) -> Result<Update, TableError> {
+    fn accepted(&self, entry: &Entry, interval: Interval) -> Result<Update, TableError> {
         self.set(entry, &format!("{} {}", interval.began.millis(), interval.ended.millis()), interval.ended)
     }
 
