@@ -38,7 +38,8 @@ where
     }
     let handle = &handle;
     lambda_runtime::run(service_fn(async |event| {
-        let result = handle(event).await;
+        // On the heap: Lambda's client moves the future that it is given.
+        let result = Box::pin(handle(event)).await;
         telemetry::flush();
         result
     }))
