@@ -2,7 +2,7 @@
 //!
 //! 8x8 sends no echoes: signing one takes the simulated 8x8 longer than all the rest, on the processors that are measured.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::{Method, Request, header};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use simulation::client::Client;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::statistics::percentile;
 
@@ -21,6 +22,9 @@ const MESSAGES: usize = 2000;
 /// Messages each way of one conversation. The log of a conversation grows with its messages, and so does what is read with it:
 /// a chat has some dozens.
 const MESSAGES_OF_A_CONVERSATION: usize = 20;
+
+/// For what the bridge writes after a response: far more than it takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A way to 8x8 and how long a message took, in milliseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,9 +61,12 @@ pub async fn measure() -> Vec<Way> {
         let through = started.elapsed();
         assert!(response.status().is_success(), "{response:?}");
         // A bot writes its next message later than the bridge writes, after the response, what became of this one.
-        while requests() < 2 * (2 * number + 1) {
-            yield_now().await;
-        }
+        let written = async {
+            while requests() < 2 * (2 * number + 1) {
+                yield_now().await;
+            }
+        };
+        timeout(PATIENCE, written).await.expect("what became of the message is written");
         let started = Instant::now();
         let response = sandbox.chatbot.say(conversation.id(), "user", &text, &number.to_string()).await;
         let under_a_key = started.elapsed();
